@@ -1,0 +1,42 @@
+# Everything sets itself up: the first target you make builds .venv (some minutes: PyTorch is large).
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.installed
+ARGS ?=
+OUT := runs/notebooks
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test lab outputs clean
+
+help:  ## print this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
+	@mkdir -p $(OUT)
+	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --cwd notebooks --stdout-file - $(ARGS)
+	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(OUT)/00_quickstart.ipynb
+	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab), and as a page: $(OUT)/00_quickstart.html"
+
+test: $(READY)  ## style, unit tests, then every notebook against its committed outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -n auto --dist loadscope
+	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir=.
+
+outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place, before a commit
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+clean:  ## delete the environment and all runs (not the data sets, not data/results)
+	rm -rf .venv runs
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Building .venv: PyTorch, JupyterLab and the rest. This takes some minutes, once."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@

@@ -1,0 +1,299 @@
+"""Weak and strong augmentation: the A_w and A_s of the paper (section 3.3, Eqs. 10-11; recipes of section 4.2).
+
+A whole batch is transformed at once, on its own device, and every image gets its own random draw:
+
+    weak, strong = Augmentation("crop+flip", mean, std), Augmentation("crop+flip+jitter", mean, std)
+    x_w = weak(images_uint8, generator)  # (B, C, H, W) float32, normalised
+    x_s = strong(images_uint8, generator)  # another draw of the same images
+
+Operations come in pairs: a deterministic function of explicit parameters (`translate`, `flip`, `adjust_*`, `jitter`)
+and a random one that draws them from a `torch.Generator` (`random_crop`, `random_flip`, ...). Python never looks at a
+value and nothing is indexed by a boolean mask, so the host never waits for the device and a call can be captured in a
+CUDA graph (call it once beforehand: the first call puts mean and std on the device).
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dnll_core.common import unknown
+
+OPERATIONS = ("identity", "crop", "flip", "translate", "translate_x", "jitter", "noise")
+PADDING_MODES = ("reflect", "zeros")
+LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601 weights of red, green and blue, as torchvision rounds them
+
+
+def translate(images: Tensor, dx: Tensor, dy: Tensor, padding_mode: str = "reflect") -> Tensor:
+    """Move image i by dx[i] pixels to the right and dy[i] pixels down; exact, whatever the dtype.
+
+    images: (B, C, H, W), any dtype. dx, dy: (B,) integers on the images' device.
+    padding_mode: what enters: "reflect" (mirrored at the edge pixel, again and again if need be) or "zeros" (black).
+    Returns (B, C, H, W) in the dtype of `images`. Raises ValueError for wrong shapes or modes.
+    """
+    _check_images(images, dx=dx, dy=dy)
+    _check_choice("padding_mode", padding_mode, PADDING_MODES)
+    batch, _, height, width = images.shape
+    rows = torch.arange(height, device=images.device) - dy.view(batch, 1)  # (B, H) where each row comes from
+    cols = torch.arange(width, device=images.device) - dx.view(batch, 1)  # (B, W)
+    source = torch.arange(batch, device=images.device).view(batch, 1, 1)
+    # One index per pixel, all channels at once: the result is laid out (B, H, W, C), i.e. channels-last.
+    y, x = _into_range(rows, height, padding_mode), _into_range(cols, width, padding_mode)
+    moved = images.permute(0, 2, 3, 1)[source, y.unsqueeze(2), x.unsqueeze(1)].permute(0, 3, 1, 2)  # (B, C, H, W)
+    if padding_mode == "zeros":
+        moved = moved * ((y == rows).unsqueeze(2) & (x == cols).unsqueeze(1)).unsqueeze(1)  # times (B, 1, H, W)
+    return moved
+
+
+def flip(images: Tensor, where: Tensor) -> Tensor:
+    """Mirror left and right the images for which `where` is true.
+
+    images: (B, C, H, W), any dtype. where: (B,) bool. Returns (B, C, H, W), same dtype.
+    """
+    _check_images(images, where=where)
+    return torch.where(where.view(-1, 1, 1, 1), images.flip(3), images)
+
+
+def random_translate(
+    images: Tensor, max_shift: int, generator: torch.Generator, padding_mode: str = "reflect", axes: str = "xy"
+) -> Tensor:
+    """Translate each image by integers uniform in [-max_shift, max_shift], independent on each axis of `axes`.
+
+    images: (B, C, H, W). axes: "xy", or "x" for horizontal translation alone (SVHN, section 4.2).
+    Raises ValueError if the shift does not fit: "reflect" needs max_shift < size, as a mirror image has no more pixels.
+    """
+    _check_draw(images, generator)
+    _check_choice("axes", axes, ("xy", "x"))
+    _check_range("max_shift", max_shift, 0, kind=int)
+    batch, _, height, width = images.shape
+    limit = (min(height, width) if axes == "xy" else width) - 1
+    if padding_mode == "reflect" and max_shift > limit:
+        raise ValueError(f"a shift of {max_shift} in {height}x{width} pixels: padding_mode='reflect' takes 0..{limit}")
+    shifts = torch.randint(-max_shift, max_shift + 1, (2, batch), generator=generator, device=images.device)  # (2, B)
+    return translate(images, shifts[0], shifts[1] if axes == "xy" else torch.zeros_like(shifts[1]), padding_mode)
+
+
+def random_crop(images: Tensor, padding: int, generator: torch.Generator, padding_mode: str = "reflect") -> Tensor:
+    """Pad each border by `padding` pixels and cut a window of the original size at a random place (section 4.2).
+
+    A window from row t of the padded image is the image moved down by padding - t: this is `random_translate`.
+    """
+    return random_translate(images, padding, generator, padding_mode)
+
+
+def random_flip(images: Tensor, generator: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Mirror each image left and right with `probability` (section 4.2). images: (B, C, H, W)."""
+    _check_draw(images, generator)
+    _check_range("probability", probability, 0, 1)
+    return flip(images, torch.rand(images.shape[0], generator=generator, device=images.device) < probability)
+
+
+# Below, images are (B, C, H, W) float in [0, 1] with C = 1 or 3. Factors are (B,) float; their range is not checked, as
+# reading them would stall the device. Results agree with torchvision's functions of the same names.
+
+
+def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
+    """Multiply each image by its factor >= 0 and clip to [0, 1]: 0 is black, 1 changes nothing."""
+    _check_colour(images, factor)
+    return (images * factor.view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend each image with the mean of its luma by its factor >= 0: 0 is uniform grey, 1 changes nothing."""
+    _check_colour(images, factor)
+    mean = _luma(images).mean(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    return torch.lerp(mean, images, factor.view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
+    """Blend each image with its luma by its factor >= 0: 0 is grey, 1 changes nothing. Grey images stay as they are."""
+    _check_colour(images, factor)
+    return torch.lerp(_luma(images), images, factor.view(-1, 1, 1, 1)).clamp(0, 1)
+
+
+def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
+    """Turn the hue of each image by its shift in [-0.5, 0.5] of the colour circle. Grey images stay as they are."""
+    _check_colour(images, shift)
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.unbind(dim=1)  # each (B, H, W)
+    value = images.amax(dim=1)  # (B, H, W)
+    chroma = value - images.amin(dim=1)
+    divisor = torch.where(chroma == 0, torch.ones_like(chroma), chroma)  # grey has no hue: any divisor will do
+    sixths = torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
+    sixths = torch.where(value == red, (green - blue) / divisor, sixths)  # (B, H, W) hue, 6 to the circle, red at 0
+    sixths = sixths + 6 * shift.view(-1, 1, 1)
+    # Back to RGB without a table of the six sectors: a channel loses chroma by its distance from the hue's sector.
+    distances = [torch.remainder(sixths + offset, 6) for offset in (5, 3, 1)]
+    channels = [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in distances]
+    return torch.stack(channels, dim=1)  # (B, 3, H, W)
+
+
+def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
+    """Brightness, contrast, saturation, hue, in this order. images: (B, C, H, W) in [0, 1]; parameters: (B,) each."""
+    images = adjust_contrast(adjust_brightness(images, brightness), contrast)
+    return adjust_hue(adjust_saturation(images, saturation), hue)
+
+
+def random_jitter(images: Tensor, strengths: Sequence[float], generator: torch.Generator) -> Tensor:
+    """Colour jitter, the strong augmentation of WRN-28-2 on CIFAR-10 (section 4.2; its strengths are not stated there).
+
+    images: (B, C, H, W) float in [0, 1]. strengths: (brightness, contrast, saturation, hue) = (b, c, s, h); the first
+    three draw factors uniform in [max(0, 1 - b), 1 + b], the last a shift uniform in [-h, h], h <= 0.5.
+    torchvision's ColorJitter has these ranges and also draws the order; here it is fixed, to take a batch at once.
+    """
+    _check_strengths(strengths)
+    _check_draw(images, generator)
+    uniform = torch.rand(4, images.shape[0], generator=generator, device=images.device)  # (4, B)
+    for adjust, strength, u in zip((adjust_brightness, adjust_contrast, adjust_saturation), strengths[:3], uniform[:3]):
+        if strength > 0:  # a strength of zero is exactly the identity
+            low, high = max(0.0, 1 - strength), 1 + strength
+            images = adjust(images, low + (high - low) * u)
+    if strengths[3] > 0:
+        images = adjust_hue(images, strengths[3] * (2 * uniform[3] - 1))
+    return images
+
+
+def random_noise(images: Tensor, std: float, generator: torch.Generator) -> Tensor:
+    """Add independent Gaussian noise of standard deviation `std`, in the units of `images`, to each pixel.
+
+    The strong augmentation of CNN-13 on CIFAR-10 (section 4.2; its std is not stated there).
+    images: (B, C, H, W) float. The draw does not depend on the memory format.
+    """
+    _check_draw(images, generator)
+    _check_range("std", std, 0)
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return torch.add(images, noise, alpha=std)
+
+
+def parse(spec: str) -> tuple[str, ...]:
+    """The operations of e.g. "crop+flip+jitter" in the order of their application: as written, but noise last.
+
+    Raises ValueError for an unknown or repeated name, and for "identity" beside another.
+    """
+    names = tuple(name.strip() for name in str(spec).split("+"))
+    for name in names:
+        _check_choice("spec", name, OPERATIONS)
+    if len(set(names)) < len(names) or (len(names) > 1 and "identity" in names):
+        raise ValueError(f"spec={spec!r}: name each operation at most once, and 'identity' only alone")
+    return tuple(sorted(names, key="noise".__eq__))  # a stable sort: only noise moves
+
+
+class Augmentation:
+    """A named pipeline: uint8 images in, augmented and normalised float32 images out.
+
+    spec: names of `OPERATIONS` joined by "+", see `parse`. mean, std: one number per channel (or one for all), of
+    pixels in [0, 1]. noise_std: in units of normalised pixels (0.15 is the noise of the CNN-13 lineage).
+    crop_padding, translation: pixels; jitter: see `random_jitter`; padding_mode: of "crop" and "translate".
+    Order: pixel operations on [0, 1], then normalisation, then noise. Raises ValueError for impossible strengths.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        noise_std: float = 0.15,
+        crop_padding: int = 4,
+        translation: int = 2,
+        jitter: Sequence[float] = (0.4, 0.4, 0.4, 0.1),
+        padding_mode: str = "reflect",
+    ):
+        self.operations = parse(spec)
+        self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
+        if len(self.mean) != len(self.std) or not min(self.std, default=0) > 0:
+            raise ValueError(f"mean={self.mean} and std={self.std} need one number per channel each, with std > 0")
+        _check_range("noise_std", noise_std, 0)
+        _check_range("crop_padding", crop_padding, 0, kind=int)
+        _check_range("translation", translation, 0, kind=int)
+        _check_strengths(jitter)
+        _check_choice("padding_mode", padding_mode, PADDING_MODES)
+        self.noise_std, self.crop_padding, self.translation = noise_std, crop_padding, translation
+        self.jitter, self.padding_mode = tuple(jitter), padding_mode
+        self._constants: dict[torch.device, Tensor] = {}  # mean and std, (2, C), on each device seen
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """images: (B, C, H, W) uint8 -> (B, C, H, W) float32 in the same memory format. generator: on their device.
+
+        Raises TypeError or ValueError if images or generator do not fit each other or the pipeline.
+        """
+        _check_draw(images, generator)
+        if images.dtype != torch.uint8:
+            raise TypeError(f"images must be torch.uint8, got {images.dtype}")
+        if len(self.mean) not in (1, images.shape[1]):
+            raise ValueError(f"images have {images.shape[1]} channels, mean and std have {len(self.mean)}")
+        x = images.float() / 255  # (B, C, H, W) in [0, 1]
+        for name in self.operations:
+            if name == "crop":
+                x = random_crop(x, self.crop_padding, generator, self.padding_mode)
+            elif name == "flip":
+                x = random_flip(x, generator)
+            elif name in ("translate", "translate_x"):
+                axes = "xy" if name == "translate" else "x"
+                x = random_translate(x, self.translation, generator, self.padding_mode, axes)
+            elif name == "jitter":
+                x = random_jitter(x, self.jitter, generator)
+        if images.device not in self._constants:
+            self._constants[images.device] = x.new_tensor((self.mean, self.std))
+        mean, std = self._constants[images.device].view(2, 1, -1, 1, 1)
+        x = (x - mean) / std
+        if "noise" in self.operations:
+            x = random_noise(x, self.noise_std, generator)
+        last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+        return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def _into_range(index: Tensor, size: int, padding_mode: str) -> Tensor:
+    """Replace indices outside 0..size-1: mirrored, or the nearest border (which "zeros" then blanks)."""
+    if padding_mode == "zeros":
+        return index.clamp(0, size - 1)
+    period = max(2 * (size - 1), 1)  # there and back again; a single pixel is its own mirror image
+    return torch.minimum(torch.remainder(index, period), torch.remainder(-index, period))
+
+
+def _luma(images: Tensor) -> Tensor:
+    channels = images.split(1, dim=1)  # C times (B, 1, H, W)
+    return images if len(channels) == 1 else sum(weight * channel for weight, channel in zip(LUMA, channels))
+
+
+def _check_images(images: Tensor, **per_image: Tensor) -> None:
+    if images.dim() != 4:
+        raise ValueError(f"images must be a tensor of shape (B, C, H, W), got {tuple(images.shape)}")
+    for name, values in per_image.items():
+        if values.shape != images.shape[:1]:
+            raise ValueError(f"{name} must have shape ({images.shape[0]},), one per image, got {tuple(values.shape)}")
+
+
+def _check_colour(images: Tensor, factor: Tensor) -> None:
+    _check_images(images, factor=factor)
+    if images.shape[1] not in (1, 3) or not images.is_floating_point():
+        raise ValueError(f"images must be float with 1 or 3 channels, got {images.dtype}, {images.shape[1]} channels")
+
+
+def _check_draw(images: Tensor, generator: torch.Generator) -> None:
+    _check_images(images)
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+    if generator.device.type != images.device.type:
+        raise ValueError(f"generator is on {generator.device}, images are on {images.device}; they must be together")
+
+
+def _check_choice(argument: str, got: str, accepted: Sequence[str]) -> None:
+    if got not in accepted:
+        raise ValueError(unknown(argument, got, accepted))
+
+
+def _check_range(argument: str, got: float, low: float, high: float = math.inf, kind: type = float) -> None:
+    number = isinstance(got, (int, kind)) and not isinstance(got, bool)
+    if not number or not low <= got <= high or got == math.inf:
+        raise ValueError(f"{argument}={got!r} must be {'an integer' if kind is int else 'finite'} in [{low}, {high}]")
+
+
+def _check_strengths(strengths: Sequence[float]) -> None:
+    names = ("brightness", "contrast", "saturation", "hue")
+    if len(strengths) != 4:
+        raise ValueError(f"jitter needs four strengths ({', '.join(names)}), got {len(strengths)}")
+    for name, strength in zip(names, strengths):
+        _check_range(f"jitter {name}", strength, 0, 0.5 if name == "hue" else math.inf)

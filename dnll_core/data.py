@@ -1,0 +1,227 @@
+"""Named data sets as uint8 tensors in memory, and the label splits of the experiments.
+
+    dataset = load_data("cifar10")                  # digits, mnist, usps, cifar10, svhn, or folder:PATH
+    split = split_labels(dataset, labels=1000, seed=0)
+
+The first load of mnist, usps, cifar10 or svhn downloads the originals with Torchvision into `<root>/raw/<name>` and
+keeps the arrays in one prepared file, `<root>/<name>.npz`, which later loads read. digits comes with scikit-learn; a
+folder of one's own images is read as it is. The root is the argument, else the environment variable DNLL_DATA, else
+`data/` of the checkout. This module owns files, integrity and splits (`dnll_core.splits`); augmentation and
+normalisation happen elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dnll_core.common import atomic_file, unknown
+from dnll_core.dataset import KEYS, DataError, Dataset, channel_statistics, dataset_of
+from dnll_core.folders import load_folder
+from dnll_core.splits import Split, hold_out, split_labels
+
+__all__ = ["NAMES", "DataError", "Dataset", "Split", "data_root", "load_data", "split_labels"]
+
+
+DIGIT_CLASSES = tuple("0123456789")
+CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a prepared file holds: the numbers of images, the shape of one, and the constants of the data set."""
+
+    train: int
+    test: int
+    image: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...] = DIGIT_CLASSES
+
+
+# mean and std: the constants in common use for mnist, cifar10 and svhn; for usps computed from its training images.
+SOURCES = {
+    "mnist": Source(60_000, 10_000, (28, 28), (0.1307,), (0.3081,)),
+    "usps": Source(7291, 2007, (16, 16), (0.2539,), (0.3842,)),
+    "cifar10": Source(50_000, 10_000, (32, 32, 3), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), CIFAR10_CLASSES),
+    "svhn": Source(73_257, 26_032, (32, 32, 3), (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+}
+# Of each array's bytes, in the order of KEYS. svhn has none: Torchvision's checksums of its files are the only guard.
+SHA256 = {
+    "mnist": (
+        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+        "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+        "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+    ),
+    "usps": (
+        "87159875f8e208c212271223523eeaa2dd7baf9c955fd85d322cd91298947bbc",
+        "ee5027fd47b76715ac18ca27e72fa1332bde98e0b8ce593b503bb2bdb6c03da0",
+        "50a3de652fde8265b1be6de031e1449d2ee1e59bb52be7bbf8faf73b789f8768",
+        "0b8b792b8ca1c5c704fd9d5bbd1b261623a359e6c8c65b23db428257beea7800",
+    ),
+    "cifar10": (
+        "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",
+        "2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253",
+        "f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04",
+        "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
+    ),
+}
+NAMES = ("digits", *SOURCES)
+
+
+def data_root(root: str | os.PathLike | None = None) -> Path:
+    """The folder of prepared files: `root`, else DNLL_DATA, else `data/` of the checkout, else `./data`."""
+    chosen = root or os.environ.get("DNLL_DATA")
+    if chosen:
+        return Path(chosen).expanduser()
+    checkout = Path(__file__).resolve().parent.parent
+    return checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("data")
+
+
+def load_data(
+    name: str,
+    root: str | os.PathLike | None = None,
+    *,
+    size: int | None = None,
+    download: bool = True,
+    verify: bool = False,
+    progress: bool = True,
+) -> Dataset:
+    """Load a data set by name: one of NAMES, or "folder:PATH" (one sub-folder of images per class; see data/README.md).
+
+    size: height and width in pixels to resize to, bicubic with antialiasing, 8-bit result; None keeps the data set's
+        own (32 for a folder). mean and std stay those of the original images of a named set.
+    download: False never opens a connection; the originals, if they are there, are still used.
+    verify: also compare the SHA-256 of a prepared file's arrays (mnist, usps, cifar10); shapes and dtypes are always
+        checked.
+    progress: show a bar while downloading and, on a terminal, while reading a folder.
+
+    digits: 500 of scikit-learn's 1797 images (50 per class, the same for every seed) are the test set; 0..16 becomes
+    0..255.
+
+    Raises ValueError or TypeError for an argument, DataError for files (absent, damaged, unreadable).
+    """
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a str, got {name!r} ({type(name).__name__})")
+    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
+        raise ValueError(f"size must be a positive int (pixels) or None, got {size!r}")
+    if name.startswith("folder:"):
+        return load_folder(name.removeprefix("folder:"), 32 if size is None else size, progress)
+    if name == "digits":
+        arrays, classes = _digits(), DIGIT_CLASSES
+        mean, std = channel_statistics(arrays["x_train"])
+    elif name in SOURCES:
+        arrays, classes = _load_prepared(name, data_root(root), download, verify, progress), SOURCES[name].classes
+        mean, std = SOURCES[name].mean, SOURCES[name].std
+    else:
+        raise ValueError(unknown("dataset", name, [*NAMES, "folder:PATH"]))
+    return dataset_of(name, {key: _resize(arrays[key], size) for key in KEYS}, classes, mean, std)
+
+
+def _resize(array: np.ndarray, size: int | None) -> np.ndarray:
+    """Images (N, H, W[, 3]) uint8 resized by Pillow to size x size; labels (N,) and size=None pass through."""
+    if array.ndim == 1 or size is None or array.shape[1:3] == (size, size):
+        return array
+    return np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BICUBIC)) for x in array])
+
+
+def _digits() -> dict[str, np.ndarray]:
+    from sklearn.datasets import load_digits  # slow to import, and needed by this data set alone
+
+    raw = load_digits()
+    images, labels = np.rint(raw.images * (255 / 16)).astype(np.uint8), raw.target.astype(np.uint8)
+    test = hold_out(labels, [50] * 10, "digits")
+    return {"x_train": images[~test], "y_train": labels[~test], "x_test": images[test], "y_test": labels[test]}
+
+
+def _load_prepared(name: str, root: Path, download: bool, verify: bool, progress: bool) -> dict[str, np.ndarray]:
+    """The arrays of `<root>/<name>.npz`, prepared from the originals first if the file is not there."""
+    path = root / f"{name}.npz"
+    if path.is_file():
+        advice = "Delete the file and load again."
+        try:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in KEYS if key in file}
+        except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+            # TypeError and AttributeError: a bare .npy array under this name, which np.load returns as it is.
+            raise DataError(f"{path} cannot be read ({error}). {advice}") from error
+        _check(name, arrays, path, verify, advice)
+        return arrays
+    raw = root / "raw" / name
+    arrays = _read_originals(name, raw, download, progress)
+    _check(name, arrays, raw, True, f"Nothing was written. Delete {raw} and load again.")
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
+    return arrays
+
+
+def _check(name: str, arrays: dict[str, np.ndarray], where: Path, verify: bool, advice: str) -> None:
+    source = SOURCES[name]
+    for i, key in enumerate(KEYS):
+        if key not in arrays:
+            raise DataError(f"{where} has no array {key!r}. {advice}")
+        array, count = arrays[key], (source.train, source.test)[i // 2]
+        shape = (count,) if key.startswith("y") else (count, *source.image)
+        if array.dtype != np.uint8 or array.shape != shape:
+            raise DataError(f"{where}: {key} is {array.dtype} {array.shape}, expected uint8 {shape}. {advice}")
+        if key.startswith("y") and array.max() >= len(source.classes):
+            raise DataError(f"{where}: {key} has label {array.max()}, expected 0..{len(source.classes) - 1}. {advice}")
+        if verify and name in SHA256:
+            found = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
+            if found != SHA256[name][i]:
+                raise DataError(f"{where}: SHA-256 of {key} is {found}, expected {SHA256[name][i]}. {advice}")
+
+
+def _originals(name: str, raw: Path) -> list[tuple[str, Path, str]]:
+    """Address, place and MD5 of each original file, from Torchvision."""
+    from torchvision import datasets  # seconds to import, and needed only to prepare a file
+
+    if name == "mnist":
+        kind = datasets.MNIST
+        return [(kind.mirrors[0] + file, raw / "MNIST" / "raw" / file, md5) for file, md5 in kind.resources]
+    if name == "cifar10":
+        return [(datasets.CIFAR10.url, raw / datasets.CIFAR10.filename, datasets.CIFAR10.tgz_md5)]
+    listed = (datasets.SVHN if name == "svhn" else datasets.USPS).split_list
+    return [(url, raw / file, md5) for url, file, md5 in (listed["train"], listed["test"])]
+
+
+def _read_originals(name: str, raw: Path, download: bool, progress: bool) -> dict[str, np.ndarray]:
+    """Download (if allowed) and read the original files; DataError says which files to put where by hand."""
+    from torchvision import datasets
+    from torchvision.datasets.utils import check_integrity, download_url
+
+    originals, arrays = _originals(name, raw), {}
+    # Intact archives placed by hand: Torchvision's download then only unpacks them, without a connection.
+    fetch = download or all(check_integrity(place, md5) for _, place, md5 in originals)
+    kind = {"mnist": datasets.MNIST, "usps": datasets.USPS, "cifar10": datasets.CIFAR10, "svhn": datasets.SVHN}[name]
+    try:
+        with contextlib.nullcontext() if progress else contextlib.redirect_stderr(io.StringIO()):
+            for url, place, md5 in originals if name == "usps" and fetch else ():
+                # The USPS class takes any file of that name; this replaces one that an interrupted download left.
+                download_url(url, raw, place.name, md5)
+            for part in ("train", "test"):
+                choice = {"split": part} if name == "svhn" else {"train": part == "train"}
+                data = kind(raw, **choice, download=fetch)
+                images = data.data.transpose(0, 2, 3, 1) if name == "svhn" else data.data
+                labels = data.labels if name == "svhn" else data.targets
+                for letter, values in (("x", images), ("y", labels)):  # a tensor, an array or a list
+                    arrays[f"{letter}_{part}"] = torch.as_tensor(values).to(torch.uint8).contiguous().numpy()
+    except Exception as error:  # whatever the connection, the archive or the reader raises, the remedy is the same
+        places = "".join(f"\n  {url}  ->  {place}  (MD5 {md5})" for url, place, md5 in originals)
+        cause = "could not be downloaded or read" if download else "is not prepared, and download=False"
+        raise DataError(
+            f"{name} {cause} ({type(error).__name__}: {error}). "
+            f"Put the original files there by hand, in place of damaged ones, and load again:{places}"
+        ) from error
+    return arrays

@@ -1,0 +1,139 @@
+"""What every algorithm offers the trainer (`Method`), and what passes between them (`Batch`, `Output`).
+
+To add an algorithm, write a file beside this one with a `Method` that declares the views it wants, computes one loss
+from a `Batch`, and names what is evaluated; then name it in `methods/__init__.py`. The trainer stays as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from dnll_core.schedules import Clock
+
+
+@dataclass
+class Batch:
+    """One iteration's images, augmented and normalised, on the training device.
+
+    Attributes:
+        labelled: for each of `Method.labelled_views`, (B, C, H, W) float32.
+        targets: (B,) int64, the labels of all those views.
+        unlabelled: for each of `Method.unlabelled_views`, (U, C, H, W) float32.
+        index: (U,) int64, the images' positions in the pool, for methods with a memory per image.
+        first_of_epoch: 0-dim bool tensor.
+    """
+
+    labelled: tuple[Tensor, ...]
+    targets: Tensor
+    unlabelled: tuple[Tensor, ...]
+    index: Tensor
+    first_of_epoch: Tensor
+
+
+@dataclass
+class Output:
+    """What one iteration gives back: the loss to minimise, and what an add-on builds on.
+
+    Attributes:
+        loss: 0-dim; the sum over submodels. Their graphs share no parameter, so one backward pass and one optimiser
+            do Eqs. 20-21 for each of them.
+        labelled_logits: for each student, (B, K) without gradient.
+        student_logits: for each student, (U, K) with gradient, on the view an unlabelled loss acts on; or None.
+        teacher_logits: for each teacher, (U, K) without gradient, on the view that labels are made from; or None.
+        unused: for each student, (U,) 0/1, the unlabelled images that the method itself did not learn from; or None.
+        metrics: 0-dim tensors without gradient, averaged over the epoch for display and record.
+        negatives: for each teacher, (U, K) 0/1, the pseudo-negative labels it passed on; empty without DNLL.
+    """
+
+    loss: Tensor
+    labelled_logits: list[Tensor]
+    student_logits: list[Tensor] | None = None
+    teacher_logits: list[Tensor] | None = None
+    unused: list[Tensor] | None = None
+    metrics: dict[str, Tensor] = field(default_factory=dict)
+    negatives: list[Tensor] = field(default_factory=list)
+
+
+class Method(nn.Module):
+    """An algorithm: its networks and every state it learns or remembers, so that `state_dict` saves all of it."""
+
+    labelled_views: tuple[str, ...] = ("weak",)  # "weak" or "strong", each an independent draw of that augmentation
+    unlabelled_views: tuple[str, ...] = ()  # empty: the trainer prepares no unlabelled images
+
+    def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
+        """The loss of one iteration. Networks are in train mode on entry and must be on return."""
+        raise NotImplementedError
+
+    def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
+        """Updates, in place, what is not learnt by gradient: averages, Pr, memories. Called after the optimiser."""
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """Name -> network, for everything that is evaluated."""
+        raise NotImplementedError
+
+
+def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool) -> list[list[Tensor]]:
+    """All forward passes of all methods go through here, so that running them faster is one change.
+
+    Args:
+        networks: S networks.
+        blocks: for each network its blocks of images, each (B_i, C, H, W).
+        joint: one pass over all blocks of a network, which then share their batch-norm statistics; or one pass each.
+
+    Returns:
+        [s][i]: float32 logits (B_i, K) of network s on its block i.
+    """
+    outputs = []
+    for network, images in zip(networks, blocks, strict=True):
+        if joint and len(images) > 1:
+            logits = network(torch.cat(list(images))).float()
+            outputs.append(list(logits.split([len(block) for block in images])))
+        else:
+            outputs.append([network(block).float() for block in images])
+    return outputs
+
+
+def label_each(networks: Sequence[nn.Module], images: Tensor, mode: str, updates_bn: bool) -> list[Tensor]:
+    """Logits of each network on the same images without gradient, to make labels from: a list of (U, K) float32.
+
+    Args:
+        mode: "train" (batch statistics, dropout on) or "eval" (running statistics, dropout off).
+        updates_bn: in "train" mode, whether the pass moves the running batch-norm statistics.
+    """
+    with torch.no_grad(), contextlib.ExitStack() as stack:
+        for network in networks:
+            if mode == "eval":
+                stack.enter_context(_evaluating(network))
+            elif not updates_bn:
+                stack.enter_context(_frozen_statistics(network))
+        return [logits[0] for logits in forward_each(networks, [[images]] * len(networks), joint=False)]
+
+
+@contextlib.contextmanager
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    network.eval()
+    try:
+        yield
+    finally:
+        network.train()
+
+
+@contextlib.contextmanager
+def _frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Batch norm with the batch's own statistics, but without moving the running ones."""
+    layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for layer in layers:
+        layer.track_running_stats = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.track_running_stats = True
+
+
+NetworkFactory = Callable[[], nn.Module]

@@ -1,0 +1,110 @@
+"""Dual Negative Label Learning: section 3.3 and Algorithm 1, as an add-on (`Negatives`) on two bare submodels (`Pair`).
+
+DNLL is `Negatives(Pair(...))`. The same `Negatives` on another base is section 4.7: negatives drawn from the base's
+teacher logits, Eq. 9 on its student logits, on the images that the base did not use.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dnll_core.config import Experiment
+from dnll_core.losses import cross_entropy, negative_loss
+from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, label_each
+from dnll_core.negatives import ErrorPerception, check_m, draw_negatives
+from dnll_core.schedules import Clock, sigmoid_ramp
+
+
+class Pair(Method):
+    """Two independently initialised submodels, each with its own weak view of the labelled images (Eqs. 1-5).
+
+    It learns nothing from unlabelled images, but labels their weak view and predicts their strong one (Eqs. 10-11),
+    each view shared by both submodels.
+    """
+
+    labelled_views = ("weak", "weak")
+    unlabelled_views = ("weak", "strong")
+
+    def __init__(self, build: NetworkFactory, experiment: Experiment):
+        super().__init__()
+        self.submodels = nn.ModuleList([build(), build()])
+        self.experiment = experiment
+
+    def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
+        e = self.experiment
+        weak, strong = batch.unlabelled
+        # labels come first, from the networks as they are before either is updated
+        teachers = label_each(self.submodels, weak, e.label_mode, e.label_updates_bn)
+        blocks = [[labelled, strong] for labelled in batch.labelled]
+        outputs = forward_each(self.submodels, blocks, joint=e.shared_bn)
+        supervised = sum(cross_entropy(logits, batch.targets) for logits, _ in outputs)  # Eqs. 4-5
+        return Output(
+            loss=supervised,
+            labelled_logits=[logits.detach() for logits, _ in outputs],
+            student_logits=[logits for _, logits in outputs],
+            teacher_logits=teachers,
+            metrics={"supervised": supervised.detach() / 2},
+        )
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"submodel 1": self.submodels[0], "submodel 2": self.submodels[1]}
+
+
+class Negatives(Method):
+    """Adds learning from pseudo-negative labels to a base method.
+
+    Each teacher's labels Y^c are drawn once and serve every learner they go to (Eqs. 14-17): under `teaching="both"`
+    the submodel that drew them and the other one. With the Error Perception Mechanism they follow R of the learner
+    (Figure 3): of the other submodel, or of the submodel itself under `teaching="self"`.
+
+    Raises:
+        ValueError: if m is not in 1...K-1.
+    """
+
+    def __init__(self, base: Method, experiment: Experiment, num_classes: int, students: int):
+        super().__init__()
+        check_m(experiment.m, num_classes)
+        self.base, self.experiment, self.num_classes = base, experiment, num_classes
+        self.labelled_views, self.unlabelled_views = base.labelled_views, base.unlabelled_views
+        self.perception = nn.ModuleList(
+            ErrorPerception(num_classes, experiment.epm_accumulation, experiment.epm_decay) for _ in range(students)
+        )
+
+    def teachers_of(self, student: int) -> list[int]:
+        """Whose labels a student learns from: cross (Eqs. 14-15), self (Eqs. 16-17), or both (Eqs. 18-19)."""
+        other = len(self.perception) - 1 - student
+        roles = {"mutual": [other], "self": [student], "both": [other, student]}
+        return sorted(set(roles[self.experiment.teaching]))
+
+    def draw(self, teacher: int, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """Y^c of one teacher (Eqs. 12-13): (U, K) 0/1 from its logits (U, K) on the weak view."""
+        e = self.experiment
+        predicted = logits.argmax(1)  # (U,), Eq. 6
+        log_weights = None
+        if e.selection == "epm":
+            learner = teacher if e.teaching == "self" else len(self.perception) - 1 - teacher
+            log_weights = self.perception[learner].log_selection()[predicted]  # (U, K), Eq. 23
+        return draw_negatives(predicted, self.num_classes, e.m, generator, log_weights)
+
+    def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
+        e = self.experiment
+        output = self.base.compute(batch, clock, generator)
+        output.negatives = [self.draw(t, logits, generator) for t, logits in enumerate(output.teacher_logits)]
+        unsupervised = 0
+        for s, logits in enumerate(output.student_logits):
+            weight = None if output.unused is None else output.unused[s]
+            for t in self.teachers_of(s):
+                unsupervised = unsupervised + negative_loss(logits, output.negatives[t], e.reduction, weight)
+        lam = e.lam * sigmoid_ramp(clock, e.ramp_epochs)
+        output.loss = output.loss + lam * unsupervised  # Eqs. 20-21, summed over the submodels
+        output.metrics["negative"] = unsupervised.detach() / len(self.perception)
+        return output
+
+    def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
+        self.base.after_step(batch, output, clock)
+        for perception, logits in zip(self.perception, output.labelled_logits, strict=True):
+            perception.update(logits, batch.targets, batch.first_of_epoch)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return self.base.predictors()

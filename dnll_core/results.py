@@ -1,0 +1,125 @@
+"""Run records: one JSON file for each finished run, written atomically; read, grouped, and summarised as mean +- sd.
+
+`runs/` (git-ignored) is where records land by default. Those below `data/results/` are committed, and are written
+there on purpose only. A record never stands in for a run: `train` does not read them.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import statistics
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from dnll_core.common import atomic_file
+
+PACKAGE = Path(__file__).parent
+RESULTS = PACKAGE.parent / "data" / "results"
+FORMAT = 1
+
+
+class RecordError(ValueError):
+    """A file that is not a readable record."""
+
+
+def save(record: dict, folder: str | Path = "runs/records") -> Path:
+    """Writes a record as `<dataset>-<labels>-<method>-<id>-seed<seed>.json` and returns its path."""
+    e = record["experiment"]
+    identity = hashlib.sha256(json.dumps(e, sort_keys=True).encode()).hexdigest()[:8]
+    dataset = re.sub(r"[^A-Za-z0-9]+", "-", e["dataset"].split("/")[-1]).strip("-")
+    path = Path(folder) / f"{dataset}-{e['labels']}-{e['method']}-{identity}-seed{record['seed']}.json"
+    with atomic_file(path) as file:
+        file.write((to_json(record) + "\n").encode())
+    return path
+
+
+def to_json(record: dict) -> str:
+    """JSON with one line for each epoch of the history, so that a difference between two records can be read."""
+    head = {key: value for key, value in record.items() if key != "history"}
+    text = json.dumps(head, indent=1, sort_keys=True)
+    if "history" not in record:
+        return text
+    rows = ",\n".join("  " + json.dumps(row) for row in record["history"])
+    return text[: text.rindex("\n}")] + ',\n "history": [\n' + rows + "\n ]\n}"
+
+
+def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
+    """The records below `folder` whose experiment has these values, sorted by path; an empty list if there are none.
+
+    Raises:
+        RecordError: naming a file that cannot be read as a record.
+    """
+    records = []
+    for path in sorted(Path(folder).rglob("*-seed*.json")):
+        try:
+            record = json.loads(path.read_bytes())
+            experiment = record["experiment"]
+            record["seed"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise RecordError(f"{path} is not a readable run record ({error!r}); delete it or restore it.") from None
+        if all(experiment.get(key) == value for key, value in fields.items()):
+            records.append(record)
+    return records
+
+
+def accuracies(records: Iterable[dict], held_out: str = "test", which: str = "final") -> list[float]:
+    """One accuracy for each record.
+
+    which="final": the last epoch, mean of the submodels (our headline); "ensemble": the last epoch, their mean
+    probabilities; "best": the best epoch of the better submodel on this very set, as the authors' code reports on test.
+    """
+    if which == "best":
+        return [max(max(row[held_out]["submodels"]) for row in r["history"] if held_out in row) for r in records]
+    key = {"final": "mean", "ensemble": "ensemble"}[which]
+    return [record["final"][held_out][key] for record in records]
+
+
+def mean_sd(values: list[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation (n - 1; NaN for a single value)."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
+
+
+def final_numbers(history: list[dict]) -> dict[str, dict]:
+    """The last epoch's accuracies on each held-out set: {"mean", "submodels", "ensemble"}."""
+    last = history[-1]
+    sets = [name for name in ("validation", "test") if name in last]
+    return {name: {"mean": statistics.fmean(last[name]["submodels"]), **last[name]} for name in sets}
+
+
+def provenance_of(records: list[dict]) -> str:
+    """One line for below a table: devices, torch versions, commits, total seconds, number of runs."""
+    if not records:
+        return "not recorded"
+    parts = []
+    for key in ("device", "precision", "torch", "commit"):
+        values = sorted({str(record.get(key)) for record in records})
+        parts.append(f"{key} {', '.join(values)}")
+    seconds = sum(record["seconds"] for record in records)
+    return f"{len(records)} runs; " + "; ".join(parts) + f"; {seconds:.0f} s in all"
+
+
+@functools.cache
+def source_hash() -> str:
+    """SHA-256 over the package's Python files, in the order of their paths."""
+    digest = hashlib.sha256()
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+@functools.cache
+def commit() -> str | None:
+    """The checkout's commit, with "+" where the package differs from it; None outside a git checkout."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(("git", *words), cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if git("status", "--porcelain", "--", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,188 @@
+"""`train(experiment, seed)`: from the names in an experiment to objects, to the trainer, to a `Run`.
+
+run = train(Experiment(dataset="digits", labels=20, method="dnll", m=3, selection="epm"), seed=0)
+run.accuracy, run.history, run.predict(images), run.embed(images)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dnll_core import results
+from dnll_core.augment import Augmentation
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.data import load_data
+from dnll_core.dataset import Dataset
+from dnll_core.device import choose_compute, describe
+from dnll_core.methods import build_method
+from dnll_core.models import build_network
+from dnll_core.splits import Split, split_labels
+from dnll_core.trainer import Trainer, TrainingData
+
+
+@dataclass
+class Run:
+    """A finished run: its curve, its numbers, and its trained networks.
+
+    Attributes:
+        history: one dict for each epoch: "epoch", "step", "seconds", "loss", the method's metrics, and where evaluated
+            "validation" and "test": {"submodels": [accuracy 0...1, ...], "ensemble": accuracy}.
+        final: the last epoch: {"validation" and "test": {"mean", "submodels", "ensemble"}}.
+        provenance: device, precision, versions, hashes, seconds.
+    """
+
+    experiment: Experiment
+    seed: int
+    history: list[dict]
+    provenance: dict
+    trainer: Trainer = field(repr=False)
+
+    @property
+    def final(self) -> dict[str, dict]:
+        return results.final_numbers(self.history)
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy 0...1 of the last epoch, mean of the submodels. (Validation, if there is no test set.)"""
+        final = self.final
+        return final["test" if "test" in final else "validation"]["mean"]
+
+    def predict(self, images: Tensor) -> Tensor:
+        """Class probabilities: (N, C, H, W) uint8 -> (N, K) float32 on the CPU, mean over the submodels."""
+        return self.trainer.predict(images).mean(0).cpu()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The last hidden layer of the first submodel: (N, C, H, W) uint8 -> (N, F) float32 on the CPU (Figure 5)."""
+        return self.trainer.embed(images).cpu()
+
+    def record(self) -> dict:
+        """The run as plain JSON values, see `results`."""
+        record = {"format": results.FORMAT, "experiment": self.experiment.to_dict(), "seed": self.seed}
+        best = {"accuracy": results.accuracies([{"history": self.history}], "test", "best")[0]}
+        return record | self.provenance | {"final": self.final, "best_on_test": best, "history": self.history}
+
+    def save(self, folder: str | Path = "runs/records") -> Path:
+        """Writes the record as JSON, atomically, and returns its path."""
+        return results.save(self.record(), folder)
+
+
+def train(
+    experiment: Experiment,
+    seed: int = 0,
+    *,
+    checkpoint: str | Path | None = None,
+    checkpoint_minutes: float = 5.0,
+    device: str = "auto",
+    precision: str = "auto",
+    root: str | Path | None = None,
+    progress: bool = True,
+) -> Run:
+    """Trains one experiment with one seed. The seed fixes initialisation, label split, batches and every other draw.
+
+    Args:
+        checkpoint: a folder. If it holds a checkpoint of this very run, training continues from there, bit for bit on
+            a CPU with as many threads as before; it is brought up to date every `checkpoint_minutes`, at Ctrl-C and
+            at the end.
+        device, precision: see `device.choose_compute`.
+        root: folder of the data sets; the default is that of `load_data`.
+        progress: a progress bar on a terminal and in JupyterLab.
+
+    Raises:
+        ConfigError: if experiment and data do not fit.
+        DataError, CheckpointError, TrainingDiverged: see there.
+    """
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed takes a whole number from 0, not {seed!r}.")
+    trainer, provenance = prepare(experiment, seed, device=device, precision=precision, root=root, progress=progress)
+    with own_random_state(trainer.device, seed):
+        if checkpoint is not None:
+            trainer.load(checkpoint)
+        trainer.fit(checkpoint, checkpoint_minutes, progress)
+    images = experiment.labelled_batch + experiment.unlabelled_batch
+    provenance |= {
+        "seconds": round(trainer.seconds, 2),
+        "images_per_second": round(images * trainer.step / trainer.seconds, 1),
+        "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+    return Run(experiment, seed, trainer.history, provenance, trainer)
+
+
+def prepare(
+    experiment: Experiment,
+    seed: int,
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    root: str | Path | None = None,
+    progress: bool = True,
+) -> tuple[Trainer, dict]:
+    """Everything of a run but the training: the trainer at iteration 0, and the run's provenance."""
+    e = experiment
+    compute = choose_compute(device, precision, e.network)
+    dataset = load_data(e.dataset, root, size=e.size, progress=progress)
+    split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
+    with own_random_state(compute.device, seed):
+        method = build_method(
+            e,
+            lambda: build_network(e.network, dataset.num_classes, dataset.channels, dataset.size, dropout=e.dropout),
+            dataset.num_classes,
+        )
+        views = {name: augmentation(dataset, e, spec) for name, spec in (("weak", e.weak), ("strong", e.strong))}
+        data = training_data(dataset, split, compute.device)
+        trainer = Trainer(method, e, data, views, augmentation(dataset, e, "identity"), compute, seed)
+    provenance = {
+        "labels_sha256": split.hash(),
+        "source_sha256": results.source_hash(),
+        "commit": results.commit(),
+        "device": describe(compute.device),
+        "precision": compute.precision,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+    return trainer, provenance
+
+
+def augmentation(dataset: Dataset, experiment: Experiment, spec: str) -> Augmentation:
+    """The augmentation that `spec` names, with the experiment's strengths and the data set's normalisation."""
+    e = experiment
+    return Augmentation(
+        spec,
+        dataset.mean,
+        dataset.std,
+        noise_std=e.noise_std,
+        crop_padding=e.crop_padding,
+        translation=e.translation,
+        jitter=(e.jitter, e.jitter, e.jitter, e.jitter_hue),
+    )
+
+
+def training_data(dataset: Dataset, split: Split, device: torch.device) -> TrainingData:
+    """The split's images and labels on the device."""
+
+    def take(index: Tensor) -> Tensor:
+        return dataset.x_train[index].to(device)
+
+    held_out = {
+        "validation": (take(split.validation), dataset.y_train[split.validation].to(device)),
+        "test": (dataset.x_test.to(device), dataset.y_test.to(device)),
+    }
+    targets = dataset.y_train[split.labelled].to(device)
+    return TrainingData(take(split.labelled), targets, take(split.unlabelled), held_out)
+
+
+@contextlib.contextmanager
+def own_random_state(device: torch.device, seed: int):
+    """Seeds torch's global generators (initialisation, dropout) and gives the caller's state back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

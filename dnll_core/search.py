@@ -1,0 +1,80 @@
+"""Chooses settings on validation images, and writes down everything that was tried.
+
+    python -m dnll_core.search quickstart-dnll --workers 2
+
+The trials are the candidates of `experiments.SEARCHES`, each with the same seeds. Those seeds are not among the ones
+that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from dnll_core import results
+from dnll_core.common import atomic_file, unknown
+from dnll_core.config import Experiment
+from dnll_core.experiments import SEARCHES
+from dnll_core.run import train
+
+SEEDS = (100, 101, 102)
+
+
+def validation_accuracy(task: tuple[dict, int]) -> float:
+    """Last-epoch validation accuracy 0...1, mean of the submodels, of one (experiment fields, seed)."""
+    torch.set_num_threads(1)
+    fields, seed = task
+    return train(Experiment(**fields), seed, progress=False).final["validation"]["mean"]
+
+
+def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
+    """Runs all trials of one search. Returns its record, with the trials sorted by mean validation accuracy."""
+    base, candidates = SEARCHES[name]
+    tasks = [(base.replace(**c, eval_every=base.epochs).to_dict(), seed) for c in candidates for seed in seeds]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        accuracies = list(tqdm(pool.imap(validation_accuracy, tasks), total=len(tasks), disable=None, desc=name))
+    trials = []
+    for i, candidate in enumerate(candidates):
+        values = accuracies[i * len(seeds) : (i + 1) * len(seeds)]
+        mean, sd = results.mean_sd(values)
+        trials.append({"changes": candidate, "mean": mean, "sd": sd, "validation": values})
+    trials.sort(key=lambda trial: -trial["mean"])
+    return {
+        "search": name,
+        "base": base.to_dict(),
+        "seeds": list(seeds),
+        "chosen": trials[0]["changes"],
+        "trials": trials,
+        "source_sha256": results.source_hash(),
+        "commit": results.commit(),
+        "torch": torch.__version__,
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m dnll_core.search", description=__doc__.split("\n\n")[0])
+    parser.add_argument("names", nargs="+", help=f"of: {', '.join(SEARCHES)}; a prefix takes all that begin with it")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each (default 1)")
+    parser.add_argument("--out", type=Path, default=Path("runs/search"), help="folder of the records")
+    options = parser.parse_args(arguments)
+    names = [name for name in SEARCHES if any(name.startswith(prefix) for prefix in options.names)]
+    if not names:
+        sys.exit(unknown("search", options.names[0], SEARCHES))
+    for name in names:
+        record = search(name, workers=options.workers)
+        path = options.out / f"{name}.json"
+        with atomic_file(path) as file:
+            file.write((json.dumps(record, indent=1) + "\n").encode())
+        for trial in record["trials"]:
+            print(f"{trial['mean']:.4f} +- {trial['sd']:.4f}  {trial['changes']}")
+        print(f"written to {path}")
+
+
+if __name__ == "__main__":
+    main()

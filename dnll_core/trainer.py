@@ -1,0 +1,386 @@
+"""The loop of Algorithm 1 for any `Method`: batches, views, steps, evaluation, checkpoints and resume.
+
+The data set lies on the device as uint8; batches are drawn, augmented and stepped there. The trainer does not know
+which method it runs. One epoch is one pass over the unlabelled images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from dnll_core.augment import Augmentation
+from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dnll_core.config import Experiment
+from dnll_core.device import Compute
+from dnll_core.methods.base import Batch, Method, Output
+from dnll_core.schedules import Clock, cosine, ema_update_
+
+CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
+EVALUATION_BATCH = 1000
+
+
+@dataclass
+class TrainingData:
+    """The tensors of one run, on its device: images uint8 (N, C, H, W), labels int64 (N,)."""
+
+    labelled: Tensor
+    targets: Tensor
+    unlabelled: Tensor
+    held_out: dict[str, tuple[Tensor, Tensor]]  # "validation" and "test" -> (images, labels)
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss stopped being finite. The last good checkpoint, if the run keeps one, is still there."""
+
+
+class Trainer:
+    """One run. Build it, `load` a checkpoint if there is one, call `fit`.
+
+    Args:
+        method: on the CPU or the device; moved there.
+        experiment: the optimisation fields are read here.
+        data: see `TrainingData`.
+        views: "weak" and "strong" augmentations.
+        plain: the augmentation without any change, for evaluation.
+        compute: device and precision.
+        seed: of batches, augmentation, negatives and dropout.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        experiment: Experiment,
+        data: TrainingData,
+        views: dict[str, Augmentation],
+        plain: Augmentation,
+        compute: Compute,
+        seed: int,
+    ):
+        self.experiment, self.data, self.views, self.plain = experiment, data, views, plain
+        self.compute, self.seed, self.device = compute, seed, compute.device
+        self.method = method.to(self.device, memory_format=torch.channels_last)
+        self.method.train()
+        self.average = copy.deepcopy(method).requires_grad_(False) if experiment.ema_decay > 0 else None
+        self.steps_per_epoch = max(1, len(data.unlabelled) // experiment.unlabelled_batch)
+        total = self.steps_per_epoch * experiment.epochs
+        self.clock = Clock(torch.zeros((), device=self.device), self.steps_per_epoch, total)
+        self.parameters = [p for p in self.method.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.SGD(
+            self.parameters,
+            lr=torch.tensor(experiment.lr, device=self.device),
+            momentum=experiment.momentum,
+            nesterov=experiment.nesterov,
+            weight_decay=experiment.weight_decay,
+            fused=True,
+        )
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.step = 0
+        self.plan: dict[str, Tensor] = {}
+        self.losses = torch.zeros(self.steps_per_epoch, device=self.device)  # this epoch's
+        self.sums: dict[str, Tensor] = {}  # this epoch's metrics, summed
+        self.history: list[dict] = []
+        self.seconds = 0.0  # spent in `fit`, over all its interruptions
+        self.observer: Callable[[Batch, Output], None] | None = None  # sees each iteration; for measurements
+
+    # -- one iteration -------------------------------------------------------------------------------------------------
+
+    def draw_batch(self, i: int) -> Batch:
+        """The images of iteration `i` of the current epoch, one independent draw for each view the method declares."""
+        labelled, unlabelled = self.plan["labelled"][i], self.plan["unlabelled"][i]
+        x, u = self.data.labelled[labelled], None
+        if self.method.unlabelled_views:
+            u = self.data.unlabelled[unlabelled]
+        return Batch(
+            labelled=tuple(self.views[view](x, self.generator) for view in self.method.labelled_views),
+            targets=self.data.targets[labelled],
+            unlabelled=tuple(self.views[view](u, self.generator) for view in self.method.unlabelled_views),
+            index=unlabelled,
+            first_of_epoch=torch.tensor(i == 0, device=self.device),
+        )
+
+    def train_step(self, i: int) -> Tensor:
+        """Lines 3-16 of Algorithm 1. Returns the loss, 0-dim, without waiting for it."""
+        batch = self.draw_batch(i)
+        with self.compute.autocast():
+            output = self.method.compute(batch, self.clock, self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        output.loss.backward()
+        self.optimizer.param_groups[0]["lr"].copy_(self.experiment.lr * cosine(self.clock))
+        self.optimizer.step()
+        self.method.after_step(batch, output, self.clock)
+        if self.average is not None:
+            ema_update_(_floats(self.average), _floats(self.method), self.experiment.ema_decay)
+        self.clock.step += 1
+        self.losses[i] = output.loss.detach()
+        for name, value in output.metrics.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        if self.observer is not None:
+            self.observer(batch, output)
+        return output.loss.detach()
+
+    def plan_epoch(self, epoch: int) -> None:
+        """Draws the epoch's batches: a pure function of (seed, epoch), so a checkpoint need not hold it."""
+        e, steps = self.experiment, self.steps_per_epoch
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        self.plan = {
+            "labelled": permuted_batches(len(self.data.labelled), e.labelled_batch, steps, generator).to(self.device),
+            "unlabelled": permuted_batches(len(self.data.unlabelled), e.unlabelled_batch, steps, generator).to(
+                self.device
+            ),
+        }
+
+    # -- the run -------------------------------------------------------------------------------------------------------
+
+    def fit(self, checkpoint: str | Path | None = None, every_minutes: float = 5.0, progress: bool = True) -> None:
+        """Trains to the end, from where the trainer stands.
+
+        Args:
+            checkpoint: folder that is brought up to date every `every_minutes`, at Ctrl-C and at the end.
+            progress: a bar with loss, accuracy and time left; silent where the output is not a terminal or JupyterLab.
+
+        Raises:
+            TrainingDiverged: if the loss stops being finite.
+            KeyboardInterrupt: after Ctrl-C, when the iteration is finished and the checkpoint is written.
+        """
+        total = self.clock.total_steps
+        started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
+        bar = progress_bar(total, self.step, progress)
+        with _deferred_interrupt() as interrupted, contextlib.closing(bar):
+            while self.step < total:
+                epoch, i = divmod(self.step, self.steps_per_epoch)
+                if i == 0 or not self.plan:
+                    self.plan_epoch(epoch)
+                loss = self.train_step(i)
+                self.step += 1
+                end_of_epoch = i == self.steps_per_epoch - 1
+                if end_of_epoch or self.step % CHECK_EVERY == 0:
+                    self.check_finite(i)
+                    bar.set_postfix(self._shown(loss), refresh=False)
+                bar.update()
+                self.seconds = time.perf_counter() - started
+                if end_of_epoch:
+                    self.end_epoch(epoch)
+                    self.seconds = time.perf_counter() - started
+                due = time.perf_counter() - last_saved > 60 * every_minutes
+                if checkpoint is not None and (interrupted() or due or self.step == total):
+                    self.check_finite(i)
+                    self.save(checkpoint)
+                    last_saved = time.perf_counter()
+                if interrupted():
+                    where = f"; its checkpoint is in {checkpoint}" if checkpoint is not None else ""
+                    raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{where}")
+
+    def check_finite(self, i: int) -> None:
+        """Raises TrainingDiverged if a loss of this epoch up to iteration `i`, or a weight, is not finite."""
+        losses = self.losses[: i + 1]
+        bad = (~torch.isfinite(losses)).nonzero()
+        where = None
+        if len(bad):
+            where = self.step - 1 - i + int(bad[0])
+        elif not all(torch.isfinite(p).all() for p in self.parameters):
+            where = self.step - 1
+        if where is not None:
+            raise TrainingDiverged(
+                f"the loss stopped being finite at iteration {where + 1} (epoch {where // self.steps_per_epoch + 1}); "
+                f"lr={self.experiment.lr} and lam={self.experiment.lam} are the first things to lower. "
+                "A checkpoint written before that is kept."
+            )
+
+    def end_epoch(self, epoch: int) -> None:
+        """Adds the epoch to `history`, with accuracies when they are due."""
+        row = {"epoch": epoch + 1, "step": self.step, "seconds": round(self.seconds, 3)}
+        row["loss"] = float(self.losses.mean())
+        row |= {name: float(value) / self.steps_per_epoch for name, value in self.sums.items()}
+        self.sums = {}
+        if (epoch + 1) % self.experiment.eval_every == 0 or epoch + 1 == self.experiment.epochs:
+            row |= self.evaluate()
+        self.history.append(row)
+
+    # -- evaluation ----------------------------------------------------------------------------------------------------
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """What is evaluated: the method's networks, or their averages over the steps if `ema_decay` is above 0."""
+        return (self.average or self.method).predictors()
+
+    def evaluate(self) -> dict[str, dict]:
+        """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}."""
+        results = {}
+        for name, (images, labels) in self.data.held_out.items():
+            if len(images) == 0:
+                continue
+            probabilities = self.predict(images)  # (S, N, K)
+            right = (probabilities.argmax(-1) == labels).double().mean(-1)  # (S,)
+            ensemble = (probabilities.mean(0).argmax(-1) == labels).double().mean()
+            results[name] = {"submodels": right.tolist(), "ensemble": float(ensemble)}
+        return results
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> Tensor:
+        """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32."""
+        networks = list(self.predictors().values())
+        with _all_evaluating(networks):
+            batches = [self._logits(networks, x) for x in images.split(EVALUATION_BATCH)]
+        return torch.softmax(torch.cat(batches, dim=1), dim=-1)
+
+    @torch.no_grad()
+    def embed(self, images: Tensor, predictor: int = 0) -> Tensor:
+        """The last hidden layer of one predictor: (N, C, H, W) uint8 -> (N, F) float32."""
+        network = list(self.predictors().values())[predictor]
+        hidden = []
+        with _all_evaluating([network]):
+            for batch in images.split(EVALUATION_BATCH):
+                x = self.plain(batch.to(self.device), self.generator)
+                with self.compute.autocast():
+                    hidden.append(network.features(x).float())
+        return torch.cat(hidden)
+
+    def _logits(self, networks: list[nn.Module], images: Tensor) -> Tensor:
+        x = self.plain(images.to(self.device), self.generator)
+        with self.compute.autocast():
+            outputs = [network(x) for network in networks]
+        return torch.stack([(o[0] if isinstance(o, tuple) else o).float() for o in outputs])
+
+    # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Writes everything that the rest of the run depends on."""
+        tensors = {f"method.{name}": value for name, value in self.method.state_dict().items()}
+        if self.average is not None:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        for i, p in enumerate(self.parameters):
+            tensors[f"momentum.{i}"] = self.optimizer.state[p].get("momentum_buffer", torch.zeros_like(p))
+        tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
+        tensors |= {"losses": self.losses, "clock": self.clock.step}
+        tensors |= {"rng.generator": self.generator.get_state(), "rng.cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        save_checkpoint(
+            folder, tensors, self._identity() | {"step": self.step, "seconds": self.seconds, "history": self.history}
+        )
+
+    def load(self, folder: str | Path) -> bool:
+        """Continues from the checkpoint in `folder`; False if there is none.
+
+        Raises:
+            CheckpointError: if it is damaged or belongs to another experiment, seed, split or device.
+        """
+        found = load_checkpoint(folder)
+        if found is None:
+            return False
+        tensors, info = found
+        for name, mine in self._identity().items():
+            if info.get(name) != mine:
+                raise CheckpointError(
+                    f"the checkpoint in {folder} belongs to another run: {_difference(name, info.get(name), mine)}. "
+                    "Give this run another folder, or delete that one."
+                )
+        modules = {"method": self.method} | ({"average": self.average} if self.average is not None else {})
+        with torch.no_grad():
+            for prefix, module in modules.items():
+                for name, value in module.state_dict().items():
+                    value.copy_(
+                        tensors[f"{prefix}.{name}"]
+                    )  # in place: keeps the memory format, and so the sums' order
+            for i, p in enumerate(self.parameters):
+                self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(tensors[f"momentum.{i}"])
+            self.losses.copy_(tensors["losses"])
+            self.clock.step.copy_(tensors["clock"])
+        self.sums = {k[4:]: v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
+        self.generator.set_state(tensors["rng.generator"])
+        torch.set_rng_state(tensors["rng.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
+        if self.step % self.steps_per_epoch:
+            self.plan_epoch(self.step // self.steps_per_epoch)
+        return True
+
+    def _identity(self) -> dict:
+        """What a checkpoint must share with a run to continue it bit for bit."""
+        return {
+            "experiment": self.experiment.to_dict(),
+            "seed": self.seed,
+            "images": {name: len(getattr(self.data, name)) for name in ("labelled", "unlabelled")},
+            "device": self.device.type,
+            "precision": self.compute.precision,
+            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
+        }
+
+    def _shown(self, loss: Tensor) -> dict[str, str]:
+        shown = {"loss": f"{float(loss):.3f}"}
+        evaluated = next((row for row in reversed(self.history) if "test" in row), None)
+        if evaluated is not None:
+            shown["test"] = f"{sum(evaluated['test']['submodels']) / len(evaluated['test']['submodels']):.3f}"
+        return shown
+
+
+def permuted_batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:
+    """Indices of `steps` batches from permutations of range(n), one after the other: (steps, batch) int64.
+
+    Where a batch is larger than n, an image may recur in it, but all images recur equally often.
+    """
+    permutations = [torch.randperm(n, generator=generator) for _ in range(math.ceil(steps * batch / n))]
+    return torch.cat(permutations)[: steps * batch].view(steps, batch)
+
+
+def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
+    """A bar for a terminal or JupyterLab; silent elsewhere (logs, papermill, nbval), where it would only be noise."""
+    in_jupyterlab = "JPY_SESSION_NAME" in os.environ
+    disable = True if not wanted else False if in_jupyterlab else None
+    return tqdm(total=total, initial=done, disable=disable, unit="it", dynamic_ncols=True, leave=False)
+
+
+def _floats(module: nn.Module) -> list[Tensor]:
+    return [value for value in module.state_dict().values() if value.is_floating_point()]
+
+
+def _difference(name: str, theirs, mine) -> str:
+    if isinstance(theirs, dict) and isinstance(mine, dict):
+        changed = [f"{k} was {theirs.get(k)!r}, is {mine.get(k)!r}" for k in mine if theirs.get(k) != mine.get(k)]
+        return f"{name}: {'; '.join(changed)}"
+    return f"{name} was {theirs!r}, is {mine!r}"
+
+
+@contextlib.contextmanager
+def _all_evaluating(networks: list[nn.Module]) -> Iterator[None]:
+    modes = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for network, mode in zip(networks, modes, strict=True):
+            network.train(mode)
+
+
+@contextlib.contextmanager
+def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Lets the iteration finish at Ctrl-C; a second Ctrl-C stops at once. Yields a function: was it pressed?"""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set  # only the main thread may handle signals
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def handle(number, frame):
+        pressed.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)

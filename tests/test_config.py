@@ -1,0 +1,98 @@
+"""`Experiment`: the paper's defaults, conversion of strings, and errors that help."""
+
+import dataclasses
+import json
+
+import pytest
+
+from dnll_core.config import ConfigError, Experiment
+
+
+def test_defaults_are_the_papers():
+    e = Experiment(dataset="cifar10", labels=4000)
+    assert (e.lr, e.weight_decay, e.momentum, e.labelled_batch + e.unlabelled_batch) == (0.03, 5e-4, 0.9, 256)
+    assert (e.m, e.selection, e.teaching, e.reduction) == (1, "ep", "both", "sum")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "network", "expected"),
+    [
+        ("mnist", "auto", ("cnn13", "identity", "identity")),
+        ("cifar10", "auto", ("cnn13", "identity", "noise")),
+        ("cifar10", "wrn28-2", ("wrn28-2", "crop+flip", "crop+flip+jitter")),
+        ("svhn", "auto", ("wrn28-2", "identity", "translate_x")),
+        ("digits", "auto", ("small", "identity", "noise")),
+    ],
+)
+def test_auto_is_section_4_2(dataset, network, expected):
+    e = Experiment(dataset=dataset, labels=20, network=network)
+    assert (e.network, e.weak, e.strong) == expected
+
+
+def test_frozen_and_keyword_only():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Experiment().lr = 1.0
+    with pytest.raises(TypeError):
+        Experiment("digits")
+
+
+def test_json_round_trip():
+    e = Experiment(m=3, selection="epm", dropout=0.25, labels=None)
+    assert Experiment(**json.loads(json.dumps(e.to_dict()))) == e
+    assert e.replace(m=2).m == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "value"),
+    [
+        ({"include_labelled": "false"}, "include_labelled", False),
+        ({"nesterov": "True"}, "nesterov", True),
+        ({"weight_decay": "1e-3"}, "weight_decay", 1e-3),
+        ({"labels": "50"}, "labels", 50),
+        ({"labels": 50.0}, "labels", 50),
+        ({"labels": "none"}, "labels", None),
+        ({"dropout": "null"}, "dropout", None),
+        ({"lr": 1}, "lr", 1.0),
+    ],
+)
+def test_strings_as_papermill_sends_them(given, field, value):
+    result = getattr(Experiment(**given), field)
+    assert result == value
+    assert type(result) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lerning_rate": 0.1}, r"field='lerning_rate' is not known.*Accepted: dataset"),
+        ({"selecton": "ep"}, r"field='selecton' is not known. Did you mean 'selection'\?"),
+        ({"selection": "epmm"}, r"selection='epmm' is not known. Did you mean 'epm'\? Accepted: ep, epm"),
+        ({"method": "dnl"}, r"Did you mean 'dnll'"),
+        ({"teaching": "cross"}, r"teaching='cross' is not known.*Accepted: both, mutual, self"),
+        ({"nesterov": "no"}, r"nesterov takes true or false, not 'no'"),
+        ({"nesterov": 1}, r"nesterov takes true or false, not 1"),
+        ({"labels": "many"}, r"labels takes a whole number or none, not 'many'"),
+        ({"labels": 2.5}, r"labels takes a whole number or none, not 2.5"),
+        ({"labels": True}, r"labels takes a whole number or none, not True"),
+        ({"lr": "fast"}, r"lr takes a number, not 'fast'"),
+        ({"lr": float("nan")}, r"lr takes a number, not nan"),
+        ({"lr": 0}, r"lr=0.0 is out of range: it must be more than 0"),
+        ({"m": 0}, r"m=0 is out of range: it must be at least 1"),
+        ({"jitter_hue": 0.6}, r"jitter_hue=0.6 is out of range: it must be at least 0 and at most 0.5"),
+        ({"momentum": 0.0}, r"nesterov=True needs momentum above 0"),
+        ({"lam": 0.0}, r"method='dnll' with lam=0"),
+        ({"dataset": 3}, r"dataset takes text, not 3"),
+        ({"dataset": "minst"}, r"dataset='minst' is not known. Did you mean 'mnist'"),
+        ({"strong": "noize"}, r"strong: .*'noize' is not known. Did you mean 'noise'"),
+    ],
+)
+def test_errors_name_what_they_got_and_what_is_accepted(given, message):
+    with pytest.raises(ConfigError, match=message):
+        Experiment(**given)
+
+
+def test_the_names_are_those_of_the_modules_that_own_them():
+    from dnll_core import config, data, models
+
+    assert {*config.AUTO} == {*data.NAMES, "folder"}
+    assert {*config.CHOICES["network"]} == {*models.NETWORKS, "auto"}

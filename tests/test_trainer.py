@@ -1,0 +1,207 @@
+"""The loop: batches, evaluation, exact resume (also after SIGKILL), Ctrl-C, divergence, and isolation."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+import torch
+
+from dnll_core import Experiment, train
+from dnll_core.checkpoint import CheckpointError, load_checkpoint
+from dnll_core.run import own_random_state, prepare
+from dnll_core.trainer import TrainingDiverged, permuted_batches
+
+FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3, "m": 3, "selection": "epm", "lr": 0.1}
+
+
+def curve(run):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in run.history]
+
+
+def weights(run):
+    return {name: value.clone() for name, value in run.trainer.method.state_dict().items()}
+
+
+def same(run, other):
+    assert curve(run) == curve(other)
+    mine, theirs = weights(run), weights(other)
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def press_ctrl_c_at(step, experiment, folder, **kwargs):
+    """Trains with a checkpoint folder and sends SIGINT in the middle of iteration `step`."""
+    trainer, _ = prepare(experiment, 0, progress=False, **kwargs)
+
+    def press(batch, output):
+        if trainer.step + 1 == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    trainer.observer = press
+    with own_random_state(trainer.device, 0), pytest.raises(KeyboardInterrupt, match=f"after iteration {step} of"):
+        trainer.fit(folder, every_minutes=1e9, progress=False)
+
+
+def test_permuted_batches_cover_everything_equally():
+    g = torch.Generator().manual_seed(0)
+    batches = permuted_batches(10, 4, 5, g)
+    assert batches.shape == (5, 4)
+    assert torch.bincount(batches.flatten(), minlength=10).tolist() == [2] * 10
+    assert sorted(batches.flatten()[:10].tolist()) == list(range(10))
+    small = permuted_batches(3, 7, 3, g)  # a batch larger than the set
+    assert torch.bincount(small.flatten()).tolist() == [7, 7, 7]
+
+
+def test_same_seed_same_run_and_another_seed_another():
+    e = Experiment(**FAST)
+    first, again, other = train(e, 0), train(e, 0), train(e, 1)
+    same(first, again)
+    assert curve(first) != curve(other)
+    assert first.provenance["labels_sha256"] != other.provenance["labels_sha256"]
+
+
+@pytest.mark.parametrize("step", [4, 5, 9])  # 1077 images in batches of 256 make 4 iterations an epoch
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resume_equals_uninterrupted(tmp_path, step, precision):
+    e = Experiment(**FAST, dropout=0.3, strong="translate+noise", epm_accumulation="epoch", ema_decay=0.9)
+    whole = train(e, 0, precision=precision)
+    press_ctrl_c_at(step, e, tmp_path, precision=precision)
+    assert load_checkpoint(tmp_path)[1]["step"] == step
+    same(whole, train(e, 0, precision=precision, checkpoint=tmp_path))
+
+
+def test_resume_after_sigkill(tmp_path):
+    """The process is killed in the middle of training; the next one ends bit for bit where an unkilled one does."""
+    script = textwrap.dedent("""
+        import json, sys, torch
+        torch.set_num_threads(1)
+        from dnll_core import Experiment, train
+        e = Experiment(**json.loads(sys.argv[1]))
+        run = train(e, 0, checkpoint=sys.argv[2], checkpoint_minutes=0)
+    """)
+    fields = {**FAST, "epochs": 60}
+    folder = tmp_path / "checkpoint"
+    process = subprocess.Popen([sys.executable, "-c", script, json.dumps(fields), str(folder)])
+    try:
+        deadline = time.monotonic() + 120
+        while not (folder / "checkpoint.json").exists() or load_checkpoint(folder)[1]["step"] < 10:
+            assert process.poll() is None, "the training process ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert load_checkpoint(folder)[1]["step"] < 240
+    resumed = train(Experiment(**fields), 0, checkpoint=folder)
+    same(resumed, train(Experiment(**fields), 0))
+
+
+def test_ctrl_c_gives_the_signal_handler_back(tmp_path):
+    press_ctrl_c_at(2, Experiment(**FAST), tmp_path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_finished_checkpoint_holds_the_trained_networks(tmp_path):
+    e = Experiment(**FAST)
+    first = train(e, 0, checkpoint=tmp_path)
+    same(first, train(e, 0, checkpoint=tmp_path))
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    e = Experiment(**FAST)
+    train(e, 0, checkpoint=tmp_path)
+    with pytest.raises(CheckpointError, match=r"belongs to another run: seed was 0, is 1"):
+        train(e, 1, checkpoint=tmp_path)
+    with pytest.raises(CheckpointError, match=r"experiment: lr was 0.1, is 0.05"):
+        train(e.replace(lr=0.05), 0, checkpoint=tmp_path)
+
+
+def test_divergence_is_an_error_that_says_where_and_keeps_the_checkpoint(tmp_path):
+    e = Experiment(**FAST)
+    trainer, _ = prepare(e, 0, progress=False)
+    trainer.save(tmp_path)
+
+    def poison(batch, output):
+        if trainer.step == 5:
+            with torch.no_grad():
+                next(trainer.method.parameters()).fill_(torch.nan)
+
+    trainer.observer = poison
+    with pytest.raises(TrainingDiverged, match=r"iteration 7 \(epoch 2\)"):
+        trainer.fit(tmp_path, every_minutes=1e9, progress=False)
+    assert load_checkpoint(tmp_path)[1]["step"] == 0
+
+
+def test_training_leaves_the_global_random_state_alone():
+    torch.manual_seed(123)
+    expected = torch.rand(3)
+    torch.manual_seed(123)
+    train(Experiment(**FAST), 0)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_evaluation_against_a_loop():
+    run = train(Experiment(**FAST), 0)
+    trainer = run.trainer
+    images, labels = trainer.data.held_out["test"]
+    accuracies, mixed = [], 0
+    nets = [net.eval() for net in trainer.predictors().values()]
+    with torch.no_grad():
+        for net in nets:
+            right = 0
+            for x, y in zip(images, labels, strict=True):
+                right += int(net(trainer.plain(x[None], trainer.generator)).argmax() == y)
+            accuracies.append(right / len(labels))
+        for x, y in zip(images, labels, strict=True):
+            p = sum(net(trainer.plain(x[None], trainer.generator)).softmax(1) for net in nets)
+            mixed += int(p.argmax() == y)
+    assert run.history[-1]["test"]["submodels"] == pytest.approx(accuracies)
+    assert run.history[-1]["test"]["ensemble"] == pytest.approx(mixed / len(labels))
+    assert run.accuracy == pytest.approx(sum(accuracies) / 2)
+    assert run.predict(images[:7]).shape == (7, 10)
+    assert run.embed(images[:7]).shape == (7, nets[0].hidden)
+
+
+def test_one_optimiser_step_equals_one_for_each_submodel():
+    """Lines 15-16 of Algorithm 1 with two optimisers, against the trainer's one step on the sum."""
+    e = Experiment(**FAST)
+    trainer, _ = prepare(e, 0, progress=False, precision="float32")
+    reference, _ = prepare(e, 0, progress=False, precision="float32")
+    trainer.plan_epoch(0)
+    trainer.train_step(0)
+    reference.plan_epoch(0)
+    batch = reference.draw_batch(0)
+    output = reference.method.compute(batch, reference.clock, reference.generator)
+    for net in reference.method.base.submodels:
+        gradients = torch.autograd.grad(output.loss, list(net.parameters()), retain_graph=True)
+        for p, g in zip(net.parameters(), gradients, strict=True):  # first step of SGD with Nesterov momentum
+            g = g + e.weight_decay * p.detach()
+            p.data -= e.lr * (g + e.momentum * g)
+    for p, q in zip(trainer.method.parameters(), reference.method.parameters(), strict=True):
+        torch.testing.assert_close(p, q, atol=1e-6, rtol=1e-5)
+
+
+def test_ema_of_weights_is_what_is_evaluated():
+    e = Experiment(**FAST, ema_decay=0.5)
+    trainer, _ = prepare(e, 0, progress=False)
+    start = [p.detach().clone() for p in trainer.method.parameters()]
+    trainer.plan_epoch(0)
+    trainer.train_step(0)
+    for first, mean, p in zip(start, trainer.average.parameters(), trainer.method.parameters(), strict=True):
+        torch.testing.assert_close(mean, (first + p) / 2)
+    assert next(iter(trainer.predictors().values())) is trainer.average.base.submodels[0]
+
+
+def test_wrong_arguments_of_train():
+    with pytest.raises(ValueError, match="train takes an Experiment, not str"):
+        train("digits")
+    with pytest.raises(ValueError, match="seed takes a whole number from 0, not -1"):
+        train(Experiment(), -1)
+    with pytest.raises(ValueError, match="precision='fp16' is not known; accepted: auto, float32, bfloat16"):
+        train(Experiment(), precision="fp16")
+    with pytest.raises(ValueError, match="device='tpu' cannot be used here"):
+        train(Experiment(), device="tpu")
