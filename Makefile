@@ -6,7 +6,7 @@ ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lab outputs clean
+.PHONY: help quickstart test lab outputs figures clean
 
 help:  ## print this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place, before a commit
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+figures: $(READY)  ## redraw figures and the README's table from the records
+	$(BIN)/python -m dnll_core.report
 
 clean:  ## delete the environment and all runs (not the data sets, not data/results)
 	rm -rf .venv runs

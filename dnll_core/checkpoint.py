@@ -36,7 +36,9 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    old = {path.name for path in folder.glob("part-*.pt")}
+    old = {
+        path.name for pattern in ("part-*.pt", ".*.tmp") for path in folder.glob(pattern)
+    }  # .tmp: of a killed process
     parts = []
     for number, part in enumerate(_parts(tensors)):
         buffer = io.BytesIO()

@@ -1,11 +1,15 @@
-"""Where and how a run computes: device, precision, and a description of the hardware for the record."""
+"""Where and how a run computes: device, precision, threads, and a description of the hardware for the record."""
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+
+SMALL_NETWORKS = ("small", "cnn3")
 
 
 @dataclass(frozen=True)
@@ -14,9 +18,29 @@ class Compute:
 
     device: torch.device
     precision: str  # "float32" or "bfloat16"
+    threads: int | None  # on a CPU; None elsewhere
 
     def autocast(self) -> torch.autocast:
+        """The context of the forward passes."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    @contextlib.contextmanager
+    def own_threads(self) -> Iterator[None]:
+        """Uses `threads` inside the block, and the caller's number again afterwards."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads or before)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+    def describe(self) -> str:
+        """The hardware in words, for a record: its model name, and the threads in use on a CPU."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        if self.device.type == "mps":
+            return "Apple GPU"
+        return f"{cpu_name()}, {self.threads} thread{'s' * (self.threads != 1)}"
 
 
 def choose_compute(device: str = "auto", precision: str = "auto", network: str = "") -> Compute:
@@ -25,7 +49,8 @@ def choose_compute(device: str = "auto", precision: str = "auto", network: str =
     Args:
         device: "auto" (CUDA, then Apple, then CPU) or a torch device string such as "cuda:1".
         precision: "auto", "float32" or "bfloat16".
-        network: name of the network; the small ones gain nothing from bfloat16 on a CPU, the casts cost more.
+        network: name of the network. On a CPU the small ones gain nothing from bfloat16, where the casts cost more,
+            nor from a second thread, and with one thread a run is the same on machines with other numbers of cores.
 
     Raises:
         ValueError: for an unknown name or a device that this machine does not have.
@@ -43,7 +68,10 @@ def choose_compute(device: str = "auto", precision: str = "auto", network: str =
             raise ValueError(f"device={device!r} cannot be used here: {str(error).splitlines()[0]}") from None
     if precision == "auto":
         precision = "bfloat16" if _bfloat16_is_faster(chosen, network) else "float32"
-    return Compute(chosen, precision)
+    threads = None
+    if chosen.type == "cpu":
+        threads = 1 if network in SMALL_NETWORKS else torch.get_num_threads()
+    return Compute(chosen, precision, threads)
 
 
 def _bfloat16_is_faster(device: torch.device, network: str) -> bool:
@@ -51,21 +79,13 @@ def _bfloat16_is_faster(device: torch.device, network: str) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        matrix_units = capabilities.get("amx_tile") or capabilities.get("avx512_bf16")
-        return bool(matrix_units) and network in ("cnn13", "wrn28-2")
+        has_units = any(capabilities.get(name) for name in ("amx_tile", "amx_bf16", "avx512_bf16"))
+        return has_units and network not in SMALL_NETWORKS
     return False
 
 
-def describe(device: torch.device) -> str:
-    """The device in words, for a record: its model name, and the threads in use on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return f"{platform.processor() or 'Apple'} GPU"
-    return f"{_cpu_name()}, {torch.get_num_threads()} threads"
-
-
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's model name, as far as the system tells it."""
     try:
         with open("/proc/cpuinfo") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

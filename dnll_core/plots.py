@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from torch import Tensor
 
 # Okabe and Ito's eight colours, told apart by readers with any colour vision
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -80,19 +81,32 @@ def save(figure: Figure, path: str | Path) -> None:
         figure.savefig(path, metadata={"Software": None})
 
 
-def idea(image: np.ndarray, classes: int, accuracy: float, negatives: int = 1) -> Figure:
+def channels_last(images: Tensor) -> np.ndarray:
+    """(C, H, W) or (N, C, H, W) uint8 as `imshow` wants it: (..., H, W) grey or (..., H, W, 3) colour."""
+    array = np.moveaxis(images.numpy(), -3, -1)
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, negatives: int = 1) -> Figure:
     """Figure 1 redrawn: what one submodel tells the other, and how often that is wrong (Theorem 3.1).
 
     Args:
         image: (H, W) a grey image.
-        classes: K.
+        classes: names of the K classes.
+        kind: the class in the image.
         accuracy: q, of the submodel that speaks, 0...1.
         negatives: m.
     """
     wrong = 1 - accuracy
+    other = (kind + 2) % len(classes) if len(classes) > 2 else 1 - kind
     panels = [
-        ("Mutual learning: pseudo-labels", "“It is a 3.”", RED, wrong),
-        ("DNLL: pseudo-negative labels", "“It is not a 5.”", BLUE, wrong * negatives / (classes - 1)),
+        ("Mutual learning: pseudo-labels", f"“This is: {classes[kind]}.”", RED, wrong),
+        (
+            "DNLL: pseudo-negative labels",
+            f"“This is not: {classes[other]}.”",
+            BLUE,
+            wrong * negatives / (len(classes) - 1),
+        ),
     ]
     with canvas(1, 2, (9.5, 3.1)) as (figure, axes):
         for axis, (title, message, color, error) in zip(axes, panels):

@@ -15,6 +15,8 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
 from dnll_core.common import atomic_file
 
 PACKAGE = Path(__file__).parent
@@ -72,8 +74,13 @@ def accuracies(records: Iterable[dict], held_out: str = "test", which: str = "fi
     which="final": the last epoch, mean of the submodels (our headline); "ensemble": the last epoch, their mean
     probabilities; "best": the best epoch of the better submodel on this very set, as the authors' code reports on test.
     """
-    if which == "best":
-        return [max(max(row[held_out]["submodels"]) for row in r["history"] if held_out in row) for r in records]
+    if which == "best":  # a method without epochs has no best one
+        return [
+            max(max(row[held_out]["submodels"]) for row in record["history"] if held_out in row)
+            if "history" in record
+            else record["final"][held_out]["mean"]
+            for record in records
+        ]
     key = {"final": "mean", "ensemble": "ensemble"}[which]
     return [record["final"][held_out][key] for record in records]
 
@@ -81,6 +88,26 @@ def accuracies(records: Iterable[dict], held_out: str = "test", which: str = "fi
 def mean_sd(values: list[float]) -> tuple[float, float]:
     """Mean and sample standard deviation (n - 1; NaN for a single value)."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
+
+
+def comparison(groups: dict[str, list[dict]], held_out: str = "test") -> pd.DataFrame:
+    """One row for each group of records: n, the three accuracies of `accuracies` as "mean ± sd" in %, mean seconds."""
+    rows = []
+    for name, records in groups.items():
+        row = {"method": name, "n": len(records)}
+        columns = {"last epoch, mean of submodels": "final", "their ensemble": "ensemble", "best on test": "best"}
+        for column, which in columns.items():
+            values = accuracies(records, held_out, which)
+            row[f"{column} (%)"] = percent(values) if values else "not recorded"
+        row["seconds a run"] = f"{statistics.fmean(r['seconds'] for r in records):.1f}" if records else "not recorded"
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("method")
+
+
+def percent(values: list[float]) -> str:
+    """Accuracies 0...1 as "94.9 ± 1.5", in %; a single value has no ±."""
+    mean, sd = mean_sd(values)
+    return f"{100 * mean:.1f} ± {100 * sd:.1f}" if len(values) > 1 else f"{100 * mean:.1f}"
 
 
 def final_numbers(history: list[dict]) -> dict[str, dict]:

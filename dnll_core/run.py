@@ -20,7 +20,7 @@ from dnll_core.augment import Augmentation
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data import load_data
 from dnll_core.dataset import Dataset
-from dnll_core.device import choose_compute, describe
+from dnll_core.device import choose_compute
 from dnll_core.methods import build_method
 from dnll_core.models import build_network
 from dnll_core.splits import Split, split_labels
@@ -103,7 +103,7 @@ def train(
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed takes a whole number from 0, not {seed!r}.")
     trainer, provenance = prepare(experiment, seed, device=device, precision=precision, root=root, progress=progress)
-    with own_random_state(trainer.device, seed):
+    with own_random_state(trainer.device, seed), trainer.compute.own_threads():
         if checkpoint is not None:
             trainer.load(checkpoint)
         trainer.fit(checkpoint, checkpoint_minutes, progress)
@@ -143,7 +143,7 @@ def prepare(
         "labels_sha256": split.hash(),
         "source_sha256": results.source_hash(),
         "commit": results.commit(),
-        "device": describe(compute.device),
+        "device": compute.describe(),
         "precision": compute.precision,
         "torch": torch.__version__,
         "python": platform.python_version(),

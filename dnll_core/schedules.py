@@ -33,6 +33,11 @@ class Clock:
         return self.step / self.steps_per_epoch
 
     @property
+    def starts_epoch(self) -> Tensor:
+        """Whether the iteration under way is the first of an epoch. 0-dim bool tensor."""
+        return torch.remainder(self.step, self.steps_per_epoch) == 0
+
+    @property
     def progress(self) -> Tensor:
         """Finished share of the run, 0...1. 0-dim tensor."""
         return self.step / self.total_steps

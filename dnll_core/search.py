@@ -1,6 +1,6 @@
 """Chooses settings on validation images, and writes down everything that was tried.
 
-    python -m dnll_core.search quickstart-dnll --workers 2
+    python -m dnll_core.search quickstart-dnll-1 --workers 2
 
 The trials are the candidates of `experiments.SEARCHES`, each with the same seeds. Those seeds are not among the ones
 that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy only.
@@ -18,25 +18,30 @@ import torch
 from tqdm.auto import tqdm
 
 from dnll_core import results
+from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import atomic_file, unknown
 from dnll_core.config import Experiment
 from dnll_core.experiments import SEARCHES
 from dnll_core.run import train
 
-SEEDS = (100, 101, 102)
+SEEDS = (100, 101, 102, 103)
 
 
 def validation_accuracy(task: tuple[dict, int]) -> float:
     """Last-epoch validation accuracy 0...1, mean of the submodels, of one (experiment fields, seed)."""
     torch.set_num_threads(1)
     fields, seed = task
+    if fields["method"] in CLASSIFIERS:
+        return run_classical(seed=seed, **fields)["final"]["validation"]["mean"]
     return train(Experiment(**fields), seed, progress=False).final["validation"]["mean"]
 
 
 def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
     """Runs all trials of one search. Returns its record, with the trials sorted by mean validation accuracy."""
     base, candidates = SEARCHES[name]
-    tasks = [(base.replace(**c, eval_every=base.epochs).to_dict(), seed) for c in candidates for seed in seeds]
+    if isinstance(base, Experiment):
+        base = base.replace(eval_every=base.epochs).to_dict()
+    tasks = [({**base, **candidate}, seed) for candidate in candidates for seed in seeds]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         accuracies = list(tqdm(pool.imap(validation_accuracy, tasks), total=len(tasks), disable=None, desc=name))
     trials = []
@@ -47,7 +52,7 @@ def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
     trials.sort(key=lambda trial: -trial["mean"])
     return {
         "search": name,
-        "base": base.to_dict(),
+        "base": base,
         "seeds": list(seeds),
         "chosen": trials[0]["changes"],
         "trials": trials,

@@ -9,21 +9,18 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.config import Experiment
+from dnll_core.console import deferred_interrupt, progress_bar
 from dnll_core.device import Compute
 from dnll_core.methods.base import Batch, Method, Output
 from dnll_core.schedules import Clock, cosine, ema_update_
@@ -108,7 +105,6 @@ class Trainer:
             targets=self.data.targets[labelled],
             unlabelled=tuple(self.views[view](u, self.generator) for view in self.method.unlabelled_views),
             index=unlabelled,
-            first_of_epoch=torch.tensor(i == 0, device=self.device),
         )
 
     def train_step(self, i: int) -> Tensor:
@@ -158,7 +154,7 @@ class Trainer:
         total = self.clock.total_steps
         started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
         bar = progress_bar(total, self.step, progress)
-        with _deferred_interrupt() as interrupted, contextlib.closing(bar):
+        with deferred_interrupt() as interrupted, contextlib.closing(bar):
             while self.step < total:
                 epoch, i = divmod(self.step, self.steps_per_epoch)
                 if i == 0 or not self.plan:
@@ -219,39 +215,35 @@ class Trainer:
         """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}."""
         results = {}
         for name, (images, labels) in self.data.held_out.items():
-            if len(images) == 0:
-                continue
-            probabilities = self.predict(images)  # (S, N, K)
-            right = (probabilities.argmax(-1) == labels).double().mean(-1)  # (S,)
-            ensemble = (probabilities.mean(0).argmax(-1) == labels).double().mean()
-            results[name] = {"submodels": right.tolist(), "ensemble": float(ensemble)}
+            if len(images) > 0:
+                probabilities = self.predict(images)  # (S, N, K)
+                right = (probabilities.argmax(-1) == labels).double().mean(-1)  # (S,)
+                ensemble = (probabilities.mean(0).argmax(-1) == labels).double().mean()
+                results[name] = {"submodels": right.tolist(), "ensemble": float(ensemble)}
         return results
 
-    @torch.no_grad()
     def predict(self, images: Tensor) -> Tensor:
         """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32."""
-        networks = list(self.predictors().values())
-        with _all_evaluating(networks):
-            batches = [self._logits(networks, x) for x in images.split(EVALUATION_BATCH)]
-        return torch.softmax(torch.cat(batches, dim=1), dim=-1)
+        logits = [self._in_batches(network, images) for network in self.predictors().values()]
+        return torch.softmax(torch.stack(logits), dim=-1)
 
-    @torch.no_grad()
     def embed(self, images: Tensor, predictor: int = 0) -> Tensor:
         """The last hidden layer of one predictor: (N, C, H, W) uint8 -> (N, F) float32."""
         network = list(self.predictors().values())[predictor]
-        hidden = []
-        with _all_evaluating([network]):
-            for batch in images.split(EVALUATION_BATCH):
-                x = self.plain(batch.to(self.device), self.generator)
-                with self.compute.autocast():
-                    hidden.append(network.features(x).float())
-        return torch.cat(hidden)
+        return self._in_batches(network, images, network.features)
 
-    def _logits(self, networks: list[nn.Module], images: Tensor) -> Tensor:
-        x = self.plain(images.to(self.device), self.generator)
-        with self.compute.autocast():
-            outputs = [network(x) for network in networks]
-        return torch.stack([(o[0] if isinstance(o, tuple) else o).float() for o in outputs])
+    @torch.no_grad()
+    def _in_batches(self, network: nn.Module, images: Tensor, forward: Callable | None = None) -> Tensor:
+        """`forward` (default: the network's class logits) over plain images, in evaluation mode, as float32."""
+        was_training, outputs = network.training, []
+        network.eval()
+        for batch in images.split(EVALUATION_BATCH):
+            x = self.plain(batch.to(self.device), self.generator)
+            with self.compute.autocast():
+                output = (forward or network)(x)
+            outputs.append((output[0] if isinstance(output, tuple) else output).float())
+        network.train(was_training)
+        return torch.cat(outputs)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
@@ -316,7 +308,7 @@ class Trainer:
             "images": {name: len(getattr(self.data, name)) for name in ("labelled", "unlabelled")},
             "device": self.device.type,
             "precision": self.compute.precision,
-            "threads": torch.get_num_threads() if self.device.type == "cpu" else None,
+            "threads": self.compute.threads,
         }
 
     def _shown(self, loss: Tensor) -> dict[str, str]:
@@ -336,13 +328,6 @@ def permuted_batches(n: int, batch: int, steps: int, generator: torch.Generator)
     return torch.cat(permutations)[: steps * batch].view(steps, batch)
 
 
-def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
-    """A bar for a terminal or JupyterLab; silent elsewhere (logs, papermill, nbval), where it would only be noise."""
-    in_jupyterlab = "JPY_SESSION_NAME" in os.environ
-    disable = True if not wanted else False if in_jupyterlab else None
-    return tqdm(total=total, initial=done, disable=disable, unit="it", dynamic_ncols=True, leave=False)
-
-
 def _floats(module: nn.Module) -> list[Tensor]:
     return [value for value in module.state_dict().values() if value.is_floating_point()]
 
@@ -352,35 +337,3 @@ def _difference(name: str, theirs, mine) -> str:
         changed = [f"{k} was {theirs.get(k)!r}, is {mine.get(k)!r}" for k in mine if theirs.get(k) != mine.get(k)]
         return f"{name}: {'; '.join(changed)}"
     return f"{name} was {theirs!r}, is {mine!r}"
-
-
-@contextlib.contextmanager
-def _all_evaluating(networks: list[nn.Module]) -> Iterator[None]:
-    modes = [network.training for network in networks]
-    for network in networks:
-        network.eval()
-    try:
-        yield
-    finally:
-        for network, mode in zip(networks, modes, strict=True):
-            network.train(mode)
-
-
-@contextlib.contextmanager
-def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Lets the iteration finish at Ctrl-C; a second Ctrl-C stops at once. Yields a function: was it pressed?"""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # only the main thread may handle signals
-        return
-    previous = signal.getsignal(signal.SIGINT)
-
-    def handle(number, frame):
-        pressed.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -34,7 +34,6 @@ def batch(method, labelled=6, unlabelled=8, seed=0):
         targets=torch.randint(K, (labelled,), generator=g),
         unlabelled=tuple(images(unlabelled) for _ in method.unlabelled_views),
         index=torch.arange(unlabelled),
-        first_of_epoch=torch.tensor(True),
     )
 
 

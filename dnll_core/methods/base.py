@@ -25,14 +25,12 @@ class Batch:
         targets: (B,) int64, the labels of all those views.
         unlabelled: for each of `Method.unlabelled_views`, (U, C, H, W) float32.
         index: (U,) int64, the images' positions in the pool, for methods with a memory per image.
-        first_of_epoch: 0-dim bool tensor.
     """
 
     labelled: tuple[Tensor, ...]
     targets: Tensor
     unlabelled: tuple[Tensor, ...]
     index: Tensor
-    first_of_epoch: Tensor
 
 
 @dataclass

@@ -104,7 +104,7 @@ class Negatives(Method):
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
         self.base.after_step(batch, output, clock)
         for perception, logits in zip(self.perception, output.labelled_logits, strict=True):
-            perception.update(logits, batch.targets, batch.first_of_epoch)
+            perception.update(logits, batch.targets, clock.starts_epoch)
 
     def predictors(self) -> dict[str, nn.Module]:
         return self.base.predictors()

@@ -1,0 +1,82 @@
+"""Many runs, recorded: the only way in which training records reach `data/results`.
+
+    python -m dnll_core.campaign quickstart --seeds 10 --workers 2 --out data/results
+
+Runs that are recorded already are left out, so an interrupted campaign is continued by the same command; a run that
+fails is reported at the end and the others go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+from tqdm.auto import tqdm
+
+from dnll_core import results
+from dnll_core.classical import CLASSIFIERS, run_classical
+from dnll_core.common import unknown
+from dnll_core.config import Experiment
+from dnll_core.experiments import quickstart
+from dnll_core.run import train
+
+CAMPAIGNS = {
+    "quickstart": lambda: [
+        *(experiment.to_dict() for experiment in quickstart().values()),
+        *({"method": method, "dataset": "digits", "labels": 20} for method in CLASSIFIERS),
+    ],
+}
+
+
+def run_one(task: tuple[dict, int, str]) -> str | None:
+    """Runs and records one (fields, seed, folder) on one thread. Returns what went wrong, or None."""
+    fields, seed, folder = task
+    torch.set_num_threads(1)
+    try:
+        if fields["method"] in CLASSIFIERS:
+            record = run_classical(seed=seed, **fields)
+        else:
+            record = train(Experiment(**fields), seed, progress=False).record()
+        results.save(record, folder)
+    except Exception:  # one failed run must not end the others
+        return f"{fields['method']} on {fields['dataset']}, seed {seed}:\n{traceback.format_exc()}"
+    return None
+
+
+def missing(experiments: list[dict], seeds: int, folder: Path) -> list[tuple[dict, int, str]]:
+    """The (fields, seed, folder) that have no record in `folder` yet, seed by seed."""
+    done = [(record["experiment"], record["seed"]) for record in results.load(folder)]
+    return [
+        (fields, seed, str(folder)) for seed in range(seeds) for fields in experiments if (fields, seed) not in done
+    ]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m dnll_core.campaign", description=__doc__.split("\n\n")[0])
+    parser.add_argument("name", help=f"one of: {', '.join(CAMPAIGNS)}")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each experiment (default 3)")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each (default 1)")
+    parser.add_argument("--out", type=Path, default=Path("runs/campaign"), help="folder of the records")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be run")
+    options = parser.parse_args(arguments)
+    if options.name not in CAMPAIGNS:
+        sys.exit(unknown("campaign", options.name, CAMPAIGNS))
+    tasks = missing(CAMPAIGNS[options.name](), options.seeds, options.out / options.name)
+    if options.dry_run:
+        for fields, seed, _ in tasks:
+            print(f"{fields['method']} on {fields['dataset']}, {fields['labels']} labels, seed {seed}")
+        return
+    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
+        outcomes = list(tqdm(pool.imap_unordered(run_one, tasks), total=len(tasks), disable=None, desc=options.name))
+    failures = [outcome for outcome in outcomes if outcome is not None]
+    print(f"{len(tasks) - len(failures)} runs recorded in {options.out / options.name}, {len(failures)} failed")
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""Writes what the README shows from the records: its results table, between two markers, and the figures.
+
+python -m dnll_core.report        # or: make figures
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dnll_core import plots, results
+from dnll_core.classical import CLASSIFIERS
+from dnll_core.common import atomic_file
+from dnll_core.data import load_data
+from dnll_core.experiments import quickstart
+
+ROOT = results.PACKAGE.parent
+
+
+def quickstart_records() -> dict[str, list[dict]]:
+    """Method -> its records on 20 digits, best mean test accuracy last."""
+    names = [*CLASSIFIERS, *quickstart()]
+    groups = {name: results.load(results.RESULTS / "quickstart", method=name) for name in names}
+    return dict(sorted(groups.items(), key=lambda item: results.mean_sd(results.accuracies(item[1]))[0]))
+
+
+def quickstart_table() -> str:
+    """The table of the README, in Markdown."""
+    groups = quickstart_records()
+    lines = [
+        "| method | test accuracy, last epoch (%) | best epoch on test (%) | seconds a run | n |",
+        "|---|---|---|---|---|",
+    ]
+    for name, records in groups.items():
+        final, best = (results.percent(results.accuracies(records, which=which)) for which in ("final", "best"))
+        best = best if "history" in records[0] else "–"
+        seconds = sum(record["seconds"] for record in records) / len(records)
+        lines.append(f"| {plots.METHODS[name].label} | {final} | {best} | {seconds:.1f} | {len(records)} |")
+    everything = [record for records in groups.values() for record in records]
+    return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
+
+
+def render(text: str, blocks: dict[str, str]) -> str:
+    """Replaces what stands between `<!-- name -->` and `<!-- end name -->` for each block.
+
+    Raises:
+        ValueError: if a marker is missing.
+    """
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"the markers <!-- {name} --> and <!-- end {name} --> are missing")
+        text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
+    return text
+
+
+def readme() -> str:
+    """The README as it should be."""
+    return render((ROOT / "README.md").read_text(), {"quickstart table": quickstart_table()})
+
+
+def draw_figures(folder: Path) -> list[Path]:
+    """Draws every figure of `figures/` into `folder`. Returns their paths."""
+    groups = quickstart_records()
+    curves = plots.curves({name: records for name, records in groups.items() if "history" in records[0]})
+    levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS}
+    digits = load_data("digits")
+    three = plots.channels_last(digits.x_train[digits.y_train == 3][0])
+    figures = {
+        "idea.png": plots.idea(three, digits.classes, 3, 0.7),
+        "quickstart_curves.png": plots.lines(curves, levels),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        plots.save(figure, folder / name)
+    return [folder / name for name in figures]
+
+
+def main() -> None:
+    text = readme()
+    with atomic_file(ROOT / "README.md") as file:
+        file.write(text.encode())
+    for path in [ROOT / "README.md", *draw_figures(ROOT / "figures")]:
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

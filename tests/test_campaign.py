@@ -1,0 +1,30 @@
+"""A campaign records what is missing, goes on after a run that fails, and says which one it was."""
+
+import pytest
+
+from dnll_core import campaign, results
+from dnll_core.config import Experiment
+
+FAST = Experiment(method="supervised", labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
+
+
+def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, capsys):
+    good, bad = FAST.to_dict(), FAST.replace(labels=21).to_dict()
+    monkeypatch.setitem(campaign.CAMPAIGNS, "tiny", lambda: [bad, good])
+    with pytest.raises(SystemExit, match=r"supervised on digits, seed 0:(.|\n)*labels"):
+        campaign.main(["tiny", "--seeds", "2", "--out", str(tmp_path)])
+    assert "2 runs recorded" in capsys.readouterr().out
+    records = results.load(tmp_path / "tiny")
+    assert [(record["experiment"], record["seed"]) for record in records] == [(good, 0), (good, 1)]
+    assert campaign.missing([good], 3, tmp_path / "tiny") == [(good, 2, str(tmp_path / "tiny"))]
+
+
+def test_dry_run_runs_nothing(tmp_path, capsys):
+    campaign.main(["quickstart", "--seeds", "1", "--dry-run", "--out", str(tmp_path)])
+    assert capsys.readouterr().out.count("seed 0") == 4
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_campaign():
+    with pytest.raises(SystemExit, match=r"campaign='quikstart' is not known. Did you mean 'quickstart'"):
+        campaign.main(["quikstart"])

@@ -1,0 +1,122 @@
+"""Records: what a run writes, what is read back, and the committed ones against their own configuration."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+
+import pytest
+
+from dnll_core import Experiment, load_data, results, train
+from dnll_core.classical import run_classical
+from dnll_core.results import RecordError
+from dnll_core.splits import split_labels
+
+FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 512, "epochs": 2, "lr": 0.1}
+COMMITTED = sorted(results.RESULTS.rglob("*-seed*.json"))
+
+
+@pytest.fixture(scope="module")
+def run():
+    return train(Experiment(**FAST), 3)
+
+
+def test_record_round_trip(run, tmp_path):
+    path = run.save(tmp_path)
+    [read] = results.load(tmp_path)
+    assert read == run.record()
+    assert path.name.startswith("digits-20-dnll-")
+    assert path.name.endswith("-seed3.json")
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]  # no temporary file stays
+    assert results.load(tmp_path, method="supervised") == []
+    assert Experiment(**read["experiment"]) == run.experiment
+
+
+def test_record_holds_what_a_reader_needs(run):
+    record = run.record()
+    for key in ("labels_sha256", "source_sha256", "commit", "device", "precision", "torch", "seconds"):
+        assert key in record
+    assert record["images_per_second"] > 0
+    assert record["labels_sha256"] == split_labels(load_data("digits"), 20, 3).hash()
+    assert len(record["source_sha256"]) == 64
+    last = record["history"][-1]
+    assert record["final"]["test"]["mean"] == pytest.approx(statistics.fmean(last["test"]["submodels"]))
+    best = max(a for row in record["history"] for a in row["test"]["submodels"])
+    assert record["best_on_test"]["accuracy"] == best
+
+
+def test_different_experiments_get_different_files(run, tmp_path):
+    other = run.record()
+    other["experiment"] = {**other["experiment"], "lr": 0.2}
+    assert results.save(other, tmp_path) != results.save(run.record(), tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"experiment": 3'])
+def test_an_unreadable_record_is_named(tmp_path, content):
+    (tmp_path / "digits-seed0.json").write_text(content)
+    with pytest.raises(RecordError, match=r"digits-seed0\.json is not a readable run record"):
+        results.load(tmp_path)
+
+
+def fake(final, curve):
+    history = [{"epoch": i + 1, "test": {"submodels": list(pair), "ensemble": 0.5}} for i, pair in enumerate(curve)]
+    return {"final": {"test": {"mean": final, "ensemble": 0.5}}, "history": history, "seconds": 2.0}
+
+
+def test_accuracies_and_comparison():
+    group = [fake(0.8, [(0.7, 0.9), (0.8, 0.8)]), fake(0.6, [(0.5, 0.5), (0.6, 0.6)])]
+    assert results.accuracies(group) == [0.8, 0.6]
+    assert results.accuracies(group, which="best") == [0.9, 0.6]
+    assert results.accuracies(group, which="ensemble") == [0.5, 0.5]
+    mean, sd = results.mean_sd([0.8, 0.6])
+    assert (mean, sd) == (pytest.approx(0.7), pytest.approx(math.sqrt(0.02)))
+    table = results.comparison({"a": group, "none": []})
+    assert table.loc["a", "last epoch, mean of submodels (%)"] == "70.0 ± 14.1"
+    assert table.loc["none", "n"] == 0
+    assert table.loc["none", "seconds a run"] == "not recorded"
+    assert results.percent([0.5]) == "50.0"
+    assert results.provenance_of([]) == "not recorded"
+
+
+def test_classical_records_fit_beside_runs(tmp_path):
+    record = run_classical("label-spreading", "digits", 20, 0)
+    results.save(record, tmp_path)
+    [read] = results.load(tmp_path)
+    assert results.accuracies([read]) == results.accuracies([read], which="best")
+    assert read["labels_sha256"] == split_labels(load_data("digits"), 20, 0).hash()
+
+
+def test_classical_against_scikit_learn_used_by_hand():
+    import numpy as np
+    from sklearn.semi_supervised import LabelSpreading
+
+    data = load_data("digits")
+    split = split_labels(data, 20, 1)
+    x = data.x_train.reshape(len(data.x_train), -1).numpy() / np.float32(255)
+    index = split.labelled.tolist() + split.unlabelled.tolist()
+    targets = [int(data.y_train[i]) for i in split.labelled] + [-1] * len(split.unlabelled)
+    model = LabelSpreading(kernel="knn", n_neighbors=7, max_iter=200).fit(x[index], targets)
+    expected = (model.predict(data.x_test.reshape(500, -1).numpy() / np.float32(255)) == data.y_test.numpy()).mean()
+    assert run_classical("label-spreading", "digits", 20, 1)["final"]["test"]["mean"] == pytest.approx(expected)
+
+
+def test_unknown_classical_names():
+    with pytest.raises(ValueError, match=r"method='label-spredding' is not known. Did you mean 'label-spreading'\?"):
+        run_classical("label-spredding", "digits", 20, 0)
+    with pytest.raises(ValueError, match=r"base='svm' is not known.*Accepted: logistic, neighbours"):
+        run_classical("self-training", "digits", 20, 0, base="svm")
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
+def test_committed_record(path: Path):
+    """The label split is rebuilt from the configuration, and the headline from the curve."""
+    record = json.loads(path.read_text())
+    e = record["experiment"]
+    if e["dataset"] == "digits":  # the only data set that is always there
+        assert record["labels_sha256"] == split_labels(load_data("digits"), e["labels"], record["seed"]).hash()
+    if "history" in record:
+        assert Experiment(**e).to_dict() == e
+        history = record["history"]
+        assert [row["epoch"] for row in history] == list(range(1, e["epochs"] + 1))
+        assert record["final"] == results.final_numbers(history)
+        assert record["best_on_test"]["accuracy"] == results.accuracies([record], which="best")[0]

@@ -1,0 +1,42 @@
+"""The search ranks by validation accuracy, records every trial, and gives each method as many trials."""
+
+import json
+
+import pytest
+
+from dnll_core import experiments, results, search, train
+from dnll_core.config import Experiment
+
+
+def test_search_ranks_by_validation_accuracy(monkeypatch):
+    base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
+    monkeypatch.setitem(experiments.SEARCHES, "tiny", (base, [{"lr": 1e-6}, {"lr": 0.1}]))
+    record = search.search("tiny", seeds=(0, 1))
+    assert len(record["trials"]) == 2
+    assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]
+    assert record["chosen"] == record["trials"][0]["changes"]
+    for trial in record["trials"]:
+        expected = [train(base.replace(**trial["changes"]), seed).final["validation"]["mean"] for seed in (0, 1)]
+        assert trial["validation"] == pytest.approx(expected)
+    assert "test" not in json.dumps(record["trials"])
+
+
+def test_unknown_search(monkeypatch):
+    with pytest.raises(SystemExit, match=r"search='quikstart' is not known. Did you mean"):
+        search.main(["quikstart"])
+
+
+def test_every_method_gets_as_many_trials():
+    trials = {}
+    for base, candidates in experiments.SEARCHES.values():
+        method = base["method"] if isinstance(base, dict) else base.method
+        trials[method] = trials.get(method, 0) + len(candidates)
+    assert trials["supervised"] == trials["dnll"]
+
+
+def test_the_quickstart_uses_what_the_search_chose():
+    """The settings in `experiments.quickstart` are the winner of the last recorded stage."""
+    for method, experiment in experiments.quickstart().items():
+        record = json.loads((results.RESULTS / "search" / f"quickstart-{method}-2.json").read_text())
+        chosen = Experiment(**{**record["base"], **record["chosen"], "eval_every": 1})
+        assert experiment == chosen
