@@ -22,7 +22,7 @@ from dnll_core.common import unknown
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "network": ("auto", "cnn13", "wrn28-2", "cnn3", "small"),
-    "method": ("supervised", "dnll"),
+    "method": ("supervised", "mutual-learning", "dnll"),
     "selection": ("ep", "epm"),
     "teaching": ("both", "mutual", "self"),
     "reduction": ("sum", "mean"),
@@ -98,6 +98,7 @@ class Experiment:
     m: int = 1  # [paper 3.3.1] "m is one by default"; Table 5 is best at 3
     selection: str = "ep"  # [paper 3.3.1] equal probability; "epm" is section 3.3.2
     teaching: str = "both"  # [paper Eqs. 18-19] cross + self; "mutual": cross only, as Algorithm 1 prints; "self"
+    threshold: float = 0.0  # mutual-learning: confidence that a pseudo-label needs to be passed on; 0 passes all
     lam: float = 1.0  # [ours] lambda of Eqs. 20-21, unstated
     ramp_epochs: float = 5.0  # [ours] lambda grows as exp(-5 (1 - t)^2) over these epochs; unstated; 0: no ramp
     reduction: str = "sum"  # [paper Eq. 9] over the negatives of an image; the authors' add-on code takes the mean
@@ -163,6 +164,7 @@ class Experiment:
             "jitter": (0, 1, True),
             "jitter_hue": (0, 0.5, True),
             "m": (1, math.inf, True),
+            "threshold": (0, 1, True),
             "lam": (0, math.inf, True),
             "ramp_epochs": (0, math.inf, True),
             "epm_decay": (0, 1, True),

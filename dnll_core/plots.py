@@ -38,6 +38,7 @@ class MethodStyle:
 
 METHODS = {
     "supervised": MethodStyle("supervised only", GREY, "s", "--"),
+    "mutual-learning": MethodStyle("mutual learning", RED, "D", (0, (5, 1))),
     "dnll": MethodStyle("DNLL", BLUE, "o", "-"),
     "label-spreading": MethodStyle("LabelSpreading", GREEN, "^", ":"),
     "self-training": MethodStyle("SelfTrainingClassifier", ORANGE, "v", "-."),

@@ -21,6 +21,7 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.data import load_data
 from dnll_core.dataset import Dataset
 from dnll_core.device import choose_compute
+from dnll_core.measure import transfer_observer
 from dnll_core.methods import build_method
 from dnll_core.models import build_network
 from dnll_core.splits import Split, split_labels
@@ -83,6 +84,7 @@ def train(
     precision: str = "auto",
     root: str | Path | None = None,
     progress: bool = True,
+    measure: bool = False,
 ) -> Run:
     """Trains one experiment with one seed. The seed fixes initialisation, label split, batches and every other draw.
 
@@ -93,6 +95,8 @@ def train(
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
         progress: a progress bar on a terminal and in JupyterLab.
+        measure: add to the history how often the labels that submodels pass are wrong, and more, see `measure`. It
+            looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
 
     Raises:
         ConfigError: if experiment and data do not fit.
@@ -102,7 +106,9 @@ def train(
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed takes a whole number from 0, not {seed!r}.")
-    trainer, provenance = prepare(experiment, seed, device=device, precision=precision, root=root, progress=progress)
+    trainer, provenance = prepare(
+        experiment, seed, device=device, precision=precision, root=root, progress=progress, measure=measure
+    )
     with own_random_state(trainer.device, seed), trainer.compute.own_threads():
         if checkpoint is not None:
             trainer.load(checkpoint)
@@ -124,6 +130,7 @@ def prepare(
     precision: str = "auto",
     root: str | Path | None = None,
     progress: bool = True,
+    measure: bool = False,
 ) -> tuple[Trainer, dict]:
     """Everything of a run but the training: the trainer at iteration 0, and the run's provenance."""
     e = experiment
@@ -139,6 +146,8 @@ def prepare(
         views = {name: augmentation(dataset, e, spec) for name, spec in (("weak", e.weak), ("strong", e.strong))}
         data = training_data(dataset, split, compute.device)
         trainer = Trainer(method, e, data, views, augmentation(dataset, e, "identity"), compute, seed)
+    if measure:
+        trainer.observer = transfer_observer(dataset.y_train[split.unlabelled].to(compute.device))
     provenance = {
         "labels_sha256": split.hash(),
         "source_sha256": results.source_hash(),

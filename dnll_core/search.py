@@ -39,6 +39,7 @@ def validation_accuracy(task: tuple[dict, int]) -> float:
 def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
     """Runs all trials of one search. Returns its record, with the trials sorted by mean validation accuracy."""
     base, candidates = SEARCHES[name]
+    source = {"source_sha256": results.source_hash(), "commit": results.commit()}  # now: files may change meanwhile
     if isinstance(base, Experiment):
         base = base.replace(eval_every=base.epochs).to_dict()
     tasks = [({**base, **candidate}, seed) for candidate in candidates for seed in seeds]
@@ -56,9 +57,8 @@ def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
         "seeds": list(seeds),
         "chosen": trials[0]["changes"],
         "trials": trials,
-        "source_sha256": results.source_hash(),
-        "commit": results.commit(),
         "torch": torch.__version__,
+        **source,
     }
 
 

@@ -39,6 +39,10 @@ class TrainingData:
     held_out: dict[str, tuple[Tensor, Tensor]]  # "validation" and "test" -> (images, labels)
 
 
+# Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.
+Observer = Callable[[Batch, Output], dict[str, Tensor] | None]
+
+
 class TrainingDiverged(RuntimeError):
     """The loss stopped being finite. The last good checkpoint, if the run keeps one, is still there."""
 
@@ -90,7 +94,7 @@ class Trainer:
         self.sums: dict[str, Tensor] = {}  # this epoch's metrics, summed
         self.history: list[dict] = []
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
-        self.observer: Callable[[Batch, Output], None] | None = None  # sees each iteration; for measurements
+        self.observer: Observer | None = None
 
     # -- one iteration -------------------------------------------------------------------------------------------------
 
@@ -121,10 +125,9 @@ class Trainer:
             ema_update_(_floats(self.average), _floats(self.method), self.experiment.ema_decay)
         self.clock.step += 1
         self.losses[i] = output.loss.detach()
-        for name, value in output.metrics.items():
+        seen = self.observer(batch, output) if self.observer is not None else None
+        for name, value in (output.metrics | (seen or {})).items():
             self.sums[name] = self.sums.get(name, 0) + value
-        if self.observer is not None:
-            self.observer(batch, output)
         return output.loss.detach()
 
     def plan_epoch(self, epoch: int) -> None:

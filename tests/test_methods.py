@@ -183,3 +183,21 @@ def test_joint_passes_share_batch_statistics():
 def test_m_too_large_for_the_classes():
     with pytest.raises(ValueError, match=r"m=4 is out of range: with K=4 classes it must be 1...3"):
         build(m=4)
+
+
+@pytest.mark.parametrize("teaching", ["mutual", "self", "both"])
+@pytest.mark.parametrize("threshold", [0.0, 0.35])
+def test_mutual_learning_is_cross_entropy_to_confident_predictions(teaching, threshold):
+    method = build(method="mutual-learning", teaching=teaching, threshold=threshold, lam=0.5)
+    b = batch(method, unlabelled=40)
+    output = compute(method, b)
+    expected, used = 2 * output.metrics["supervised"].item(), 0
+    for s in range(2):
+        for t in {"mutual": [1 - s], "self": [s], "both": [0, 1]}[teaching]:
+            for student, teacher in zip(output.student_logits[s], output.teacher_logits[t], strict=True):
+                p = teacher.softmax(0)
+                if p.max() >= threshold:
+                    used += 1
+                    expected += 0.5 * torch.nn.functional.cross_entropy(student, p.argmax()).item() / 40
+    assert output.loss.item() == pytest.approx(expected, rel=1e-5)
+    assert (used < 40 * 2 * (2 if teaching == "both" else 1)) == (threshold > 0)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dnll_core.config import Experiment
 from dnll_core.methods.base import Batch, Method, NetworkFactory, Output
 from dnll_core.methods.dnll import Negatives, Pair
+from dnll_core.methods.mutual import MutualLearning
 from dnll_core.methods.supervised import Supervised
 
-__all__ = ["Batch", "Method", "Negatives", "Output", "Pair", "Supervised", "build_method"]
+__all__ = ["Batch", "Method", "MutualLearning", "Negatives", "Output", "Pair", "Supervised", "build_method"]
 
 
 def build_method(experiment: Experiment, build: NetworkFactory, num_classes: int) -> Method:
@@ -19,6 +20,7 @@ def build_method(experiment: Experiment, build: NetworkFactory, num_classes: int
     """
     builders = {
         "supervised": lambda: Supervised(build),
+        "mutual-learning": lambda: MutualLearning(build, experiment),
         "dnll": lambda: Negatives(Pair(build, experiment), experiment, num_classes, students=2),
     }
     return builders[experiment.method]()

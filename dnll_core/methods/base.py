@@ -46,6 +46,7 @@ class Output:
         unused: for each student, (U,) 0/1, the unlabelled images that the method itself did not learn from; or None.
         metrics: 0-dim tensors without gradient, averaged over the epoch for display and record.
         negatives: for each teacher, (U, K) 0/1, the pseudo-negative labels it passed on; empty without DNLL.
+        targets: for each student, (U, K), the sum of the labels it was trained towards, or away from; empty if none.
     """
 
     loss: Tensor
@@ -55,6 +56,7 @@ class Output:
     unused: list[Tensor] | None = None
     metrics: dict[str, Tensor] = field(default_factory=dict)
     negatives: list[Tensor] = field(default_factory=list)
+    targets: list[Tensor] = field(default_factory=list)
 
 
 class Method(nn.Module):

@@ -51,6 +51,18 @@ class Pair(Method):
         return {"submodel 1": self.submodels[0], "submodel 2": self.submodels[1]}
 
 
+def teachers_of(student: int, students: int, teaching: str) -> list[int]:
+    """Whose labels a student learns from: cross (Eqs. 14-15), self (Eqs. 16-17), or both (Eqs. 18-19).
+
+    Args:
+        student, students: index, and number: 2, or 1 where a single student has a single teacher.
+        teaching: "mutual", "self" or "both".
+    """
+    other = students - 1 - student
+    roles = {"mutual": [other], "self": [student], "both": [other, student]}
+    return sorted(set(roles[teaching]))
+
+
 class Negatives(Method):
     """Adds learning from pseudo-negative labels to a base method.
 
@@ -71,12 +83,6 @@ class Negatives(Method):
             ErrorPerception(num_classes, experiment.epm_accumulation, experiment.epm_decay) for _ in range(students)
         )
 
-    def teachers_of(self, student: int) -> list[int]:
-        """Whose labels a student learns from: cross (Eqs. 14-15), self (Eqs. 16-17), or both (Eqs. 18-19)."""
-        other = len(self.perception) - 1 - student
-        roles = {"mutual": [other], "self": [student], "both": [other, student]}
-        return sorted(set(roles[self.experiment.teaching]))
-
     def draw(self, teacher: int, logits: Tensor, generator: torch.Generator) -> Tensor:
         """Y^c of one teacher (Eqs. 12-13): (U, K) 0/1 from its logits (U, K) on the weak view."""
         e = self.experiment
@@ -94,8 +100,10 @@ class Negatives(Method):
         unsupervised = 0
         for s, logits in enumerate(output.student_logits):
             weight = None if output.unused is None else output.unused[s]
-            for t in self.teachers_of(s):
+            teachers = teachers_of(s, len(self.perception), e.teaching)
+            for t in teachers:
                 unsupervised = unsupervised + negative_loss(logits, output.negatives[t], e.reduction, weight)
+            output.targets.append(sum(output.negatives[t] for t in teachers))
         lam = e.lam * sigmoid_ramp(clock, e.ramp_epochs)
         output.loss = output.loss + lam * unsupervised  # Eqs. 20-21, summed over the submodels
         output.metrics["negative"] = unsupervised.detach() / len(self.perception)
