@@ -21,7 +21,7 @@ from dnll_core import results
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
-from dnll_core.experiments import quickstart
+from dnll_core.experiments import quickstart, transfers
 from dnll_core.run import train
 
 CAMPAIGNS = {
@@ -29,18 +29,21 @@ CAMPAIGNS = {
         *(experiment.to_dict() for experiment in quickstart().values()),
         *({"method": method, "dataset": "digits", "labels": 20} for method in CLASSIFIERS),
     ],
+    "transfers": lambda: [experiment.to_dict() for experiment in transfers().values()],
 }
+MEASURED = ("transfers",)  # campaigns whose runs also count what the submodels pass to each other
 
 
 def run_one(task: tuple[dict, int, str]) -> str | None:
     """Runs and records one (fields, seed, folder) on one thread. Returns what went wrong, or None."""
     fields, seed, folder = task
+    measure = Path(folder).name in MEASURED
     torch.set_num_threads(1)
     try:
         if fields["method"] in CLASSIFIERS:
             record = run_classical(seed=seed, **fields)
         else:
-            record = train(Experiment(**fields), seed, progress=False).record()
+            record = train(Experiment(**fields), seed, progress=False, measure=measure).record()
         results.save(record, folder)
     except Exception:  # one failed run must not end the others
         return f"{fields['method']} on {fields['dataset']}, seed {seed}:\n{traceback.format_exc()}"

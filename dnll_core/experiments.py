@@ -43,6 +43,24 @@ def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str
     return {name: experiment.replace(**changes) for name, experiment in experiments.items()}
 
 
+def transfers(labels: int = 20) -> dict[str, Experiment]:
+    """The runs of notebook 02 on the digits: what submodels pass to each other, by kind of label and who teaches whom.
+
+    Names are "dnll <teaching> <selection>" and "mutual-learning <threshold>". All share the quickstart's settings but
+    m = 3, which Table 5 has as the best, and differ in what their name says.
+    """
+    dnll = _DNLL.replace(labels=labels, m=3)
+    named = {
+        f"dnll {teaching} {selection}": dnll.replace(teaching=teaching, selection=selection)
+        for teaching in ("mutual", "self", "both")
+        for selection in ("ep", "epm")
+    }
+    for threshold in (0.0, 0.95):
+        changes = {"method": "mutual-learning", "teaching": "mutual", "threshold": threshold}
+        named[f"mutual-learning {threshold:g}"] = dnll.replace(**changes)
+    return named
+
+
 def grid(**choices) -> list[dict]:
     """Every combination of the choices: grid(m=(1, 3), lr=(0.1,)) -> [{"m": 1, "lr": 0.1}, {"m": 3, "lr": 0.1}]."""
     return [dict(zip(choices, values)) for values in itertools.product(*choices.values())]

@@ -201,8 +201,8 @@ class Trainer:
     def end_epoch(self, epoch: int) -> None:
         """Adds the epoch to `history`, with accuracies when they are due."""
         row = {"epoch": epoch + 1, "step": self.step, "seconds": round(self.seconds, 3)}
-        row["loss"] = float(self.losses.mean())
-        row |= {name: float(value) / self.steps_per_epoch for name, value in self.sums.items()}
+        row["loss"] = round(float(self.losses.mean()), 6)
+        row |= {name: round(float(value) / self.steps_per_epoch, 6) for name, value in self.sums.items()}
         self.sums = {}
         if (epoch + 1) % self.experiment.eval_every == 0 or epoch + 1 == self.experiment.epochs:
             row |= self.evaluate()
