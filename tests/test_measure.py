@@ -80,7 +80,7 @@ def test_measuring_changes_nothing():
 def test_equal_probability_obeys_theorem_3_1_and_both_have_one_target(selection):
     history = train(Experiment(**FAST, selection=selection), 0, measure=True).history
     for row in history:
-        assert row["wrong sets"] == pytest.approx(3 * row["wrong negatives"], abs=1e-6)
+        assert row["wrong sets"] == pytest.approx(3 * row["wrong negatives"], abs=5e-6)  # rounded to six digits
         assert row["same target"] == 1  # Eqs. 18-19: both learn from the same sum
         if selection == "ep":
             n = 2 * 1024  # draws in an epoch; five standard errors
