@@ -1,25 +1,16 @@
-"""Theorems 3.1 and 3.2 of the paper: exact probabilities, the Error Perception Mechanism, and Monte Carlo.
+"""Theorems 3.1 and 3.2 of the paper and what they leave out, as exact probabilities.
 
     theorem31(K=10, m=3, accuracy=0.6)["set_error"]        # 0.1333
     theorem32(K=10, m=1, agreement=0.5)["same_set"]        # 0.1049
     epm_error_rate(confusion, log_R, m=3)                  # what Theorem 3.1 leaves out
-    simulate_transfer(10, 3, accuracy=0.6, draws=10**6)["set_error"].rate
-    python -m dnll_core.theory --draws 100000000 --classes 10 --negatives 3
 
 The paper calls two different things q. Here `accuracy` is the chance that a submodel's pseudo-label is the true class
 (Theorem 3.1) and `agreement` the chance that the two submodels' pseudo-labels are equal (Theorem 3.2).
 
-No formula of the first half enters a simulation of the second: those draw truth, pseudo-labels and sets, and count.
+`montecarlo` simulates the same events without any formula of this file.
 """
 
 from __future__ import annotations
-
-import argparse
-import os
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,7 +31,7 @@ def theorem31(K: ArrayLike, m: ArrayLike, accuracy: ArrayLike) -> dict[str, np.n
         single_error  (1-q)/(K-1): P(one label of the set is the true class), whatever m; a set holds it at most once
         ratio         m/(K-1) = set_error/label_error: 1 at m = K-1, where nothing is gained
     """
-    K, m, accuracy = _check(K, m, accuracy=accuracy)
+    K, m, accuracy = check_numbers(K, m, accuracy=accuracy)
     wrong, ratio = 1 - accuracy, m / (K - 1)
     return {
         "eq24_printed": np.ones_like(K),
@@ -75,7 +66,7 @@ def theorem32(K: ArrayLike, m: ArrayLike, agreement: ArrayLike, log: bool = Fals
         leading           m!/K^m: what same_set (and Eq. 30) tends to for K >> m
         leading_stirling  sqrt(2 pi m) (m/(eK))^m
     """
-    K, m, agreement = _check(K, m, agreement=agreement)
+    K, m, agreement = check_numbers(K, m, agreement=agreement)
     last = m == K - 1
     shared = K - 2 - m  # what a common set leaves of the classes that neither submodel predicts; -1 at m = K-1
     with np.errstate(divide="ignore", invalid="ignore"):  # log 0 = -inf: that case has probability 0
@@ -128,7 +119,7 @@ def inclusion_probabilities(log_weights: ArrayLike, m: int) -> np.ndarray:
     if log_weights.ndim != 1 or np.isnan(log_weights).any() or np.isposinf(log_weights).any():
         raise ValueError(f"log_weights must be one row of log-weights (numbers or -inf), got {log_weights}.")
     possible = np.flatnonzero(np.isfinite(log_weights))
-    _whole("m", m, 1, possible.size)
+    check_whole("m", m, 1, possible.size)
     values, step = log_weights[possible], 1 / 8
     x = np.arange(-40.0, 4.5, step)  # e^-40 and exp(-e^4.4) are below rounding
     rang = np.zeros((m, possible.size, x.size))  # P(exactly 0...m-1 others have rung), for each target and x
@@ -146,6 +137,23 @@ def inclusion_probabilities(log_weights: ArrayLike, m: int) -> np.ndarray:
     return inclusion
 
 
+def inclusion_table(log_R: ArrayLike, m: int) -> np.ndarray:
+    """(K, K) float64, entry [k, t] = P(class t is among the m negatives | pseudo-label k), drawn by R_k (Eq. 23).
+
+    Rows sum to m, the diagonal is 0 (Eq. 8); equal weights give m/(K-1) elsewhere.
+
+    Args:
+        log_R: (K, K), row k the log of R_k up to a constant (so Pr_k of Eq. 22 itself will do); entry k is ignored.
+        m: number of negatives.
+    """
+    _, log_R = check_tables(len(log_R), m, confusion=None, log_R=log_R)
+    table = np.zeros_like(log_R)
+    for k in range(len(log_R)):
+        others = np.arange(len(log_R)) != k
+        table[k, others] = inclusion_probabilities(log_R[k, others], m)
+    return table
+
+
 def epm_error_rate(confusion: ArrayLike, log_R: ArrayLike, m: int) -> float:
     """P(a set drawn in proportion to R_k (Eq. 23), k the pseudo-label, contains the true class).
 
@@ -158,226 +166,73 @@ def epm_error_rate(confusion: ArrayLike, log_R: ArrayLike, m: int) -> float:
         log_R: (K, K), row k the log of R_k of the submodel that learns, up to a constant; its entry k is ignored.
         m: number of negatives.
     """
-    confusion, log_R = _check_tables(len(confusion), m, confusion=confusion, log_R=log_R)
-    rate = 0.0
-    for k in range(len(confusion)):
-        others = np.arange(len(confusion)) != k
-        rate += confusion[others, k] @ inclusion_probabilities(log_R[k, others], m)
-    return float(rate)
+    confusion, log_R = check_tables(len(confusion), m, confusion=confusion, log_R=log_R)
+    return float((confusion.T * inclusion_table(log_R, m)).sum())
 
 
 def uniform_confusion(K: int, accuracy: float) -> np.ndarray:
     """(K, K), P(true = row, predicted = column) for equally frequent classes whose errors spread evenly; sums to 1."""
-    _check(K, 1, accuracy=accuracy)
+    check_numbers(K, 1, accuracy=accuracy)
     return np.where(np.eye(K, dtype=bool), accuracy / K, (1 - accuracy) / (K * (K - 1)))
 
 
-# --- Monte Carlo: draw the truth, the pseudo-labels and the sets of Eq. 8, and count -------------------------------
+def lookalikes(K: int) -> np.ndarray:
+    """(K, K) float64, 1 where two classes are a pair (0 and 1, 2 and 3, ...) and 0 elsewhere; K even.
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """`count` hits in `trials` independent draws, their `rate`, and `interval`: its 95 % Wilson interval (low, high).
-
-    With labels_per_trial = m both are per single label. The m labels of a set are not independent (at most one of them
-    is wrong), so the interval is that of the sets, divided by m.
+    Times a number c it is a Pr (Eq. 22) of a submodel that takes each class for its look-alike with confidences that
+    sum to c, and never for another class.
     """
-
-    count: int
-    trials: int
-    labels_per_trial: int = 1
-
-    @property
-    def rate(self) -> float:
-        return self.count / self.trials / self.labels_per_trial
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        z, n, p = 1.959963984540054, self.trials, self.count / self.trials  # z: normal quantile of 97.5 %
-        middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
-        low, high = np.clip(np.array([middle - half, middle + half]) / (1 + z * z / n), 0, 1) / self.labels_per_trial
-        return float(low), float(high)
+    if K % 2:
+        raise ValueError(f"K must be even, so that the classes form pairs, got {K!r}.")
+    return np.eye(K)[np.arange(K) ^ 1]
 
 
-def simulate_transfer(
-    K: int,
-    m: int,
-    accuracy: float | None = None,
-    draws: int = 10**6,
-    seed: int = 0,
-    log_R: ArrayLike | None = None,
-    confusion: ArrayLike | None = None,
-    chunk: int = 1 << 16,
-    threads: int | None = None,
-) -> dict[str, Estimate]:
-    """Theorem 3.1 by simulation: each draw is a true class, a pseudo-label and a set of m negatives.
+def lookalike_confusion(K: int, accuracy: float, share: float) -> np.ndarray:
+    """(K, K), P(true = row, predicted = column); sums to 1. `share` of the errors falls within the look-alike pairs.
+
+    Classes are equally frequent and equally hard; the other errors spread evenly. K even and at least 4.
+    """
+    check_numbers(K, 1, accuracy=accuracy, share=share)
+    if K < 4:
+        raise ValueError(f"K must be at least 4, so that there are errors outside the pairs, got {K}.")
+    right, pair = np.eye(K), lookalikes(K)
+    other = (1 - right - pair) / (K - 2)
+    return (accuracy * right + (1 - accuracy) * (share * pair + (1 - share) * other)) / K
+
+
+def negative_push(p: ArrayLike, true: int) -> np.ndarray:
+    """What one negative label does to the belief in the true class, to first order, for every class it may name.
+
+    A step of gradient descent (rate 1) on Eq. 9, -log(1 - p_c), at the logits of one image moves them by
+    -p_c/(1-p_c) (e_c - p), so log p_true changes by -p_c/(1-p_c) (e_true - p).(e_c - p). Negative for c = true: a wrong
+    negative label takes belief away. For another class nearly proportional to p_c: nothing is learnt from "it is not
+    c" where that was known. Eq. 9 is a sum over labels, so the pushes of a set add up.
 
     Args:
-        accuracy: share of right pseudo-labels; classes are equally frequent and errors spread evenly.
-        confusion: instead of `accuracy`, (K, K) P(true = row, predicted = column).
-        log_R: (K, K), draw the sets by the Error Perception Mechanism; None: equal probability (Eq. 8).
-        chunk, threads: draws held in memory at once by each thread (fewer for large K), and threads (None: one per
-            core). The result depends on seed and chunk, never on threads.
+        p: (K,) probabilities of the submodel that learns, none of them 1.
+        true: index of the true class.
 
-    Returns the shares of wrong pseudo-labels, sets and single negatives, named as by `theorem31`: "label_error",
-    "set_error", "single_error".
+    Returns:
+        (K,) float64, entry c the change of log p_true when class c is the negative label.
     """
-    if (accuracy is None) == (confusion is None):
-        raise ValueError(f"give either accuracy or confusion, got accuracy={accuracy!r} and confusion={confusion!r}.")
-    _check(K, m, accuracy=0 if accuracy is None else accuracy)
-    confusion, log_R = _check_tables(K, m, confusion=confusion, log_R=log_R)
-    cumulative = None if confusion is None else np.cumsum(confusion)
-
-    def work(rng: np.random.Generator, size: int) -> tuple[int, int]:
-        if cumulative is None:
-            truth = rng.integers(0, K, size, dtype=_dtype(K))
-            predicted = _same_with_probability(rng, K, truth, accuracy)
-        else:
-            pair = np.searchsorted(cumulative, rng.random(size) * cumulative[-1], side="right").astype(_dtype(K * K))
-            truth, predicted = (a.astype(_dtype(K)) for a in np.divmod(pair, K))
-        sets = _draw_sets(rng, K, m, predicted) if log_R is None else _draw_sets_by_weight(rng, log_R, m, predicted)
-        return np.count_nonzero(predicted != truth), np.count_nonzero(_contains(sets, truth))
-
-    chunk = chunk if log_R is None and K <= 64 else min(chunk, max(1, 2**21 // K))
-    labels, sets = _count(work, draws, seed, chunk, threads)
-    return {
-        "label_error": Estimate(labels, draws),
-        "set_error": Estimate(sets, draws),
-        "single_error": Estimate(sets, draws, m),  # a set holds the true class at most once
-    }
-
-
-def simulate_agreement(
-    K: int,
-    m: int,
-    agreement: float,
-    draws: int = 10**6,
-    seed: int = 0,
-    accuracy: float = 0.5,
-    chunk: int = 1 << 16,
-    threads: int | None = None,
-) -> dict[str, Estimate]:
-    """Theorem 3.2 by simulation: each draw is a true class, two pseudo-labels and two sets, drawn independently.
-
-    The first submodel is right with probability `accuracy` (the event counted does not depend on it); the second
-    predicts the same with probability `agreement` and otherwise any other class. chunk and threads as above.
-
-    Returns how often the first is "correct", and both have the "same_label" and the "same_set".
-    """
-    _check(K, m, agreement=agreement, accuracy=accuracy)
-
-    def work(rng: np.random.Generator, size: int) -> tuple[int, int, int]:
-        truth = rng.integers(0, K, size, dtype=_dtype(K))
-        first = _same_with_probability(rng, K, truth, accuracy)
-        second = _same_with_probability(rng, K, first, agreement)
-        same_set = _draw_sets(rng, K, m, first) == _draw_sets(rng, K, m, second)
-        same_set = same_set if same_set.ndim == 1 else same_set.all(axis=0)
-        return np.count_nonzero(first == truth), np.count_nonzero(first == second), np.count_nonzero(same_set)
-
-    counts = _count(work, draws, seed, chunk if K <= 64 else min(chunk, max(1, 2**21 // K)), threads)
-    return {name: Estimate(count, draws) for name, count in zip(("correct", "same_label", "same_set"), counts)}
-
-
-def explorer_curves(
-    K: int, accuracy: float, agreement: float, draws: int = 20_000, seed: int = 0
-) -> dict[str, np.ndarray | list[Estimate]]:
-    """Everything a redrawn figure needs, over m = 1...K-1: exact, printed, and `simulated_...` lists of Estimates."""
-    m = np.arange(1, K)
-    transfers = [simulate_transfer(K, int(i), accuracy, draws, seed + int(i), threads=1) for i in m]
-    agreements = [simulate_agreement(K, int(i), agreement, draws, seed + int(i), threads=1) for i in m]
-    return {
-        "m": m,
-        **theorem31(K, m, accuracy),
-        **theorem32(K, m, agreement),
-        **{f"simulated_{name}": [t[name] for t in transfers] for name in ("set_error", "single_error")},
-        "simulated_same_set": [a["same_set"] for a in agreements],
-    }
-
-
-def _dtype(K: int) -> type[np.unsignedinteger]:
-    """The smallest type that holds K bits: small ones are fast. Above 64 classes there are no bit masks."""
-    return np.uint16 if K <= 16 else np.uint32 if K <= 32 else np.uint64
-
-
-def _same_with_probability(rng: np.random.Generator, K: int, labels: np.ndarray, probability: float) -> np.ndarray:
-    """For each label, itself with the given probability and otherwise one of the K-1 others, all equally likely."""
-    other = rng.integers(0, K - 1, labels.size, dtype=labels.dtype)
-    other += other >= labels
-    return np.where(rng.random(labels.size) < probability, labels, other)
-
-
-def _draw_sets(rng: np.random.Generator, K: int, m: int, predicted: np.ndarray) -> np.ndarray:
-    """Eq. 8 for each pseudo-label: m of the K-1 other classes, every such set equally likely.
-
-    Floyd's algorithm chooses m of 0...K-2 in m steps without rejection: step `last` = K-1-m...K-2 draws one of
-    0...last and takes `last` itself if that one is in the set already. Then class K-1 stands in for the pseudo-label.
-
-    Returns (B,) bit masks for K <= 64, else (K, B) bool.
-    """
-    kind, batch = predicted.dtype.type, np.arange(predicted.size)
-    masks, table = np.zeros_like(predicted), np.zeros((K if K > 64 else 0, predicted.size), dtype=bool)
-    for last in range(K - 1 - m, K - 1):
-        pick = rng.integers(0, last + 1, predicted.size, dtype=kind)
-        if K > 64:
-            pick[table[pick, batch]] = last
-            table[pick, batch] = True
-        else:
-            bit = kind(1) << pick
-            masks |= np.where(masks & bit != 0, kind(1 << last), bit)
-    if K > 64:
-        table[K - 1] = table[predicted, batch]  # when K-1 itself is the pseudo-label, its row stays empty
-        table[predicted, batch] = False
-        return table
-    swapped = masks >> predicted & kind(1)
-    return masks ^ (swapped << predicted) ^ (swapped << kind(K - 1))
-
-
-def _draw_sets_by_weight(rng: np.random.Generator, log_R: np.ndarray, m: int, predicted: np.ndarray) -> np.ndarray:
-    """(K, B) bool: m classes one after the other, each in proportion to R among those left, never the pseudo-label."""
-    left, batch = log_R.T[:, predicted], np.arange(predicted.size)  # (K, B), a copy
-    left[predicted, batch] = -np.inf
-    table = np.zeros(left.shape, dtype=bool)
-    for _ in range(m):
-        cumulative = np.exp(left - left.max(axis=0)).cumsum(axis=0)
-        pick = (cumulative <= rng.random(predicted.size) * cumulative[-1]).sum(axis=0)
-        table[pick, batch] = True
-        left[pick, batch] = -np.inf
-    return table
-
-
-def _contains(sets: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return sets >> labels & sets.dtype.type(1) if sets.ndim == 1 else sets[labels, np.arange(labels.size)]
-
-
-def _count(work: Callable, draws: int, seed: int, chunk: int, threads: int | None) -> list[int]:
-    """Sums work(rng, size) over chunks. Every chunk has its own stream, so threads do not change the result."""
-    threads = os.cpu_count() or 1 if threads is None else threads
-    for name, value, low in (("draws", draws, 1), ("seed", seed, 0), ("chunk", chunk, 1), ("threads", threads, 1)):
-        _whole(name, value, low)
-    chunks = -(-draws // chunk)
-    threads = min(threads, chunks)
-
-    def run(first: int) -> list[int]:
-        counts = [
-            work(np.random.default_rng([seed, i]), min(chunk, draws - i * chunk)) for i in range(first, chunks, threads)
-        ]
-        return [sum(column) for column in zip(*counts)]
-
-    if threads == 1:
-        return run(0)
-    with ThreadPoolExecutor(threads) as pool:  # NumPy's generators and arithmetic release Python's lock
-        return [sum(column) for column in zip(*pool.map(run, range(threads)))]
+    p = np.asarray(p, dtype=float)
+    if p.ndim != 1 or not (np.all((p >= 0) & (p < 1)) and abs(p.sum() - 1) < 1e-9):
+        raise ValueError(f"p must be one row of probabilities below 1 that sum to 1, got {p}.")
+    check_whole("true", true, 0, p.size - 1)
+    unit = np.eye(p.size)
+    return -p / (1 - p) * ((unit - p) @ (unit[true] - p))
 
 
 # --- Checks -------------------------------------------------------------------------------------------------------
 
 
-def _whole(name: str, value: int, low: int, high: float = np.inf) -> None:
+def check_whole(name: str, value: int, low: int, high: float = np.inf) -> None:
+    """Says so unless `value` is an integer from low to high."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}.")
 
 
-def _check(K: ArrayLike, m: ArrayLike, **probabilities: ArrayLike) -> list[np.ndarray]:
+def check_numbers(K: ArrayLike, m: ArrayLike, **probabilities: ArrayLike) -> list[np.ndarray]:
     """Returns K, m and the named probabilities as broadcast float64 arrays, or says which of them is wrong."""
     for name, value in {"K": K, "m": m, **probabilities}.items():
         if np.asarray(value).dtype.kind not in "iuf":
@@ -393,9 +248,9 @@ def _check(K: ArrayLike, m: ArrayLike, **probabilities: ArrayLike) -> list[np.nd
     return [K, m, *rest]
 
 
-def _check_tables(K: int, m: int, confusion: ArrayLike | None, log_R: ArrayLike | None) -> tuple:
+def check_tables(K: int, m: int, confusion: ArrayLike | None, log_R: ArrayLike | None) -> tuple:
     """Returns confusion and log_R as (K, K) float64 arrays (None stays None), or says which of them is wrong."""
-    _check(K, m)
+    check_numbers(K, m)
     tables = [None if table is None else np.asarray(table, dtype=float) for table in (confusion, log_R)]
     for name, table in zip(("confusion", "log_R"), tables):
         if table is not None and table.shape != (K, K):
@@ -408,30 +263,3 @@ def _check_tables(K: int, m: int, confusion: ArrayLike | None, log_R: ArrayLike 
         if np.isnan(off).any() or np.isposinf(off).any() or np.isfinite(off).sum(axis=1).min() < m:
             raise ValueError(f"log_R must have at least m={m} finite entries beside the diagonal in each row.")
     return confusion, log_R
-
-
-def main() -> None:
-    """Simulates one cell of each theorem and prints it beside the exact value."""
-    parser = argparse.ArgumentParser(description="Monte Carlo of Theorems 3.1 and 3.2 beside the exact values.")
-    parser.add_argument("--draws", type=int, default=10**6)
-    parser.add_argument("--classes", type=int, default=10, help="K")
-    parser.add_argument("--negatives", type=int, default=3, help="m")
-    parser.add_argument("--accuracy", type=float, default=0.6, help="share of right pseudo-labels (Theorem 3.1)")
-    parser.add_argument("--agreement", type=float, default=0.5, help="share of equal pseudo-labels (Theorem 3.2)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=None, help="default: one per core")
-    args = parser.parse_args()
-    K, m = args.classes, args.negatives
-    for exact, simulate, name, of, at in (
-        (theorem31, simulate_transfer, "set_error", "accuracy", args.accuracy),
-        (theorem32, simulate_agreement, "same_set", "agreement", args.agreement),
-    ):
-        right, start = exact(K, m, at)[name], time.perf_counter()
-        estimate = simulate(K, m, at, args.draws, args.seed, threads=args.threads)[name]
-        seconds, (low, high) = time.perf_counter() - start, estimate.interval
-        print(f"{name}: K = {K}, m = {m}, {of} = {at}, {args.draws} draws in {seconds:.1f} s")
-        print(f"  simulated {estimate.rate:.7f}, 95 % {low:.7f}...{high:.7f}, exact {right:.7f}")
-
-
-if __name__ == "__main__":
-    main()

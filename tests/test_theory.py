@@ -1,9 +1,6 @@
-"""Exact values against exhaustive enumeration in fractions; simulations against exact values within five sigma."""
+"""Exact values against exhaustive enumeration in fractions, and against autograd."""
 
 import math
-import sys
-import time
-import tracemalloc
 from fractions import Fraction
 from itertools import combinations, permutations
 
@@ -12,15 +9,15 @@ import pytest
 import torch
 from scipy import stats
 
-from dnll_core import theory
+from dnll_core.losses import negative_loss
 from dnll_core.negatives import draw_negatives
 from dnll_core.theory import (
-    Estimate,
     epm_error_rate,
-    explorer_curves,
     inclusion_probabilities,
-    simulate_agreement,
-    simulate_transfer,
+    inclusion_table,
+    lookalike_confusion,
+    lookalikes,
+    negative_push,
     theorem31,
     theorem32,
     uniform_confusion,
@@ -32,12 +29,6 @@ SMALL = [(K, m) for K in range(2, 8) for m in range(1, K)]
 def sets_of(K, m, predicted):
     """Eq. 8: every set of m classes without the predicted one."""
     return [set(c) for c in combinations([c for c in range(K) if c != predicted], m)]
-
-
-def sigmas(estimate, exact):
-    """Distance of a simulated rate from the exact one in standard errors."""
-    p = exact * estimate.labels_per_trial
-    return abs(estimate.count - p * estimate.trials) / math.sqrt(max(p * (1 - p) * estimate.trials, 1e-12))
 
 
 # --- Theorem 3.1 --------------------------------------------------------------------------------------------------
@@ -167,30 +158,6 @@ def test_wrong_arguments_are_named(K, m, q, named):
             function(K, m, q)
 
 
-def test_wrong_arguments_of_the_simulations_are_named():
-    for arguments, named in (
-        ({"accuracy": 1.5}, "accuracy"),
-        ({}, "either accuracy or confusion"),
-        ({"accuracy": 0.5, "confusion": np.eye(4) / 4}, "either accuracy or confusion"),
-        ({"confusion": np.eye(4)}, "confusion must hold probabilities"),
-        ({"confusion": np.eye(3) / 3}, "confusion must have shape"),
-        ({"accuracy": 0.5, "log_R": np.zeros((3, 3))}, "log_R must have shape"),
-        ({"accuracy": 0.5, "log_R": np.full((4, 4), -np.inf)}, "log_R must have at least m=2"),
-        ({"accuracy": 0.5, "draws": 0}, "draws must be"),
-        ({"accuracy": 0.5, "draws": 1e6}, "draws must be"),
-        ({"accuracy": 0.5, "seed": -1}, "seed must be"),
-        ({"accuracy": 0.5, "chunk": 0}, "chunk must be"),
-        ({"accuracy": 0.5, "threads": 0}, "threads must be"),
-    ):
-        with pytest.raises(ValueError, match=named):
-            simulate_transfer(4, 2, **arguments)
-    with pytest.raises(ValueError, match="agreement"):
-        simulate_agreement(4, 2, agreement=-1)
-    for log_weights, m in ((np.zeros(3), 4), (np.array([0, -np.inf]), 2), (np.array([0, np.nan]), 1)):
-        with pytest.raises(ValueError, match=r"m must be|log_weights must be"):
-            inclusion_probabilities(log_weights, m)
-
-
 # --- The Error Perception Mechanism -------------------------------------------------------------------------------
 
 
@@ -235,6 +202,12 @@ def random_case(K, seed):
     return confusion / confusion.sum(), rng.normal(0, 1.5, (K, K))
 
 
+def test_wrong_log_weights_are_named():
+    for log_weights, m in ((np.zeros(3), 4), (np.array([0, -np.inf]), 2), (np.array([0, np.nan]), 1)):
+        with pytest.raises(ValueError, match=r"m must be|log_weights must be"):
+            inclusion_probabilities(log_weights, m)
+
+
 def test_equal_probability_is_the_special_case_of_equal_weights_whatever_the_confusion():
     confusion, _ = random_case(7, 0)
     for m in range(1, 7):
@@ -264,161 +237,55 @@ def test_the_trainers_epm_draw_has_these_inclusion_probabilities():
         assert abs(float(got) - p) < 5 * math.sqrt(p * (1 - p) / 40_000)
 
 
-# --- Monte Carlo --------------------------------------------------------------------------------------------------
-
-GRID = [(2, 1), (3, 2), (10, 1), (10, 3), (10, 9), (16, 15), (17, 4), (33, 20), (64, 5), (64, 63), (65, 2), (100, 60)]
-
-
-@pytest.mark.parametrize(("K", "m"), GRID)
-def test_simulations_meet_the_exact_values(K, m):
-    draws = 20_000 if K > 64 else 100_000
-    exact, got = theorem31(K, m, 0.35), simulate_transfer(K, m, 0.35, draws, seed=1, threads=1)
-    for name, estimate in got.items():
-        assert sigmas(estimate, float(exact[name])) < 5, name
-    got = simulate_agreement(K, m, 0.7, draws, seed=2, accuracy=0.35, threads=1)
-    for name, exact in {
-        "correct": 0.35,
-        "same_label": 0.7,
-        "same_set": float(theorem32(K, m, 0.7)["same_set"]),
-    }.items():
-        assert sigmas(got[name], exact) < 5, name
+def test_inclusion_table_holds_a_row_for_each_pseudo_label():
+    _, log_R = random_case(6, 1)
+    table = inclusion_table(log_R, 2)
+    np.testing.assert_allclose(np.diag(table), 0)
+    np.testing.assert_allclose(table.sum(axis=1), 2, atol=1e-12)
+    np.testing.assert_allclose(table[3, [0, 1, 2, 4, 5]], inclusion_probabilities(log_R[3, [0, 1, 2, 4, 5]], 2))
 
 
-def test_a_simulation_tells_the_correction_from_the_printed_equations():
-    exact = {name: float(value) for name, value in theorem32(10, 1, 0).items()}
-    got = simulate_agreement(10, 1, 0, 400_000, threads=1)["same_set"]
-    assert sigmas(got, exact["same_set"]) < 5
-    assert min(sigmas(got, exact[name]) for name in ("eq29_printed", "eq32_printed")) > 20
+def test_confusions_of_evenly_spread_and_of_lookalike_errors():
+    uniform = uniform_confusion(6, 0.7)
+    assert uniform.sum() == pytest.approx(1) and np.trace(uniform) == pytest.approx(0.7)
+    pairs = lookalike_confusion(6, 0.7, 0.5)
+    assert pairs.sum() == pytest.approx(1) and np.trace(pairs) == pytest.approx(0.7)
+    assert (pairs * lookalikes(6)).sum() == pytest.approx(0.5 * 0.3)
+    assert pairs[0, 1] == pairs[5, 4] > pairs[0, 2] == pairs[1, 2] == pytest.approx(0.3 * 0.5 / 4 / 6)
+    np.testing.assert_allclose(lookalike_confusion(6, 0.7, 1 / 5), uniform)
+    for call in (lambda: lookalikes(5), lambda: lookalike_confusion(5, 0.7, 0.5)):
+        with pytest.raises(ValueError, match="K must be even"):
+            call()
+    with pytest.raises(ValueError, match="K must be at least 4"):
+        lookalike_confusion(2, 0.7, 0.5)
+    with pytest.raises(ValueError, match="share is a probability"):
+        lookalike_confusion(6, 0.7, 2)
 
 
-@pytest.mark.parametrize(("K", "m"), [(4, 2), (10, 3), (70, 5)])
-def test_simulated_epm_meets_the_exact_rate_and_not_theorem31(K, m):
-    confusion, log_R = random_case(K, 5)
-    if K <= 10:  # R that prefers what is confused, so that the difference is large
-        log_R = np.log(confusion.T)
-    got = simulate_transfer(K, m, confusion=confusion, log_R=log_R, draws=60_000, seed=3, threads=1)
-    assert sigmas(got["set_error"], epm_error_rate(confusion, log_R, m)) < 5
-    assert sigmas(got["label_error"], 1 - np.trace(confusion)) < 5
-    if K <= 10:
-        assert sigmas(got["set_error"], float(theorem31(K, m, np.trace(confusion))["set_error"])) > 20
+def test_epm_that_points_at_the_lookalike_passes_every_shared_error_on():
+    certain = 60 * lookalikes(6)
+    assert epm_error_rate(lookalike_confusion(6, 0.7, 0.8), certain, 1) == pytest.approx(0.3 * 0.8, abs=1e-12)
 
 
-def test_theorem31_needs_no_even_errors():
-    confusion, _ = random_case(10, 6)
-    got = simulate_transfer(10, 3, confusion=confusion, draws=100_000, threads=1)["set_error"]
-    assert sigmas(got, float(theorem31(10, 3, np.trace(confusion))["set_error"])) < 5
+def test_negative_push_equals_a_step_of_gradient_descent_on_eq9():
+    logits = torch.randn(5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for true in (0, 3):
+        expected = []
+        for c in range(5):
+            z = logits.clone().requires_grad_()
+            negative_loss(z[None], torch.eye(5)[[c]]).backward()
+            rate = 1e-6
+            before, after = (torch.log_softmax(x, 0)[true] for x in (logits, logits - rate * z.grad))
+            expected.append(float(after - before) / rate)
+        got = negative_push(torch.softmax(logits, 0).numpy(), true)
+        np.testing.assert_allclose(got, expected, rtol=1e-4)
+        assert got[true] < 0
 
 
-def test_uniform_confusion_simulates_as_accuracy_does():
-    confusion = uniform_confusion(5, 0.6)
-    assert confusion.sum() == pytest.approx(1) and np.trace(confusion) == pytest.approx(0.6)
-    got = simulate_transfer(5, 2, confusion=confusion, draws=100_000, threads=1)
-    assert all(sigmas(estimate, float(theorem31(5, 2, 0.6)[name])) < 5 for name, estimate in got.items())
-
-
-@pytest.mark.parametrize("m", [1, 3, 4])
-@pytest.mark.parametrize("predicted", [0, 2, 5])
-def test_every_set_of_eq8_is_drawn_equally_often_and_no_other(m, predicted):
-    rng = np.random.default_rng(4)
-    masks = theory._draw_sets(rng, 6, m, np.full(50_000, predicted, dtype=np.uint16))
-    values, counts = np.unique(masks, return_counts=True)
-    assert sorted(values) == sorted(sum(1 << c for c in s) for s in sets_of(6, m, predicted))
-    assert stats.chisquare(counts).pvalue > 1e-6
-
-
-@pytest.mark.parametrize("by_weight", [False, True])
-@pytest.mark.parametrize("K", [65, 80])
-def test_sets_of_many_classes(K, by_weight):
-    rng = np.random.default_rng(5)
-    predicted = rng.integers(0, K, 20_000, dtype=np.uint64)
-    predicted[:3] = 0, K - 1, K - 2
-    draw = (np.zeros((K, K)), 7, predicted) if by_weight else (7, predicted)
-    table = theory._draw_sets_by_weight(rng, *draw) if by_weight else theory._draw_sets(rng, K, *draw)
-    assert (table.sum(axis=0) == 7).all()
-    assert not table[predicted, np.arange(20_000)].any()
-    away = (np.arange(K)[:, None] - predicted.astype(int)) % K  # each offset from the pseudo-label equally often
-    counts = np.bincount(away[table], minlength=K)[1:]
-    assert abs(counts - 20_000 * 7 / (K - 1)).max() < 5.5 * math.sqrt(20_000 * 7 / (K - 1))
-
-
-def test_no_exact_formula_enters_a_simulation(monkeypatch):
-    def forbidden(*_arguments, **_keywords):
-        raise AssertionError("a closed form was used")
-
-    for name in ("theorem31", "theorem32", "inclusion_probabilities", "epm_error_rate", "gammaln", "_log_choose"):
-        monkeypatch.setattr(theory, name, forbidden)
-    confusion, log_R = random_case(5, 0)
-    simulate_transfer(5, 2, 0.5, 1000, threads=1)
-    simulate_transfer(5, 2, confusion=confusion, log_R=log_R, draws=1000, threads=1)
-    simulate_agreement(5, 2, 0.5, 1000, threads=1)
-
-
-def test_threads_do_not_change_the_result_and_seeds_do():
-    arguments = {"K": 10, "m": 3, "accuracy": 0.6, "draws": 50_001, "chunk": 7_000}
-    assert simulate_transfer(**arguments, threads=1) == simulate_transfer(**arguments, threads=3)
-    assert simulate_transfer(**arguments, threads=1) != simulate_transfer(**arguments, seed=1, threads=1)
-
-
-@pytest.mark.parametrize("chunk", [999, 30_000, 10**9])
-def test_chunks_do_not_change_the_distribution(chunk):
-    got = simulate_agreement(10, 2, 0.4, 90_001, chunk=chunk, threads=1)["same_set"]
-    assert got.trials == 90_001
-    assert sigmas(got, float(theorem32(10, 2, 0.4)["same_set"])) < 5
-
-
-@pytest.mark.parametrize(("K", "few"), [(10, 200_000), (200, 20_000)])
-def test_memory_does_not_grow_with_the_draws(K, few):
-    def peak(draws):
-        tracemalloc.start()
-        simulate_transfer(K, 3, 0.6, draws, threads=1)
-        _now, high = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return high
-
-    peak(few)
-    assert peak(8 * few) < 1.2 * peak(few) < 30e6
-
-
-def test_a_hundred_million_draws_fit_in_thirty_seconds_on_two_cores():
-    draws = 2 * 10**6  # 1.2 s on one of the two cores
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        simulate_transfer(10, 3, 0.6, draws, threads=1)
-        simulate_agreement(10, 3, 0.5, draws, threads=1)
-        seconds.append((time.perf_counter() - start) / 2)
-    assert min(seconds) < 1.2
-
-
-@pytest.mark.parametrize(("count", "trials"), [(0, 10), (3, 10), (10, 10), (123, 100_000)])
-def test_interval_is_wilsons(count, trials):
-    reference = stats.binomtest(count, trials).proportion_ci(0.95, method="wilson")
-    assert Estimate(count, trials).interval == pytest.approx(tuple(reference), abs=1e-12)
-    assert Estimate(count, trials, 4).interval == pytest.approx((reference.low / 4, reference.high / 4), abs=1e-12)
-    assert Estimate(count, trials, 4).rate == pytest.approx(count / trials / 4)
-
-
-def test_intervals_cover_the_exact_value_about_19_times_in_20():
-    exact, covered = float(theorem31(10, 3, 0.6)["set_error"]), 0
-    for seed in range(400):
-        low, high = simulate_transfer(10, 3, 0.6, 2_000, seed, threads=1)["set_error"].interval
-        covered += low <= exact <= high
-    assert 358 <= covered <= 398  # 380 +- 5 standard deviations of 4.4
-
-
-def test_explorer_curves_hold_every_m():
-    curves = explorer_curves(K=6, accuracy=0.5, agreement=0.8, draws=2_000)
-    np.testing.assert_array_equal(curves["m"], [1, 2, 3, 4, 5])
-    assert all(len(values) == 5 for values in curves.values())
-    for name in ("set_error", "single_error", "same_set"):
-        for exact, estimate in zip(curves[name], curves[f"simulated_{name}"]):
-            assert sigmas(estimate, float(exact)) < 5
-    np.testing.assert_array_equal(curves["eq30_printed"], theorem32(6, curves["m"], 0.8)["eq30_printed"])
-
-
-def test_command_line_prints_simulated_beside_exact(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["theory", "--draws", "5000", "--threads", "1"])
-    theory.main()
-    printed = capsys.readouterr().out
-    assert "set_error: K = 10, m = 3, accuracy = 0.6, 5000 draws in" in printed
-    assert "exact 0.1333333" in printed and "exact 0.0099206" in printed
+@pytest.mark.parametrize(
+    ("p", "true", "named"),
+    [([0.5, 0.6], 0, "p must be"), ([1.0, 0.0], 0, "p must be"), ([0.5, 0.5], 2, "true must be")],
+)
+def test_wrong_arguments_of_negative_push_are_named(p, true, named):
+    with pytest.raises(ValueError, match=named):
+        negative_push(p, true)
