@@ -14,8 +14,9 @@ from typing import BinaryIO
 def unknown(argument: str, got: object, accepted: Iterable[str]) -> str:
     """The message for a name that does not exist: what was given, the nearest valid name, and all that are accepted."""
     accepted = list(accepted)
-    near = difflib.get_close_matches(str(got).lower(), accepted, n=1, cutoff=0.4)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    folded = {name.lower(): name for name in accepted}
+    near = difflib.get_close_matches(str(got).lower(), folded, n=1, cutoff=0.4)
+    hint = f" Did you mean {folded[near[0]]!r}?" if near else ""
     return f"{argument}={got!r} is not known.{hint} Accepted: {', '.join(accepted)}."
 
 
