@@ -252,7 +252,7 @@ def test_parse():
         ("", "spec='' is not known"),
         ("crop+crop", "at most once"),
         ("identity+flip", "only alone"),
-        (None, "spec=None is not known"),
+        (None, "spec='None' is not known"),
     ],
 )
 def test_parse_refuses(spec, message):
