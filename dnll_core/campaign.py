@@ -21,6 +21,7 @@ from dnll_core import results
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
+from dnll_core.console import bar_is_off
 from dnll_core.experiments import quickstart, transfers
 from dnll_core.run import train
 
@@ -74,7 +75,9 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{fields['method']} on {fields['dataset']}, {fields['labels']} labels, seed {seed}")
         return
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        outcomes = list(tqdm(pool.imap_unordered(run_one, tasks), total=len(tasks), disable=None, desc=options.name))
+        outcomes = list(
+            tqdm(pool.imap_unordered(run_one, tasks), total=len(tasks), disable=bar_is_off(True), desc=options.name)
+        )
     failures = [outcome for outcome in outcomes if outcome is not None]
     print(f"{len(tasks) - len(failures)} runs recorded in {options.out / options.name}, {len(failures)} failed")
     if failures:

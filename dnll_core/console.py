@@ -5,17 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
 from tqdm.auto import tqdm
 
 
+def bar_is_off(wanted: bool) -> bool | None:
+    """The `disable` of a tqdm bar: shown on a terminal and in JupyterLab, silent in logs, papermill and nbval.
+
+    A kernel's output claims to be a terminal, so tqdm alone would send thousands of widget messages to whoever runs
+    the notebook. Only a Jupyter server tells its kernels their session's name.
+    """
+    if not wanted:
+        return True
+    if "ipykernel" in sys.modules:
+        return "JPY_SESSION_NAME" not in os.environ
+    return None
+
+
 def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
-    """A bar for a terminal or JupyterLab; silent elsewhere (logs, papermill, nbval), where it would only be noise."""
-    in_jupyterlab = "JPY_SESSION_NAME" in os.environ
-    disable = True if not wanted else False if in_jupyterlab else None
-    return tqdm(total=total, initial=done, disable=disable, unit="it", dynamic_ncols=True, leave=False)
+    """A bar over `total` iterations that starts at `done`, see `bar_is_off`."""
+    return tqdm(total=total, initial=done, disable=bar_is_off(wanted), unit="it", dynamic_ncols=True, leave=False)
 
 
 @contextlib.contextmanager

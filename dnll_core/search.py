@@ -21,6 +21,7 @@ from dnll_core import results
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import atomic_file, unknown
 from dnll_core.config import Experiment
+from dnll_core.console import bar_is_off
 from dnll_core.experiments import SEARCHES
 from dnll_core.run import train
 
@@ -44,7 +45,9 @@ def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
         base = base.replace(eval_every=base.epochs).to_dict()
     tasks = [({**base, **candidate}, seed) for candidate in candidates for seed in seeds]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        accuracies = list(tqdm(pool.imap(validation_accuracy, tasks), total=len(tasks), disable=None, desc=name))
+        accuracies = list(
+            tqdm(pool.imap(validation_accuracy, tasks), total=len(tasks), disable=bar_is_off(True), desc=name)
+        )
     trials = []
     for i, candidate in enumerate(candidates):
         values = accuracies[i * len(seeds) : (i + 1) * len(seeds)]
