@@ -15,13 +15,11 @@ import traceback
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from dnll_core import results
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
-from dnll_core.console import bar_is_off
 from dnll_core.experiments import quickstart, transfers
 from dnll_core.run import train
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from tqdm.auto import tqdm
 
@@ -28,6 +28,11 @@ def bar_is_off(wanted: bool) -> bool | None:
 def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
     """A bar over `total` iterations that starts at `done`, see `bar_is_off`."""
     return tqdm(total=total, initial=done, disable=bar_is_off(wanted), unit="it", dynamic_ncols=True, leave=False)
+
+
+def watched(items: Iterable, total: int, what: str, wanted: bool = True) -> tqdm:
+    """`items`, with a bar over them."""
+    return tqdm(items, total=total, desc=what, disable=bar_is_off(wanted), dynamic_ncols=True)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
 
-from dnll_core.console import bar_is_off
+from dnll_core.console import watched
 from dnll_core.dataset import DataError, Dataset, channel_statistics, dataset_of
 from dnll_core.splits import hold_out
 
@@ -58,7 +57,8 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
         files, labels = [file for file, held in zip(files, test) if not held], labels[~test]
     extra = [file for title in special[1:] if title in folders for file in _files(folders[title])]
     images = [
-        _read_image(file, size) for file in tqdm(files + extra + test_files, "images", disable=bar_is_off(progress))
+        _read_image(file, size)
+        for file in watched([*files, *extra, *test_files], len(files + extra + test_files), "images", progress)
     ]
     if any(image.ndim == 3 for image in images):
         images = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images]
