@@ -73,9 +73,7 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{fields['method']} on {fields['dataset']}, {fields['labels']} labels, seed {seed}")
         return
     with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        outcomes = list(
-            tqdm(pool.imap_unordered(run_one, tasks), total=len(tasks), disable=bar_is_off(True), desc=options.name)
-        )
+        outcomes = list(watched(pool.imap_unordered(run_one, tasks), len(tasks), options.name))
     failures = [outcome for outcome in outcomes if outcome is not None]
     print(f"{len(tasks) - len(failures)} runs recorded in {options.out / options.name}, {len(failures)} failed")
     if failures:

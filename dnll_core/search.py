@@ -43,9 +43,7 @@ def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
         base = base.replace(eval_every=base.epochs).to_dict()
     tasks = [({**base, **candidate}, seed) for candidate in candidates for seed in seeds]
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        accuracies = list(
-            tqdm(pool.imap(validation_accuracy, tasks), total=len(tasks), disable=bar_is_off(True), desc=name)
-        )
+        accuracies = list(watched(pool.imap(validation_accuracy, tasks), len(tasks), name))
     trials = []
     for i, candidate in enumerate(candidates):
         values = accuracies[i * len(seeds) : (i + 1) * len(seeds)]
