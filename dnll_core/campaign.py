@@ -20,6 +20,7 @@ from dnll_core import results
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
+from dnll_core.console import watched
 from dnll_core.experiments import quickstart, transfers
 from dnll_core.run import train
 

@@ -34,7 +34,7 @@ VARIANTS = {  # key of `experiments.transfers`
 
 
 class _Palette(FigureCanvasAgg):
-    """Writes PNG with a palette of 256 colours: a third of the bytes, and thirteen figures fit into one notebook."""
+    """Writes PNG with a palette of 256 colours, a third of the bytes: thirteen figures fit into one notebook."""
 
     def print_png(self, file, *, metadata=None, pil_kwargs=None):
         self.draw()
@@ -46,8 +46,8 @@ class _Palette(FigureCanvasAgg):
 def palette_canvas(*args, **kwargs) -> Iterator[tuple]:
     """`plots.canvas` for figures that are saved with a palette."""
     with canvas(*args, **kwargs) as (figure, axes):
-        _Palette(figure)
         yield figure, axes
+    _Palette(figure)  # last, because closing a figure gives it a new canvas
 
 
 def view_rows(rows: dict[str, np.ndarray], scale: float = 0.72) -> Figure:
@@ -130,9 +130,8 @@ def selection(
         axes[0].set_xlabel(f"the teacher says: {classes[pseudo_label]}", color=BLUE)
         top = 1.2 * max(max(chances) for chances, _ in panels.values())
         for axis, (title, (chances, drawn)) in zip(axes[1:], panels.items()):
-            bars = axis.bar(range(k), chances, color=[RED if hit else "#C9C9C9" for hit in drawn])
-            for bar in np.array(bars)[drawn.astype(bool)]:
-                bar.set(hatch="//", edgecolor="white")
+            look = {"color": [RED if hit else "#C9C9C9" for hit in drawn], "edgecolor": "white"}
+            axis.bar(range(k), chances, hatch=["//" if hit else "" for hit in drawn], **look)
             axis.axhline(1 / (k - 1), linestyle="--", color=BLACK, linewidth=1, zorder=1)
             axis.text(pseudo_label, 0.01 * top, "Ŷ", ha="center", color=BLUE, weight="bold")
             axis.text(truth, chances[truth] + 0.02 * top, "true", ha="center", va="bottom", backgroundcolor="white")
@@ -166,7 +165,7 @@ def perception(
             line[0].set_ylabel(label)
             figure.colorbar(shade, ax=line, shrink=0.85)
         for axis, title in zip(axes[0], columns):
-            axis.set_title(title, fontsize=10)
+            axis.set_title(title)
         axes[-1][0].set_xlabel(f"i: {classes[0]}…{classes[-1]}")
     return figure
 
@@ -176,19 +175,13 @@ def evenness(curves: dict[str, tuple[Sequence[float], Sequence[float]]], xlabel:
     looks = ((BLUE, "-", "o"), (ORANGE, _BROKEN, "^"), (RED, (0, (1, 1.2)), "D"))
     with palette_canvas(1, 1, (6.8, 2.9)) as (figure, axis):
         for (label, (x, y)), (color, dash, marker) in zip(curves.items(), looks):
-            style = {"marker": marker, "markevery": max(1, len(x) // 8), "markersize": 5}
-            axis.plot(x, y, color=color, linestyle=dash, linewidth=2, label=label, **style)
-        _level(axis, 1, "equal probability")
-        _level(axis, 0, "one-hot")
+            axis.plot(x, y, marker, color=color, linestyle=dash, label=label, markevery=max(1, len(x) // 8))
+        for level, name in ((1, "equal probability"), (0, "one-hot")):
+            axis.axhline(level, color=GREY, linewidth=1.2, linestyle="--", zorder=1)
+            axis.text(max(x), level + 0.02, name, ha="right", color="#555555")
         axis.set(xlabel=xlabel, ylabel="entropy of R / log(K − 1)", ylim=(-0.04, 1.15))
         axis.legend(loc="lower right", bbox_to_anchor=(1, 0.1), fontsize=9)
     return figure
-
-
-def _level(axis: Axes, y: float, name: str) -> None:
-    axis.axhline(y, color=GREY, linewidth=1.2, linestyle="--", zorder=1)
-    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "color": "#555555"}
-    axis.annotate(name, (1, y), (-2, 3), **place)
 
 
 def weak_push(
@@ -214,9 +207,8 @@ def weak_push(
         marks = ((BLACK, "o", "-"), (ORANGE, "^", _BROKEN))
         for (name, values), (color, marker, dash) in zip(shares.items(), marks):
             right.plot(*zip(*values.items()), color=color, marker=marker, linestyle=dash, label=name)
-        ticks = list(next(iter(shares.values())))
-        right.set(xscale="log", yscale="log", xlabel="K, classes", ylabel="share of cross-entropy's", ylim=(None, 8))
-        right.set_xticks(ticks, [str(tick) for tick in ticks])
+        right.set(xscale="log", yscale="log", xlabel="K, classes", ylabel="share of cross-entropy's", ylim=(None, 40))
+        right.set_xticks(list(values), [str(tick) for tick in values])
         right.minorticks_off()
         right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
         right.set_title("One negative label, uniform p")
@@ -224,24 +216,20 @@ def weak_push(
     return figure
 
 
-Value = str | Callable[[dict], float]  # a key of a history's rows, or a function of a row
-
-
 def tracks(
     panels: dict[str, dict[str, list[dict]]],
-    value: Value,
+    value: str | Callable[[dict], float],
     ylabel: str,
     *,
     ylim: tuple[float | None, float | None] = (None, None),
-    level: tuple[float, str] | None = None,
     each: bool = True,
     percent: bool = True,
 ) -> Figure:
     """A value over the epochs, the mean of a variant's runs thick. Epochs on a log scale: most happens in the first.
 
     Args:
-        panels: title -> {key of VARIANTS -> run records}. All share the y axis.
-        level: a height to mark, and its name.
+        panels: title -> {key of VARIANTS -> run records}.
+        value: a key of a history's rows, or a function of a row.
         each: also draw each run, as a thin line.
         percent: whether the value is a share 0...1.
     """
@@ -253,8 +241,6 @@ def tracks(
                 runs = np.array([[read(row) for row in record["history"]] for record in records])
                 handles[name] = _track(axis, name, runs, each and len(runs) > 1)
                 length = runs.shape[1]
-            if level is not None:
-                _level(axis, *level)
             axis.set(xscale="log", xlabel="epoch (passes over the unlabelled images)", title=title, ylim=ylim)
             ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick < 0.9 * length] + [length]
             axis.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -262,13 +248,13 @@ def tracks(
         axes[0, 0].set_ylabel(ylabel)
         if percent:
             axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        ordered = [handles[name] for name in VARIANTS if name in handles]
-        figure.legend(handles=ordered, loc="outside lower center", ncols=-(-len(ordered) // 2))
+        handles = [handles[name] for name in VARIANTS if name in handles]
+        figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // 2))
     return figure
 
 
 def _track(axis: Axes, name: str, runs: np.ndarray, each: bool):
-    """runs: (seeds, epochs). Markers sit at even distances, those of different variants at different places."""
+    """runs: (seeds, epochs). Markers of different variants sit at different places."""
     style, epochs = VARIANTS[name], np.arange(1, runs.shape[1] + 1)
     for run in runs if each else ():
         axis.plot(epochs, run, color=style.color, alpha=0.25, linewidth=0.7)
