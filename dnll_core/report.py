@@ -13,6 +13,7 @@ from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import atomic_file
 from dnll_core.data import load_data
 from dnll_core.experiments import quickstart
+from dnll_core.misprints import MISPRINTS
 
 ROOT = results.PACKAGE.parent
 
@@ -40,6 +41,14 @@ def quickstart_table() -> str:
     return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
 
 
+def misprint_table() -> str:
+    """Every entry of `misprints.MISPRINTS`, in Markdown. "Computed" means that a test recomputes the contradiction."""
+    lines = ["| where | as printed | what is right | how we know |", "|---|---|---|---|"]
+    for m in MISPRINTS:
+        lines.append(f"| {m.where} | {m.printed} | {m.correct} | {'computed' if m.check else 'read'} |")
+    return "\n".join(lines)
+
+
 def render(text: str, blocks: dict[str, str]) -> str:
     """Replaces what stands between `<!-- name -->` and `<!-- end name -->` for each block.
 
@@ -56,7 +65,9 @@ def render(text: str, blocks: dict[str, str]) -> str:
 
 def readme() -> str:
     """The README as it should be."""
-    return render((ROOT / "README.md").read_text(), {"quickstart table": quickstart_table()})
+    return render(
+        (ROOT / "README.md").read_text(), {"quickstart table": quickstart_table(), "misprints": misprint_table()}
+    )
 
 
 def draw_figures(folder: Path) -> list[Path]:
