@@ -50,9 +50,14 @@ def run_one(task: tuple[dict, int, str]) -> str | None:
     return None
 
 
+def with_defaults(fields: dict) -> dict:
+    """The fields of a recorded experiment, with the defaults of those that did not exist yet."""
+    return fields if fields["method"] in CLASSIFIERS else Experiment(**fields).to_dict()
+
+
 def missing(experiments: list[dict], seeds: int, folder: Path) -> list[tuple[dict, int, str]]:
     """The (fields, seed, folder) that have no record in `folder` yet, seed by seed."""
-    done = [(record["experiment"], record["seed"]) for record in results.load(folder)]
+    done = [(with_defaults(record["experiment"]), record["seed"]) for record in results.load(folder)]
     return [
         (fields, seed, str(folder)) for seed in range(seeds) for fields in experiments if (fields, seed) not in done
     ]

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
+from dnll_core import results
 from dnll_core.config import Experiment
 
 # Twenty labels are few: batches hold all of them, and the learning rate may be larger than the paper's 0.03.
@@ -65,6 +67,15 @@ def transfers(labels: int = 20) -> dict[str, Experiment]:
         changes = {"method": "mutual-learning", "teaching": "mutual", "threshold": threshold}
         named[f"mutual-learning {threshold:g}"] = dnll.replace(**changes)
     return named
+
+
+def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
+    """The records of this very experiment below `folder`, by seed.
+
+    A field that is younger than a record counts with its default, which is how runs without it behave.
+    """
+    records = results.load(folder, method=experiment.method, dataset=experiment.dataset)
+    return sorted((r for r in records if Experiment(**r["experiment"]) == experiment), key=lambda r: r["seed"])
 
 
 def grid(**choices) -> list[dict]:

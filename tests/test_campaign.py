@@ -2,7 +2,7 @@
 
 import pytest
 
-from dnll_core import campaign, results
+from dnll_core import campaign, experiments, results
 from dnll_core.config import Experiment
 
 FAST = Experiment(method="supervised", labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
@@ -17,6 +17,15 @@ def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, cap
     records = results.load(tmp_path / "tiny")
     assert [(record["experiment"], record["seed"]) for record in records] == [(good, 0), (good, 1)]
     assert campaign.missing([good], 3, tmp_path / "tiny") == [(good, 2, str(tmp_path / "tiny"))]
+
+
+def test_a_field_younger_than_a_record_counts_with_its_default(tmp_path):
+    fields = FAST.to_dict()
+    older = {name: value for name, value in fields.items() if name != "threshold"}
+    results.save({"experiment": older, "seed": 0}, tmp_path)
+    assert campaign.missing([fields], 1, tmp_path) == []
+    assert len(experiments.recorded(FAST, tmp_path)) == 1
+    assert experiments.recorded(FAST.replace(threshold=0.5), tmp_path) == []
 
 
 def test_dry_run_runs_nothing(tmp_path, capsys):

@@ -115,7 +115,7 @@ def test_committed_record(path: Path):
     if e["dataset"] == "digits":  # the only data set that is always there
         assert record["labels_sha256"] == split_labels(load_data("digits"), e["labels"], record["seed"]).hash()
     if "history" in record:
-        assert Experiment(**e).to_dict() == e
+        assert Experiment(**e).to_dict().items() >= e.items()
         history = record["history"]
         assert [row["epoch"] for row in history] == list(range(1, e["epochs"] + 1))
         assert record["final"] == results.final_numbers(history)
