@@ -36,10 +36,10 @@ VARIANTS = {  # key of `experiments.transfers`
 class _Palette(FigureCanvasAgg):
     """Writes PNG with a palette of 256 colours, a third of the bytes: thirteen figures fit into one notebook."""
 
-    def print_png(self, file, *, metadata=None, pil_kwargs=None):
+    def print_png(self, file, **_):
         self.draw()
         image = Image.fromarray(np.asarray(self.buffer_rgba())).convert("RGB").quantize(256)
-        image.save(file, "png", **({"dpi": (self.figure.dpi,) * 2} | (pil_kwargs or {})))
+        image.save(file, "png")
 
 
 @contextlib.contextmanager
