@@ -8,15 +8,12 @@ solid line with full markers is equal probability (EP), a broken line with open 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
-from PIL import Image
 
 from dnll_core.plots import BLACK, BLUE, GREY, METHODS, ORANGE, PINK, RED, SKY, MethodStyle, canvas
 
@@ -33,29 +30,12 @@ VARIANTS = {  # key of `experiments.transfers`
 }
 
 
-class _Palette(FigureCanvasAgg):
-    """Writes PNG with a palette of 256 colours, a third of the bytes: thirteen figures fit into one notebook."""
-
-    def print_png(self, file, **_):
-        self.draw()
-        image = Image.fromarray(np.asarray(self.buffer_rgba())).convert("RGB").quantize(256)
-        image.save(file, "png")
-
-
-@contextlib.contextmanager
-def palette_canvas(*args, **kwargs) -> Iterator[tuple]:
-    """`plots.canvas` for figures that are saved with a palette."""
-    with canvas(*args, **kwargs) as (figure, axes):
-        yield figure, axes
-    _Palette(figure)  # last, because closing a figure gives it a new canvas
-
-
 def view_rows(rows: dict[str, np.ndarray], scale: float = 0.72) -> Figure:
     """Images in labelled rows. rows: label -> (N, H, W) grey or (N, H, W, 3) colour; one grey scale for all of them."""
     columns = max(len(images) for images in rows.values())
     low, high = min(x.min() for x in rows.values()), max(x.max() for x in rows.values())
     size = (columns * scale + 1.7, len(rows) * scale)
-    with palette_canvas(len(rows), columns, size, squeeze=False) as (figure, axes):
+    with canvas(len(rows), columns, size, squeeze=False) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         for line, (label, images) in zip(axes, rows.items()):
@@ -82,7 +62,7 @@ def exchange(
     """
     n, k = probabilities[0].shape
     widths = {"width_ratios": [1.25, k, k, 1.25]}
-    with palette_canvas(1, 4, (2.4 + 0.68 * k, 0.4 * n + 1.3), gridspec_kw=widths) as (figure, axes):
+    with canvas(1, 4, (2.4 + 0.68 * k, 0.4 * n + 1.3), gridspec_kw=widths) as (figure, axes):
         for axis, views, title in ((axes[0], images[0], "weak"), (axes[3], images[1], "strong")):
             for i, image in enumerate(views):
                 extent = (-0.5, 0.5, i + 0.46, i - 0.46)
@@ -124,7 +104,7 @@ def selection(
     """
     k, size = len(classes), (1.9 + 3.6 * len(panels), 2.9)
     widths = {"width_ratios": [1.6, *[4] * len(panels)]}
-    with palette_canvas(1, 1 + len(panels), size, gridspec_kw=widths) as (figure, axes):
+    with canvas(1, 1 + len(panels), size, gridspec_kw=widths) as (figure, axes):
         axes[0].imshow(image, cmap="gray_r", interpolation="nearest")
         axes[0].set(xticks=[], yticks=[], title=f"true class: {classes[truth]}")
         axes[0].set_xlabel(f"the teacher says: {classes[pseudo_label]}", color=BLUE)
@@ -154,7 +134,7 @@ def perception(
         tops: label -> upper end of its scale; where it is not given, the largest value.
     """
     size = (1.45 * len(columns) + 1.3, 1.5 * len(rows) + 0.5)
-    with palette_canvas(len(rows), len(columns), size, squeeze=False) as (figure, axes):
+    with canvas(len(rows), len(columns), size, squeeze=False) as (figure, axes):
         for line, (label, tables) in zip(axes, rows.items()):
             top = tops.get(label, max(np.nanmax(table) for table in tables))
             for axis, table in zip(line, tables):
@@ -173,7 +153,7 @@ def perception(
 def evenness(curves: dict[str, tuple[Sequence[float], Sequence[float]]], xlabel: str = "epoch") -> Figure:
     """How even R is while training goes on: 1 is equal probability, 0 one-hot. curves: label -> (x, y)."""
     looks = ((BLUE, "-", "o"), (ORANGE, _BROKEN, "^"), (RED, (0, (1, 1.2)), "D"))
-    with palette_canvas(1, 1, (6.8, 2.9)) as (figure, axis):
+    with canvas(1, 1, (6.8, 2.9)) as (figure, axis):
         for (label, (x, y)), (color, dash, marker) in zip(curves.items(), looks):
             axis.plot(x, y, marker, color=color, linestyle=dash, label=label, markevery=max(1, len(x) // 8))
         for level, name in ((1, "equal probability"), (0, "one-hot")):
@@ -195,7 +175,7 @@ def weak_push(
         shares: label -> {K: share of cross-entropy's}.
     """
     looks = (("cross-entropy, Eq. 3", RED, (0, (5, 1))), ("negative label, Eq. 9", BLUE, "-"))
-    with palette_canvas(1, 3, (10.2, 3.2)) as (figure, (left, middle, right)):
+    with canvas(1, 3, (10.2, 3.2)) as (figure, (left, middle, right)):
         for axis, curves in ((left, losses), (middle, slopes)):
             for (name, color, dash), values in zip(looks, curves):
                 axis.plot(p, values, color=color, linestyle=dash, linewidth=2, label=name)
@@ -234,7 +214,7 @@ def tracks(
         percent: whether the value is a share 0...1.
     """
     read = value if callable(value) else lambda row: row[value]
-    with palette_canvas(1, len(panels), (4.6 * len(panels), 3.7), sharey=True, squeeze=False) as (figure, axes):
+    with canvas(1, len(panels), (4.6 * len(panels), 3.7), sharey=True, squeeze=False) as (figure, axes):
         handles = {}
         for axis, (title, groups) in zip(axes.flat, panels.items()):
             for name, records in groups.items():
@@ -273,7 +253,7 @@ def ratios(panels: dict[str, dict[str, tuple[float, float]]], level: float, name
     """Ratios with their intervals beside the expected one. panels: title -> {key of VARIANTS -> (ratio, half)}."""
     order = [key for key in VARIANTS if any(key in panel for panel in panels.values())][::-1]
     size = (2.9 * len(panels) + 1.2, 0.3 * len(order) + 1.5)
-    with palette_canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
+    with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
         for axis, (title, panel) in zip(axes.flat, panels.items()):
             line = axis.axvline(level, color=GREY, linestyle="--", linewidth=1.5, label=name)
             for key, (ratio, half) in panel.items():
@@ -288,7 +268,7 @@ def ratios(panels: dict[str, dict[str, tuple[float, float]]], level: float, name
 def finals(groups: dict[str, list[float]]) -> Figure:
     """One point for each run and a bar of mean ± sd for each variant, the best mean on top. groups: 0...1."""
     order = sorted(groups, key=lambda name: np.mean(groups[name]))
-    with palette_canvas(1, 1, (7, 0.36 * len(groups) + 0.8)) as (figure, axis):
+    with canvas(1, 1, (7, 0.36 * len(groups) + 0.8)) as (figure, axis):
         for y, name in enumerate(order):
             style, values = VARIANTS[name], np.asarray(groups[name])
             bar = {"color": style.color, "capsize": 4, "linewidth": 2, "marker": "|", "markersize": 14}

@@ -1,8 +1,11 @@
 """Figures: the same bytes when drawn again, and the numbers in them are those of the arguments."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dnll_core import plots
 
@@ -62,6 +65,11 @@ def test_show_attaches_the_alt_text(monkeypatch):
     import IPython.display
 
     shown = []
-    monkeypatch.setattr(IPython.display, "display", lambda figure, metadata: shown.append(metadata))
+    monkeypatch.setattr(IPython.display, "display", lambda bundle, raw, metadata: shown.append((bundle, metadata)))
     plots.show(figures()["grid"], "three pictures")
-    assert shown == [{"image/png": {"alt": "three pictures"}}]
+    [(bundle, metadata)] = shown
+    assert metadata == {"image/png": {"alt": "three pictures"}}
+    image = Image.open(io.BytesIO(bundle["image/png"]))
+    assert image.format == "PNG"
+    assert image.mode == "P"  # a palette: small files
+    assert bundle["text/plain"] == "<Figure size 160x200 with 4 Axes>"

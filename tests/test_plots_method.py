@@ -1,10 +1,7 @@
 """The figures of notebook 02: what is drawn where, and how variants are told apart."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from dnll_core import plots_method as figures
 from dnll_core.experiments import transfers
@@ -21,17 +18,6 @@ def test_every_variant_has_a_style_of_its_own_even_without_colour():
     looks = {(style.marker, str(style.dash)) for style in figures.VARIANTS.values()}
     assert len(looks) == len(figures.VARIANTS)
     assert len({style.label for style in figures.VARIANTS.values()}) == len(figures.VARIANTS)
-
-
-def test_figures_are_saved_with_a_palette_and_always_the_same():
-    files = []
-    for _ in range(2):
-        figure = figures.evenness({"x": ([0, 1], [1, 0.5])})
-        files.append(io.BytesIO())
-        figure.canvas.print_figure(files[-1], format="png", dpi=50)
-    image = Image.open(files[0])
-    assert image.mode == "P" and image.width > 100
-    assert files[0].getvalue() == files[1].getvalue()
 
 
 def test_view_rows_have_one_grey_scale():
