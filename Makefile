@@ -12,10 +12,12 @@ help:  ## print this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
-	@mkdir -p $(OUT)
-	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --cwd notebooks --stdout-file - $(ARGS)
+	@mkdir -p $(OUT) && rm -f $(OUT)/00_quickstart.*
+	@$(BIN)/python -m dnll_core.parameters notebooks/00_quickstart.ipynb $(ARGS)
+	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --stdout-file - $(ARGS)
 	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(OUT)/00_quickstart.ipynb
-	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab), and as a page: $(OUT)/00_quickstart.html"
+	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab)."
+	@echo "As a page: $(OUT)/00_quickstart.html (its formulas are set by a script from the net)."
 
 test: $(READY)  ## style, unit tests, then every notebook against its committed outputs
 	$(BIN)/ruff check .
@@ -24,7 +26,7 @@ test: $(READY)  ## style, unit tests, then every notebook against its committed 
 	$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
 
 lab: $(READY)  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=.
+	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)
 
 outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place, before a commit
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

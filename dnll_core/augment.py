@@ -19,10 +19,12 @@ import torch
 from torch import Tensor
 
 from dnll_core.common import unknown
+from dnll_core.randaugment import LUMA as LUMA
+from dnll_core.randaugment import luma as _luma
+from dnll_core.randaugment import random_augment, random_cutout
 
-OPERATIONS = ("identity", "crop", "flip", "translate", "translate_x", "jitter", "noise")
+OPERATIONS = ("identity", "crop", "flip", "translate", "translate_x", "jitter", "randaugment", "cutout", "noise")
 PADDING_MODES = ("reflect", "zeros")
-LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601 weights of red, green and blue, as torchvision rounds them
 
 
 def translate(images: Tensor, dx: Tensor, dy: Tensor, padding_mode: str = "reflect") -> Tensor:
@@ -235,6 +237,10 @@ class Augmentation:
                 x = random_translate(x, self.translation, generator, self.padding_mode, axes)
             elif name == "jitter":
                 x = random_jitter(x, self.jitter, generator)
+            elif name == "randaugment":
+                x = random_augment(x, generator)
+            elif name == "cutout":
+                x = random_cutout(x, generator)
         if images.device not in self._constants:
             self._constants[images.device] = x.new_tensor((self.mean, self.std))
         mean, std = self._constants[images.device].view(2, 1, -1, 1, 1)
@@ -251,11 +257,6 @@ def _into_range(index: Tensor, size: int, padding_mode: str) -> Tensor:
         return index.clamp(0, size - 1)
     period = max(2 * (size - 1), 1)  # there and back again; a single pixel is its own mirror image
     return torch.minimum(torch.remainder(index, period), torch.remainder(-index, period))
-
-
-def _luma(images: Tensor) -> Tensor:
-    channels = images.split(1, dim=1)  # C times (B, 1, H, W)
-    return images if len(channels) == 1 else sum(weight * channel for weight, channel in zip(LUMA, channels))
 
 
 def _check_images(images: Tensor, **per_image: Tensor) -> None:

@@ -20,7 +20,7 @@ from dnll_core import results
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
-from dnll_core.console import watched
+from dnll_core.console import positive, watched
 from dnll_core.experiments import quickstart, transfers
 from dnll_core.run import train
 
@@ -66,8 +66,8 @@ def missing(experiments: list[dict], seeds: int, folder: Path) -> list[tuple[dic
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dnll_core.campaign", description=__doc__.split("\n\n")[0])
     parser.add_argument("name", help=f"one of: {', '.join(CAMPAIGNS)}")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each experiment (default 3)")
-    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each (default 1)")
+    parser.add_argument("--seeds", type=positive, default=3, help="seeds 0, 1, ... of each experiment (default 3)")
+    parser.add_argument("--workers", type=positive, default=1, help="processes, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/campaign"), help="folder of the records")
     parser.add_argument("--dry-run", action="store_true", help="print what would be run")
     options = parser.parse_args(arguments)

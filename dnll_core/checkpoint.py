@@ -7,16 +7,23 @@ are loaded with `weights_only=True`, the rest is JSON.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dnll_core.common import atomic_file
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such lock
+    fcntl = None
 
 MANIFEST = "checkpoint.json"
 PART_BYTES = 15_000_000  # a tensor is cut into slices of at most this size, and parts are filled up to it
@@ -50,9 +57,9 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
             file.write(data)
         parts.append({"file": name, "sha256": digest})
     shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-    manifest = {"info": info, "shapes": shapes, "parts": parts}
+    content = {"info": info, "shapes": shapes, "parts": parts}
     with atomic_file(folder / MANIFEST) as file:
-        file.write(json.dumps(manifest).encode())
+        file.write(json.dumps({"sha256": _digest(content), "content": content}).encode())
     for name in old - {part["file"] for part in parts}:
         (folder / name).unlink(missing_ok=True)
 
@@ -66,27 +73,52 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
     path = Path(folder) / MANIFEST
     if not path.exists():
         return None
-    advice = f"Delete the folder {folder} to start the run anew."
     try:
         manifest = json.loads(path.read_bytes())
-        shapes, info, parts = manifest["shapes"], manifest["info"], manifest["parts"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error!r}). {advice}") from None
-    slices: dict[str, list[Tensor]] = {}
-    for part in parts:
-        file = Path(folder) / part["file"]
-        data = file.read_bytes() if file.exists() else None
-        if data is None:
-            raise CheckpointError(f"{file} is missing. {advice}")
-        if hashlib.sha256(data).hexdigest() != part["sha256"]:
-            raise CheckpointError(f"{file} is damaged: it has {len(data)} bytes with another SHA-256. {advice}")
-        try:
-            loaded = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        except (pickle.UnpicklingError, RuntimeError) as error:
-            raise CheckpointError(f"{file} is damaged ({str(error).splitlines()[0]}). {advice}") from None
-        for name, tensor in loaded.items():
-            slices.setdefault(name.rsplit("@", 1)[0], []).append(tensor)
-    return {name: torch.cat(slices[name]).view(shape) for name, shape in shapes.items()}, info
+        content = manifest["content"]
+        if _digest(content) != manifest["sha256"]:
+            raise ValueError("its content has another SHA-256")
+        slices: dict[str, list[Tensor]] = {}
+        for part in content["parts"]:
+            path = Path(folder) / part["file"]
+            data = path.read_bytes()
+            if hashlib.sha256(data).hexdigest() != part["sha256"]:
+                raise ValueError(f"its {len(data)} bytes have another SHA-256")
+            for name, tensor in torch.load(io.BytesIO(data), weights_only=True, map_location="cpu").items():
+                slices.setdefault(name.rsplit("@", 1)[0], []).append(tensor)
+        tensors = {name: torch.cat(slices[name]).view(shape) for name, shape in content["shapes"].items()}
+        return tensors, content["info"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, pickle.UnpicklingError) as error:
+        problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({str(error).splitlines()[0]})"
+        raise CheckpointError(f"{path} {problem}. Delete the folder {folder} to start the run anew.") from None
+
+
+@contextlib.contextmanager
+def exclusive(folder: str | Path) -> Iterator[None]:
+    """Keeps a checkpoint folder for one process: makes it, checks that it can be written to, and locks it.
+
+    Raises:
+        CheckpointError: if it cannot be used, or another process trains there.
+    """
+    if not str(folder):
+        raise CheckpointError("checkpoint='' is no folder; give a path, or None for no checkpoint.")
+    lock = Path(folder) / ".lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = open(lock, "w")  # noqa: SIM115 - held open until the end of the block
+    except OSError as error:
+        raise CheckpointError(f"checkpoint={str(folder)!r} cannot be written to: {error}.") from None
+    with file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise CheckpointError(f"another process is training with the checkpoint in {folder}.") from None
+        yield
+
+
+def _digest(content: dict) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _parts(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:

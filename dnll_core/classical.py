@@ -108,6 +108,9 @@ def run_classical(
     started = time.perf_counter()
     data = load_data(dataset, root)
     split = split_labels(data, labels, seed)
+    if method == "self-training" and not settings:
+        pool = min(len(split.unlabelled), POOL_LIMIT)
+        settings = {"k_best": pool // 20} if pool > 2000 else {}  # at most about twenty rounds
     classifier = fit(build_classifier(method, **settings), data, split)
     held_out = {
         "validation": (data.x_train[split.validation], data.y_train[split.validation]),

@@ -1,9 +1,10 @@
-"""Two small things that many modules need: the message for an unknown name, and writing a file all or nothing."""
+"""Small things that many modules need: the message for an unknown name, files all or nothing, seeds by purpose."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -37,3 +38,8 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def stream_seed(seed: int, purpose: str) -> int:
+    """A seed for one purpose of a run, 0...2^63 - 1, so that its streams of randomness are unrelated to each other."""
+    return int.from_bytes(hashlib.sha256(f"{seed}: {purpose}".encode()).digest()[:8], "big") >> 1

@@ -22,12 +22,27 @@ from dnll_core.common import unknown
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "network": ("auto", "cnn13", "wrn28-2", "cnn3", "small"),
-    "method": ("supervised", "mutual-learning", "dnll"),
+    "method": (
+        "supervised",
+        "mutual-learning",
+        "dnll",
+        "mean-teacher",
+        "dual-student",
+        "pi-model",
+        "temporal-ensembling",
+        "vat",
+        "pseudo-label",
+        "mixmatch",
+        "fixmatch",
+        "mean-teacher+dnll",
+        "dual-student+dnll",
+    ),
     "selection": ("ep", "epm"),
     "teaching": ("both", "mutual", "self"),
     "reduction": ("sum", "mean"),
     "epm_accumulation": ("ema", "epoch"),
     "label_mode": ("train", "eval"),
+    "consistency_view": ("strong", "weak"),
 }
 
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
@@ -98,7 +113,7 @@ class Experiment:
     m: int = 1  # [paper 3.3.1] "m is one by default"; Table 5 is best at 3
     selection: str = "ep"  # [paper 3.3.1] equal probability; "epm" is section 3.3.2
     teaching: str = "both"  # [paper Eqs. 18-19] cross + self; "mutual": cross only, as Algorithm 1 prints; "self"
-    threshold: float = 0.0  # mutual-learning: confidence that a pseudo-label needs to be passed on; 0 passes all
+    threshold: float = 0.0  # mutual-learning, pseudo-label: confidence that a label needs to be passed on; 0 passes all
     lam: float = 1.0  # [ours] lambda of Eqs. 20-21, unstated
     ramp_epochs: float = 5.0  # [ours] lambda grows as exp(-5 (1 - t)^2) over these epochs; unstated; 0: no ramp
     reduction: str = "sum"  # [paper Eq. 9] over the negatives of an image; the authors' add-on code takes the mean
@@ -107,6 +122,24 @@ class Experiment:
     label_mode: str = "train"  # [ours] mode of the networks while they label the weak views
     label_updates_bn: bool = False  # [ours] whether that pass updates the running batch-norm statistics
     shared_bn: bool = True  # [ours] labelled and strong views share one forward pass, so one batch-norm batch
+
+    # -- the methods that DNLL is compared with; where one weight is enough it is lam, with ramp_epochs ----------------
+    consistency_view: str = "strong"  # mean-teacher, pi-model: second view, another draw as published; or "weak"
+    consistency_scale: float = 10.0  # mean-teacher, dual-student: [authors' add-on code] both; Dual Student, lambda_1
+    consistency_ramp_epochs: float = 5.0  # [authors' add-on code] both; the same form as ramp_epochs
+    teacher_decay: float = 0.999  # mean-teacher: share of the old average kept a step [Tarvainen & Valpola, section 3]
+    stabilisation_scale: float = 100.0  # dual-student: [its code, CIFAR-10] lambda_2; 1 for USPS -> MNIST
+    stabilisation_ramp_epochs: float = 5.0  # dual-student: [its code]
+    stable_threshold: float = 0.8  # dual-student: [its code, CIFAR-10] confidence of a stable sample; 0.6 on MNIST
+    logit_distance: float = 0.01  # dual-student: [its code] cost of the distance between the two heads' logits
+    ensemble_decay: float = 0.6  # temporal-ensembling: alpha, share of the old average kept an epoch [its paper]
+    vat_eps: float = 6.0  # vat: length of the perturbation in normalised pixels [Oliver et al. 2018, CIFAR-10]
+    vat_xi: float = 0.1  # vat: [ours] length in the finite difference; at the published 1e-6 float32 rounds it away
+    vat_iterations: int = 1  # vat: power iterations [Miyato et al., section 4]
+    vat_entropy: float = 0.0  # vat: weight of the entropy term beside it; 1 is "VAT + EntMin" of its paper
+    sharpening: float = 0.5  # mixmatch: temperature T [its paper, section 4]
+    mixup_alpha: float = 0.75  # mixmatch: of the Beta distribution [its paper, section 4]
+    fixmatch_threshold: float = 0.95  # fixmatch: confidence that a pseudo-label needs [its paper, section 4]
 
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------
     lr: float = 0.03  # [paper]
@@ -154,7 +187,7 @@ class Experiment:
                 parse(getattr(self, name))
             except ValueError as error:
                 raise ConfigError(f"{name}: {error}") from None
-        bounds = {  # name: (lowest, highest, whether the lowest itself is allowed)
+        bounds = {  # name: (lowest, highest, whether the lowest itself is allowed); a decay of 1 would never move
             "labels": (1, math.inf, True),
             "size": (1, math.inf, True),
             "dropout": (0, 0.999, True),
@@ -167,14 +200,29 @@ class Experiment:
             "threshold": (0, 1, True),
             "lam": (0, math.inf, True),
             "ramp_epochs": (0, math.inf, True),
-            "epm_decay": (0, 1, True),
+            "epm_decay": (0, 0.99999, True),
+            "consistency_scale": (0, math.inf, True),
+            "consistency_ramp_epochs": (0, math.inf, True),
+            "teacher_decay": (0, 0.99999, True),
+            "stabilisation_scale": (0, math.inf, True),
+            "stabilisation_ramp_epochs": (0, math.inf, True),
+            "stable_threshold": (0, 1, True),
+            "logit_distance": (0, math.inf, True),
+            "ensemble_decay": (0, 0.9999, True),
+            "vat_eps": (0, math.inf, False),
+            "vat_xi": (0, math.inf, False),
+            "vat_iterations": (1, math.inf, True),
+            "vat_entropy": (0, math.inf, True),
+            "sharpening": (0, math.inf, False),
+            "mixup_alpha": (0, math.inf, False),
+            "fixmatch_threshold": (0, 1, True),
             "lr": (0, math.inf, False),
             "weight_decay": (0, math.inf, True),
-            "momentum": (0, 1, True),
+            "momentum": (0, 0.99999, True),
             "labelled_batch": (1, math.inf, True),
             "unlabelled_batch": (1, math.inf, True),
             "epochs": (1, math.inf, True),
-            "ema_decay": (0, 1, True),
+            "ema_decay": (0, 0.99999, True),
             "eval_every": (1, math.inf, True),
         }
         for name, (low, high, closed) in bounds.items():
@@ -187,8 +235,9 @@ class Experiment:
                 raise ConfigError(f"{name}={value!r} is out of range: it must be {sign} {low}{top}.")
         if self.nesterov and self.momentum == 0:
             raise ConfigError("nesterov=True needs momentum above 0; set nesterov=False for plain SGD.")
-        if self.method == "dnll" and self.lam == 0:
-            raise ConfigError("method='dnll' with lam=0 has no unlabelled loss; use method='supervised'.")
+        if self.method.endswith("dnll") and self.lam == 0:
+            plain = self.method.removesuffix("+dnll").replace("dnll", "supervised")
+            raise ConfigError(f"method={self.method!r} with lam=0 has no negative labels; use method={plain!r}.")
 
     def replace(self, **changes) -> Experiment:
         """A copy with some fields changed. A change of data set or network resolves "auto" fields only if told to."""

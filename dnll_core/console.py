@@ -30,6 +30,14 @@ def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
     return tqdm(total=total, initial=done, disable=bar_is_off(wanted), unit="it", dynamic_ncols=True, leave=False)
 
 
+def positive(text: str) -> int:
+    """The type of a command line's count: 1, 2, ..."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def watched(items: Iterable, total: int, what: str, wanted: bool = True) -> tqdm:
     """`items`, with a bar over them."""
     return tqdm(items, total=total, desc=what, disable=bar_is_off(wanted), dynamic_ncols=True)
@@ -43,6 +51,9 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         yield pressed.is_set  # only the main thread may handle signals
         return
     previous = signal.getsignal(signal.SIGINT)
+    if previous in (signal.SIG_IGN, None):  # ignored on purpose (nohup), or not Python's to handle
+        yield pressed.is_set
+        return
 
     def handle(number, frame):
         pressed.set()

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import io
 import os
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -78,6 +79,12 @@ SHA256 = {
     ),
 }
 NAMES = ("digits", *SOURCES)
+# What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which
+# np.load returns as it is; the last three: damaged headers.
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError, tokenize.TokenError),
+)
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
@@ -153,8 +160,7 @@ def _load_prepared(name: str, root: Path, download: bool, verify: bool, progress
         try:
             with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {key: file[key] for key in KEYS if key in file}
-        except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
-            # TypeError and AttributeError: a bare .npy array under this name, which np.load returns as it is.
+        except _UNREADABLE as error:
             raise DataError(f"{path} cannot be read ({error}). {advice}") from error
         _check(name, arrays, path, verify, advice)
         return arrays

@@ -99,6 +99,11 @@ def _read_image(path: Path, size: int) -> np.ndarray:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I;16"):  # 16-bit grey: converting would clip at 255 instead of scaling
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode in ("I", "F"):  # converting would clip them to black and white
+                levels = np.asarray(image)
+                if image.mode == "F" or levels.max() > 65535 or levels.min() < 0:
+                    raise ValueError(f"{image.mode} pixels of {levels.min()}...{levels.max()}, neither 8 nor 16 bit")
+                image = Image.fromarray((levels >> 8).astype(np.uint8))
             image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
             return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
     except Exception as error:  # Pillow's readers raise many kinds for a damaged file

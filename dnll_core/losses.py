@@ -28,6 +28,7 @@ def log_one_minus_softmax(logits: Tensor) -> Tensor:
     finite for logits up to +-1e4 in float32.
     """
     logits = _at_least_float32(logits)
+    logits = logits - logits.amax(-1, keepdim=True).detach()  # a common offset changes nothing but the rounding
     log_p = torch.log_softmax(logits, dim=-1)  # (B, K)
     top = torch.zeros_like(logits, dtype=torch.bool).scatter_(-1, logits.argmax(-1, keepdim=True), True)
     # what `where` discards must be harmless too: its gradient is multiplied by 0, not skipped

@@ -9,7 +9,8 @@ Everything is a share 0...1, averaged over the unlabelled images of an epoch as 
 "wrong sets"       pseudo-negative sets that contain the true class (Theorem 3.1's error)
 "wrong negatives"  single pseudo-negative labels that are the true class
 "agreement"        images for which both submodels predict the same class on the weak view
-"same target"      images for which both submodels are trained on the very same labels (Theorem 3.2's event)
+"same target"      images for which both submodels are trained on the very same labels (Theorem 3.2's event);
+                   always 1 under teaching="both", where both learn from the sum of both sets
 "used"             images that both submodels learn something from
 "weak accuracy", "strong accuracy"   predictions in training mode on the two views (section 3.3.1)
 """

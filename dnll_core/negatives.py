@@ -65,8 +65,9 @@ class ErrorPerception(nn.Module):
     so it goes to equal probability when the labelled images are fitted (Pr -> 0) and to one-hot when Pr is large.
 
     accumulation="ema": Pr <- decay * Pr + (1 - decay) * (the batch's sums); "we may also use EMA" (section 3.3.2).
-    accumulation="epoch": sums over all batches of an epoch; the finished sums serve through the next epoch, and the
-    first epoch draws with equal probability.
+    Its scale, and so the sharpness of R, grows with the labelled batch.
+    accumulation="epoch": sums over all batches of an epoch; the finished sums serve from the second batch of the next
+    epoch on for as long, and the first epoch draws with equal probability.
     """
 
     def __init__(self, num_classes: int, accumulation: str = "ema", decay: float = 0.9):

@@ -32,7 +32,7 @@ def save(record: dict, folder: str | Path = "runs/records") -> Path:
     """Writes a record as `<dataset>-<labels>-<method>-<id>-seed<seed>.json` and returns its path."""
     e = record["experiment"]
     identity = hashlib.sha256(json.dumps(e, sort_keys=True).encode()).hexdigest()[:8]
-    dataset = re.sub(r"[^A-Za-z0-9]+", "-", e["dataset"].split("/")[-1]).strip("-")
+    dataset = re.sub(r"[^A-Za-z0-9]+", "-", e["dataset"].rstrip("/").split("/")[-1]).strip("-") or "folder"
     path = Path(folder) / f"{dataset}-{e['labels']}-{e['method']}-{identity}-seed{record['seed']}.json"
     with atomic_file(path) as file:
         file.write((to_json(record) + "\n").encode())
@@ -61,9 +61,10 @@ def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
             record = json.loads(path.read_bytes())
             experiment = record["experiment"]
             record["seed"]
-        except (ValueError, KeyError, TypeError) as error:
+            matches = fields.items() <= dict(experiment).items()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"{path} is not a readable run record ({error!r}); delete it or restore it.") from None
-        if all(experiment.get(key) == value for key, value in fields.items()):
+        if matches:
             records.append(record)
     return records
 
@@ -124,6 +125,8 @@ def provenance_of(records: list[dict]) -> str:
     parts = []
     for key in ("device", "precision", "torch", "commit"):
         values = sorted({str(record.get(key)) for record in records})
+        # the name of a processor alone says less than the same name with its threads
+        values = [v for v in values if not any(w != v and w.startswith(v) for w in values)]
         parts.append(f"{key} {', '.join(values)}")
     seconds = sum(record["seconds"] for record in records)
     return f"{len(records)} runs; " + "; ".join(parts) + f"; {seconds:.0f} s in all"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import numbers
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +19,14 @@ from torch import Tensor
 
 from dnll_core import results
 from dnll_core.augment import Augmentation
+from dnll_core.checkpoint import exclusive
+from dnll_core.common import stream_seed
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data import load_data
 from dnll_core.dataset import Dataset
 from dnll_core.device import choose_compute
 from dnll_core.measure import transfer_observer
-from dnll_core.methods import build_method
+from dnll_core.methods import build_method, heads
 from dnll_core.models import build_network
 from dnll_core.splits import Split, split_labels
 from dnll_core.trainer import Trainer, TrainingData
@@ -104,12 +108,20 @@ def train(
     """
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
         raise ConfigError(f"seed takes a whole number from 0, not {seed!r}.")
+    if (
+        isinstance(checkpoint_minutes, bool)
+        or not isinstance(checkpoint_minutes, numbers.Real)
+        or checkpoint_minutes < 0
+    ):
+        raise ConfigError(f"checkpoint_minutes takes a number from 0, not {checkpoint_minutes!r}.")
+    seed = int(seed)
     trainer, provenance = prepare(
         experiment, seed, device=device, precision=precision, root=root, progress=progress, measure=measure
     )
-    with own_random_state(trainer.device, seed), trainer.compute.own_threads():
+    lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
+    with lock, own_random_state(trainer.device, seed), trainer.compute.own_threads():
         if checkpoint is not None:
             trainer.load(checkpoint)
         trainer.fit(checkpoint, checkpoint_minutes, progress)
@@ -137,11 +149,14 @@ def prepare(
     compute = choose_compute(device, precision, e.network)
     dataset = load_data(e.dataset, root, size=e.size, progress=progress)
     split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
-    with own_random_state(compute.device, seed):
+    with own_random_state(compute.device, seed, "initialisation"):
         method = build_method(
             e,
-            lambda: build_network(e.network, dataset.num_classes, dataset.channels, dataset.size, dropout=e.dropout),
+            lambda: build_network(
+                e.network, dataset.num_classes, dataset.channels, dataset.size, heads(e), dropout=e.dropout
+            ),
             dataset.num_classes,
+            pool=len(split.unlabelled),
         )
         views = {name: augmentation(dataset, e, spec) for name, spec in (("weak", e.weak), ("strong", e.strong))}
         data = training_data(dataset, split, compute.device)
@@ -185,13 +200,13 @@ def training_data(dataset: Dataset, split: Split, device: torch.device) -> Train
         "test": (dataset.x_test.to(device), dataset.y_test.to(device)),
     }
     targets = dataset.y_train[split.labelled].to(device)
-    return TrainingData(take(split.labelled), targets, take(split.unlabelled), held_out)
+    return TrainingData(take(split.labelled), targets, take(split.unlabelled), held_out, split.hash())
 
 
 @contextlib.contextmanager
-def own_random_state(device: torch.device, seed: int):
-    """Seeds torch's global generators (initialisation, dropout) and gives the caller's state back afterwards."""
+def own_random_state(device: torch.device, seed: int, purpose: str = "dropout") -> Iterator[None]:
+    """Seeds torch's global generators for one purpose of a run, and gives the caller's state back afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.manual_seed(stream_seed(seed, purpose))
         yield

@@ -20,7 +20,7 @@ from dnll_core import results
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import atomic_file, unknown
 from dnll_core.config import Experiment
-from dnll_core.console import watched
+from dnll_core.console import positive, watched
 from dnll_core.experiments import SEARCHES
 from dnll_core.run import train
 
@@ -65,7 +65,7 @@ def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m dnll_core.search", description=__doc__.split("\n\n")[0])
     parser.add_argument("names", nargs="+", help=f"of: {', '.join(SEARCHES)}; a prefix takes all that begin with it")
-    parser.add_argument("--workers", type=int, default=1, help="processes, one thread each (default 1)")
+    parser.add_argument("--workers", type=positive, default=1, help="processes, one thread each (default 1)")
     parser.add_argument("--out", type=Path, default=Path("runs/search"), help="folder of the records")
     options = parser.parse_args(arguments)
     names = [name for name in SEARCHES if any(name.startswith(prefix) for prefix in options.names)]

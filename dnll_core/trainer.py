@@ -1,7 +1,7 @@
 """The loop of Algorithm 1 for any `Method`: batches, views, steps, evaluation, checkpoints and resume.
 
 The data set lies on the device as uint8; batches are drawn, augmented and stepped there. The trainer does not know
-which method it runs. One epoch is one pass over the unlabelled images.
+which method it runs. One epoch is one pass over the unlabelled images, less the remainder of the last batch.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import copy
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
 from dnll_core.console import deferred_interrupt, progress_bar
 from dnll_core.device import Compute
@@ -37,6 +39,7 @@ class TrainingData:
     targets: Tensor
     unlabelled: Tensor
     held_out: dict[str, tuple[Tensor, Tensor]]  # "validation" and "test" -> (images, labels)
+    split: str  # hash of the split; a checkpoint continues with the same one only
 
 
 # Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.
@@ -57,7 +60,7 @@ class Trainer:
         views: "weak" and "strong" augmentations.
         plain: the augmentation without any change, for evaluation.
         compute: device and precision.
-        seed: of batches, augmentation, negatives and dropout.
+        seed: of batches, views and negatives. Dropout draws from torch's global generator.
     """
 
     def __init__(
@@ -87,11 +90,12 @@ class Trainer:
             weight_decay=experiment.weight_decay,
             fused=True,
         )
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(stream_seed(seed, "views and negatives"))
         self.step = 0
         self.plan: dict[str, Tensor] = {}
         self.losses = torch.zeros(self.steps_per_epoch, device=self.device)  # this epoch's
         self.sums: dict[str, Tensor] = {}  # this epoch's metrics, summed
+        self.counts: dict[str, int] = {}  # and over how many iterations
         self.history: list[dict] = []
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
@@ -128,12 +132,13 @@ class Trainer:
         seen = self.observer(batch, output) if self.observer is not None else None
         for name, value in (output.metrics | (seen or {})).items():
             self.sums[name] = self.sums.get(name, 0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
         return output.loss.detach()
 
     def plan_epoch(self, epoch: int) -> None:
         """Draws the epoch's batches: a pure function of (seed, epoch), so a checkpoint need not hold it."""
         e, steps = self.experiment, self.steps_per_epoch
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, f"batches of epoch {epoch}"))
         self.plan = {
             "labelled": permuted_batches(len(self.data.labelled), e.labelled_batch, steps, generator).to(self.device),
             "unlabelled": permuted_batches(len(self.data.unlabelled), e.unlabelled_batch, steps, generator).to(
@@ -176,9 +181,9 @@ class Trainer:
                 due = time.perf_counter() - last_saved > 60 * every_minutes
                 if checkpoint is not None and (interrupted() or due or self.step == total):
                     self.check_finite(i)
-                    self.save(checkpoint)
+                    self._save_or_warn(checkpoint)
                     last_saved = time.perf_counter()
-                if interrupted():
+                if interrupted() and self.step < total:
                     where = f"; its checkpoint is in {checkpoint}" if checkpoint is not None else ""
                     raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{where}")
 
@@ -202,8 +207,8 @@ class Trainer:
         """Adds the epoch to `history`, with accuracies when they are due."""
         row = {"epoch": epoch + 1, "step": self.step, "seconds": round(self.seconds, 3)}
         row["loss"] = round(float(self.losses.mean()), 6)
-        row |= {name: round(float(value) / self.steps_per_epoch, 6) for name, value in self.sums.items()}
-        self.sums = {}
+        row |= {name: round(float(value) / self.counts[name], 6) for name, value in self.sums.items()}
+        self.sums, self.counts = {}, {}
         if (epoch + 1) % self.experiment.eval_every == 0 or epoch + 1 == self.experiment.epochs:
             row |= self.evaluate()
         self.history.append(row)
@@ -240,15 +245,24 @@ class Trainer:
         """`forward` (default: the network's class logits) over plain images, in evaluation mode, as float32."""
         was_training, outputs = network.training, []
         network.eval()
-        for batch in images.split(EVALUATION_BATCH):
-            x = self.plain(batch.to(self.device), self.generator)
-            with self.compute.autocast():
-                output = (forward or network)(x)
-            outputs.append((output[0] if isinstance(output, tuple) else output).float())
-        network.train(was_training)
+        try:
+            for batch in images.split(EVALUATION_BATCH):
+                x = self.plain(batch.to(self.device), self.generator)
+                with self.compute.autocast():
+                    output = (forward or network)(x)
+                outputs.append((output[0] if isinstance(output, tuple) else output).float())
+        finally:
+            network.train(was_training)
         return torch.cat(outputs)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
+
+    def _save_or_warn(self, folder: str | Path) -> None:
+        """A disk that is full must not end a run that is otherwise well; the checkpoint before is still there."""
+        try:
+            self.save(folder)
+        except OSError as error:
+            warnings.warn(f"no checkpoint was written to {folder} ({error}); training goes on", stacklevel=2)
 
     def save(self, folder: str | Path) -> None:
         """Writes everything that the rest of the run depends on."""
@@ -262,9 +276,8 @@ class Trainer:
         tensors |= {"rng.generator": self.generator.get_state(), "rng.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        save_checkpoint(
-            folder, tensors, self._identity() | {"step": self.step, "seconds": self.seconds, "history": self.history}
-        )
+        standing = {"step": self.step, "seconds": self.seconds, "history": self.history, "counts": self.counts}
+        save_checkpoint(folder, tensors, self._identity() | standing)
 
     def load(self, folder: str | Path) -> bool:
         """Continues from the checkpoint in `folder`; False if there is none.
@@ -299,6 +312,7 @@ class Trainer:
         if self.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
         self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
+        self.counts = info["counts"]
         if self.step % self.steps_per_epoch:
             self.plan_epoch(self.step // self.steps_per_epoch)
         return True
@@ -308,7 +322,7 @@ class Trainer:
         return {
             "experiment": self.experiment.to_dict(),
             "seed": self.seed,
-            "images": {name: len(getattr(self.data, name)) for name in ("labelled", "unlabelled")},
+            "split": self.data.split,
             "device": self.device.type,
             "precision": self.compute.precision,
             "threads": self.compute.threads,
@@ -325,7 +339,7 @@ class Trainer:
 def permuted_batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:
     """Indices of `steps` batches from permutations of range(n), one after the other: (steps, batch) int64.
 
-    Where a batch is larger than n, an image may recur in it, but all images recur equally often.
+    Where a batch is larger than n, an image may recur in it; over the epoch no image comes up twice more than another.
     """
     permutations = [torch.randperm(n, generator=generator) for _ in range(math.ceil(steps * batch / n))]
     return torch.cat(permutations)[: steps * batch].view(steps, batch)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dnll_core import checkpoint
-from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dnll_core.checkpoint import CheckpointError, exclusive, load_checkpoint, save_checkpoint
 
 
 def tensors():
@@ -100,8 +100,36 @@ def test_reading_runs_no_code(tmp_path):
     torch.save({"a@0": Payload()}, buffer)
     (tmp_path / "part.pt").write_bytes(buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    manifest = {"info": {}, "shapes": {"a": [1]}, "parts": [{"file": "part.pt", "sha256": digest}]}
+    content = {"info": {}, "shapes": {"a": [1]}, "parts": [{"file": "part.pt", "sha256": digest}]}
+    manifest = {"sha256": checkpoint._digest(content), "content": content}
     (tmp_path / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"part.pt is damaged"):
         load_checkpoint(tmp_path)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("place", ["info", "shapes", "parts"])
+def test_a_changed_manifest_is_damaged(tmp_path, place):
+    save_checkpoint(tmp_path, tensors(), {"step": 3})
+    path = tmp_path / checkpoint.MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["content"][place] = {}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match=r"checkpoint.json is damaged \(its content has another SHA-256\)"):
+        load_checkpoint(tmp_path)
+
+
+def test_a_folder_is_for_one_process(tmp_path):
+    place = tmp_path / "new"
+    with exclusive(place), pytest.raises(CheckpointError, match="another process is training"), exclusive(place):
+        pass
+    with exclusive(place):
+        pass
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_at_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="file' cannot be written to"), exclusive(tmp_path / "file"):
+        pass
+    with pytest.raises(CheckpointError, match="checkpoint='' is no folder"), exclusive(""):
+        pass

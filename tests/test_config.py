@@ -79,6 +79,7 @@ def test_strings_as_papermill_sends_them(given, field, value):
         ({"lr": 0}, r"lr=0.0 is out of range: it must be more than 0"),
         ({"m": 0}, r"m=0 is out of range: it must be at least 1"),
         ({"jitter_hue": 0.6}, r"jitter_hue=0.6 is out of range: it must be at least 0 and at most 0.5"),
+        ({"ema_decay": 1.0}, r"ema_decay=1.0 is out of range: it must be at least 0 and at most 0.99999"),
         ({"momentum": 0.0}, r"nesterov=True needs momentum above 0"),
         ({"lam": 0.0}, r"method='dnll' with lam=0"),
         ({"dataset": 3}, r"dataset takes text, not 3"),

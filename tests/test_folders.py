@@ -133,3 +133,15 @@ def test_folder_errors(folder, tmp_path):
     shutil.rmtree(folder / "dog")
     with pytest.raises(DataError, match=r"has 1 class folders \(cat\); at least 2 are needed"):
         load_data(f"folder:{folder}")
+
+
+def test_32_bit_images_are_scaled_or_refused(folder):
+    deep = np.arange(100, dtype=np.int32).reshape(10, 10) * 600  # 16 bits of grey in a 32-bit file
+    Image.fromarray(deep).save(folder / "cat" / "deep.tiff")
+    dataset = load_data(f"folder:{folder}", size=10, progress=False)
+    assert dataset.channels == 1
+    wanted = torch.from_numpy((deep >> 8).astype(np.uint8))
+    assert any(torch.equal(x[0], wanted) for x in [*dataset.x_train, *dataset.x_test])
+    Image.fromarray(np.linspace(0, 1, 100, dtype=np.float32).reshape(10, 10)).save(folder / "cat" / "real.tiff")
+    with pytest.raises(DataError, match=r"real.tiff cannot be read as an image .*neither 8 nor 16 bit"):
+        load_data(f"folder:{folder}", progress=False)

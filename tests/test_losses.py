@@ -82,3 +82,12 @@ def test_errors():
         negative_loss(torch.zeros(1, 3), torch.zeros(1, 3), "max")
     with pytest.raises(ValueError, match=r"logits \(1, 3\) and negatives \(1, 4\)"):
         negative_loss(torch.zeros(1, 3), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("classes", [10, 1000])
+def test_a_common_offset_changes_nothing_but_rounding(classes):
+    logits = torch.randn(5, classes, generator=torch.Generator().manual_seed(0))
+    reference = log_one_minus_softmax(logits.double())
+    torch.testing.assert_close(log_one_minus_softmax(logits).double(), reference, rtol=5e-5, atol=1e-6)
+    moved = log_one_minus_softmax(torch.zeros(5, classes) + 1e4).double()
+    assert moved.flatten().tolist() == pytest.approx([math.log1p(-1 / classes)] * 5 * classes, rel=1e-3)

@@ -89,7 +89,7 @@ def test_resume_after_sigkill(tmp_path):
     try:
         deadline = time.monotonic() + 120
         manifest = folder / "checkpoint.json"
-        while not manifest.exists() or json.loads(manifest.read_bytes())["info"]["step"] < 10:
+        while not manifest.exists() or json.loads(manifest.read_bytes())["content"]["info"]["step"] < 10:
             assert process.poll() is None, "the training process ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -206,3 +206,60 @@ def test_wrong_arguments_of_train():
         train(Experiment(), precision="fp16")
     with pytest.raises(ValueError, match="device='tpu' cannot be used here"):
         train(Experiment(), device="tpu")
+
+
+def test_a_checkpoint_of_another_split_is_refused(tmp_path):
+    e = Experiment(**FAST)
+    trainer, _ = prepare(e, 0, progress=False)
+    trainer.data.split = "another"
+    trainer.save(tmp_path)
+    with pytest.raises(CheckpointError, match="split was 'another'"):
+        train(e, 0, checkpoint=tmp_path)
+
+
+def test_measuring_from_the_middle_of_an_epoch_averages_what_was_seen(tmp_path):
+    e = Experiment(**FAST)
+    press_ctrl_c_at(3, e, tmp_path)
+    late, whole = train(e, 0, checkpoint=tmp_path, measure=True), train(e, 0, measure=True)
+    assert late.history[0]["weak accuracy"] + late.history[0]["wrong labels"] == pytest.approx(1, abs=1e-5)
+    assert late.history[1] == whole.history[1] | {"seconds": late.history[1]["seconds"]}
+
+
+def test_a_full_disk_does_not_end_a_run(tmp_path, monkeypatch):
+    from dnll_core import trainer as module
+
+    def full(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(module, "save_checkpoint", full)
+    with pytest.warns(UserWarning, match=r"No space left on device.*training goes on"):
+        run = train(Experiment(**FAST), 0, checkpoint=tmp_path)
+    same(run, train(Experiment(**FAST), 0))
+
+
+def test_an_ignored_ctrl_c_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        trainer, _ = prepare(Experiment(**FAST), 0, progress=False)
+        trainer.observer = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+        trainer.fit(progress=False)
+        assert trainer.step == trainer.clock.total_steps
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_prediction_that_fails_leaves_the_networks_as_they_were():
+    run = train(Experiment(**FAST), 0)
+    with pytest.raises(TypeError, match="uint8"):
+        run.predict(torch.zeros(2, 1, 8, 8))
+    assert all(net.training for net in run.trainer.predictors().values())
+
+
+def test_streams_of_one_seed_are_unrelated():
+    from dnll_core.common import stream_seed
+
+    purposes = ["initialisation", "dropout", "views and negatives", "batches of epoch 0", "batches of epoch 1"]
+    seeds = {stream_seed(seed, purpose) for seed in range(20) for purpose in purposes}
+    assert len(seeds) == 100
+    assert stream_seed(0, "dropout") == stream_seed(0, "dropout")
+    assert all(0 <= seed < 2**63 for seed in seeds)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from dnll_core.schedules import Clock
 
+Logits = Tensor | tuple[Tensor, Tensor]  # (B, K), or of a network with two heads a pair of them: class, second
+
 
 @dataclass
 class Batch:
@@ -64,6 +66,7 @@ class Method(nn.Module):
 
     labelled_views: tuple[str, ...] = ("weak",)  # "weak" or "strong", each an independent draw of that augmentation
     unlabelled_views: tuple[str, ...] = ()  # empty: the trainer prepares no unlabelled images
+    students: int = 0  # how many students, each with its teacher, `Output` offers to an add-on; 0: it cannot take one
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         """The loss of one iteration. Networks are in train mode on entry and must be on return."""
@@ -77,7 +80,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
 
-def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool) -> list[list[Tensor]]:
+def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool) -> list[list[Logits]]:
     """All forward passes of all methods go through here, so that running them faster is one change.
 
     Args:
@@ -86,20 +89,38 @@ def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor
         joint: one pass over all blocks of a network, which then share their batch-norm statistics; or one pass each.
 
     Returns:
-        [s][i]: float32 logits (B_i, K) of network s on its block i.
+        [s][i]: float32 logits (B_i, K) of network s on its block i; a pair of them for a network with two heads.
     """
     outputs = []
     for network, images in zip(networks, blocks, strict=True):
         if joint and len(images) > 1:
-            logits = network(torch.cat(list(images))).float()
-            outputs.append(list(logits.split([len(block) for block in images])))
+            logits, sizes = network(torch.cat(list(images))), [len(block) for block in images]
+            if isinstance(logits, tuple):
+                outputs.append(list(zip(*(head.float().split(sizes) for head in logits))))
+            else:
+                outputs.append(list(logits.float().split(sizes)))
         else:
-            outputs.append([network(block).float() for block in images])
+            outputs.append([_float(network(block)) for block in images])
     return outputs
 
 
-def label_each(networks: Sequence[nn.Module], images: Tensor, mode: str, updates_bn: bool) -> list[Tensor]:
+def _float(logits: Logits) -> Logits:
+    return tuple(head.float() for head in logits) if isinstance(logits, tuple) else logits.float()
+
+
+def label_each(networks: Sequence[nn.Module], images: Tensor, mode: str, updates_bn: bool) -> list[Logits]:
     """Logits of each network on the same images without gradient, to make labels from: a list of (U, K) float32.
+
+    Args: see `label_blocks`.
+    """
+    labels = label_blocks(networks, [[images]] * len(networks), False, mode, updates_bn)
+    return [logits[0] for logits in labels]
+
+
+def label_blocks(
+    networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool, mode: str, updates_bn: bool
+) -> list[list[Logits]]:
+    """`forward_each` without gradient, to make labels from.
 
     Args:
         mode: "train" (batch statistics, dropout on) or "eval" (running statistics, dropout off).
@@ -110,8 +131,16 @@ def label_each(networks: Sequence[nn.Module], images: Tensor, mode: str, updates
             if mode == "eval":
                 stack.enter_context(_evaluating(network))
             elif not updates_bn:
-                stack.enter_context(_frozen_statistics(network))
-        return [logits[0] for logits in forward_each(networks, [[images]] * len(networks), joint=False)]
+                stack.enter_context(frozen_statistics(network))
+        return forward_each(networks, blocks, joint)
+
+
+def softmax_mse(logits: Tensor, others: Tensor) -> Tensor:
+    """Squared difference of two softmaxes, mean over the classes: (B, K) and (B, K) logits -> (B,).
+
+    The consistency loss of the Temporal Ensembling lineage. Detach what must not learn from it.
+    """
+    return (torch.softmax(logits, dim=1) - torch.softmax(others, dim=1)).square().mean(dim=1)
 
 
 @contextlib.contextmanager
@@ -124,7 +153,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _frozen_statistics(network: nn.Module) -> Iterator[None]:
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
     """Batch norm with the batch's own statistics, but without moving the running ones."""
     layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for layer in layers:

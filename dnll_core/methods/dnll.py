@@ -1,7 +1,8 @@
 """Dual Negative Label Learning: section 3.3 and Algorithm 1, as an add-on (`Negatives`) on two bare submodels (`Pair`).
 
 DNLL is `Negatives(Pair(...))`. The same `Negatives` on another base is section 4.7: negatives drawn from the base's
-teacher logits, Eq. 9 on its student logits, on the images that the base did not use.
+teacher logits, Eq. 9 on its student logits, on the images that the base did not use. The mean stays over all unlabelled
+images of the batch; the authors' add-on code takes it over the images that are left.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Pair(Method):
 
     labelled_views = ("weak", "weak")
     unlabelled_views = ("weak", "strong")
+    students = 2
 
     def __init__(self, build: NetworkFactory, experiment: Experiment):
         super().__init__()
@@ -71,16 +73,22 @@ class Negatives(Method):
     (Figure 3): of the other submodel, or of the submodel itself under `teaching="self"`.
 
     Raises:
-        ValueError: if m is not in 1...K-1.
+        ValueError: if m is not in 1...K-1, or the base offers no student whose logits the negatives could act on.
     """
 
-    def __init__(self, base: Method, experiment: Experiment, num_classes: int, students: int):
+    def __init__(self, base: Method, experiment: Experiment, num_classes: int):
         super().__init__()
         check_m(experiment.m, num_classes)
+        if base.students == 0:
+            raise ValueError(
+                f"{type(base).__name__} offers no student and teacher logits of unlabelled images, which negative "
+                "labels need; bases that do: Pair, MeanTeacher, DualStudent, FixMatch, PiModel, PseudoLabel, VAT."
+            )
         self.base, self.experiment, self.num_classes = base, experiment, num_classes
         self.labelled_views, self.unlabelled_views = base.labelled_views, base.unlabelled_views
         self.perception = nn.ModuleList(
-            ErrorPerception(num_classes, experiment.epm_accumulation, experiment.epm_decay) for _ in range(students)
+            ErrorPerception(num_classes, experiment.epm_accumulation, experiment.epm_decay)
+            for _ in range(base.students)
         )
 
     def draw(self, teacher: int, logits: Tensor, generator: torch.Generator) -> Tensor:

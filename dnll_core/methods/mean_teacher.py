@@ -1,0 +1,73 @@
+"""Mean Teacher (Tarvainen & Valpola, NeurIPS 2017, section 2): consistency with an average of the student's weights.
+
+loss = cross-entropy + consistency_scale * ramp * MSE(softmax of the student, softmax of the teacher)
+
+The teacher's weights are an exponential moving average of the student's. Its batch-norm statistics are averaged in the
+same way, as they belong to those weights. Early on the average is shorter, decay = min(1 - 1 / (t + 1), teacher_decay)
+at step t, as in the authors' code: otherwise it would be full of the initial weights for a thousand steps.
+
+Differs from the paper: consistency is on the unlabelled images only (`include_labelled` adds the labelled ones to
+them), the network has one head, and the optimiser and schedule are those of all methods here.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from dnll_core.config import Experiment
+from dnll_core.losses import cross_entropy
+from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, label_each, softmax_mse
+from dnll_core.schedules import Clock, sigmoid_ramp
+
+
+class MeanTeacher(Method):
+    """A student that learns by gradient, and a teacher that follows it.
+
+    With negatives as an add-on, the teacher's view gives the labels and the student learns from all unlabelled images.
+    """
+
+    students = 1
+
+    def __init__(self, build: NetworkFactory, experiment: Experiment):
+        super().__init__()
+        self.student = build()
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        self.experiment = experiment
+        self.unlabelled_views = ("strong", experiment.consistency_view)
+
+    def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
+        e = self.experiment
+        for_student, for_teacher = batch.unlabelled
+        teachers = label_each([self.teacher], for_teacher, e.label_mode, e.label_updates_bn)
+        [[labelled, unlabelled]] = forward_each([self.student], [[batch.labelled[0], for_student]], joint=e.shared_bn)
+        supervised = cross_entropy(labelled, batch.targets)
+        consistency = softmax_mse(unlabelled, teachers[0]).mean()
+        weight = e.consistency_scale * sigmoid_ramp(clock, e.consistency_ramp_epochs)
+        return Output(
+            loss=supervised + weight * consistency,
+            labelled_logits=[labelled.detach()],
+            student_logits=[unlabelled],
+            teacher_logits=teachers,
+            metrics={"supervised": supervised.detach(), "consistency": consistency.detach()},
+        )
+
+    @torch.no_grad()
+    def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
+        t = clock.step + 1  # this step is finished, the clock does not count it yet
+        decay = (1 - 1 / (t + 1)).clamp(max=self.experiment.teacher_decay)
+        teacher, student = _floats(self.teacher), _floats(self.student)
+        # teacher <- decay * teacher + (1 - decay) * student, with a decay that stays on the device
+        move = torch._foreach_sub(student, teacher)
+        torch._foreach_mul_(move, 1 - decay)
+        torch._foreach_add_(teacher, move)
+
+    def predictors(self) -> dict[str, nn.Module]:
+        """The teacher alone: the paper predicts with it. (The authors' add-on code reports its student.)"""
+        return {"teacher": self.teacher}
+
+
+def _floats(network: nn.Module) -> list[Tensor]:
+    return [value for value in network.state_dict().values() if value.is_floating_point()]

@@ -1,0 +1,107 @@
+"""Virtual Adversarial Training (Miyato et al., TPAMI 2018, Eqs. 5-11 and Algorithm 1): smooth where it changes most.
+
+loss = cross-entropy + lam * ramp * (KL(p(x) || p(x + r)) + vat_entropy * H(p(x))),    r = vat_eps * d / |d|
+
+d is the direction, of one length for each image, in which p changes most: random at first, then `vat_iterations` times
+the gradient of KL(p(x) || p(x + vat_xi * d)) (power iteration). p(x) carries no gradient in the KL.
+
+Differs from the paper: the loss is on the unlabelled images only (`include_labelled` adds the labelled ones to them)
+and has a ramp; the search for d leaves dropout out, since two passes with other masks differ more by the masks than by
+vat_xi * d; and it runs in float32 whatever the precision of the run, where so small a step would be rounded away.
+Batch norm uses the batch's statistics in all passes, beside the same labelled images under `shared_bn`, so that the
+perturbation is all that differs; only the plain pass moves the running statistics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from dnll_core.config import Experiment
+from dnll_core.losses import cross_entropy
+from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, frozen_statistics
+from dnll_core.schedules import Clock, sigmoid_ramp
+
+
+class VAT(Method):
+    """One network, one view of each unlabelled image."""
+
+    unlabelled_views = ("strong",)
+    students = 1
+
+    def __init__(self, build: NetworkFactory, experiment: Experiment):
+        super().__init__()
+        self.network, self.experiment = build(), experiment
+
+    def direction(self, x: Tensor, u: Tensor, generator: torch.Generator) -> Tensor:
+        """d of unit length for each image of u: (U, C, H, W), without gradient (Eqs. 9-11).
+
+        Args:
+            x, u: labelled (B, C, H, W) and unlabelled (U, C, H, W) images; x is there for its part in batch norm.
+        """
+        e = self.experiment
+        d = torch.randn(u.shape, generator=generator, device=u.device)
+        exact = torch.autocast(u.device.type, enabled=False)
+        with exact, frozen_statistics(self.network), _without_dropout(self.network):
+            with torch.no_grad():
+                [[_, plain]] = forward_each([self.network], [[x, u]], joint=e.shared_bn)
+            for _ in range(e.vat_iterations):
+                d = unit(d).requires_grad_()
+                [[_, moved]] = forward_each([self.network], [[x, u + e.vat_xi * d]], joint=e.shared_bn)
+                [d] = torch.autograd.grad(kl(plain, moved).sum(), [d])  # to d alone: weights get no gradient from this
+        return unit(d)
+
+    def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
+        e = self.experiment
+        [x], [u] = batch.labelled, batch.unlabelled
+        [[labelled, plain]] = forward_each([self.network], [[x, u]], joint=e.shared_bn)
+        r = e.vat_eps * self.direction(x, u, generator)
+        with frozen_statistics(self.network):
+            [[_, moved]] = forward_each([self.network], [[x, u + r]], joint=e.shared_bn)
+        supervised = cross_entropy(labelled, batch.targets)
+        smoothness = kl(plain.detach(), moved).mean()
+        log_p = torch.log_softmax(plain, dim=1)
+        entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
+        unsupervised = smoothness + e.vat_entropy * entropy
+        return Output(
+            loss=supervised + e.lam * sigmoid_ramp(clock, e.ramp_epochs) * unsupervised,
+            labelled_logits=[labelled.detach()],
+            student_logits=[plain],
+            teacher_logits=[plain.detach()],
+            metrics={
+                "supervised": supervised.detach(),
+                "smoothness": smoothness.detach(),
+                "entropy": entropy.detach(),
+            },
+        )
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
+
+
+def kl(logits: Tensor, others: Tensor) -> Tensor:
+    """KL(softmax(logits) || softmax(others)): (B, K) and (B, K) -> (B,)."""
+    log_p, log_q = torch.log_softmax(logits, dim=1), torch.log_softmax(others, dim=1)
+    return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def unit(d: Tensor) -> Tensor:
+    """Each image's d divided by its length; 0 stays 0. (B, C, H, W) -> the same."""
+    # gradients on confident images are so small that their squares would be rounded to 0
+    d = d / d.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
+    return d / torch.linalg.vector_norm(d, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+
+
+@contextlib.contextmanager
+def _without_dropout(network: nn.Module) -> Iterator[None]:
+    layers = [module for module in network.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
+    for layer in layers:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.train()
