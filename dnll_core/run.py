@@ -19,6 +19,7 @@ from torch import Tensor
 
 from dnll_core import results
 from dnll_core.augment import Augmentation
+from dnll_core.batches import TrainingData
 from dnll_core.checkpoint import exclusive
 from dnll_core.common import stream_seed
 from dnll_core.config import ConfigError, Experiment
@@ -29,7 +30,7 @@ from dnll_core.measure import transfer_observer
 from dnll_core.methods import build_method, heads
 from dnll_core.models import build_network
 from dnll_core.splits import Split, split_labels
-from dnll_core.trainer import Trainer, TrainingData
+from dnll_core.trainer import Trainer
 
 
 @dataclass

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
+from dnll_core.batches import TrainingData, permuted_batches
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
@@ -29,17 +28,6 @@ from dnll_core.schedules import Clock, cosine, ema_update_
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
 EVALUATION_BATCH = 1000
-
-
-@dataclass
-class TrainingData:
-    """The tensors of one run, on its device: images uint8 (N, C, H, W), labels int64 (N,)."""
-
-    labelled: Tensor
-    targets: Tensor
-    unlabelled: Tensor
-    held_out: dict[str, tuple[Tensor, Tensor]]  # "validation" and "test" -> (images, labels)
-    split: str  # hash of the split; a checkpoint continues with the same one only
 
 
 # Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.
@@ -334,15 +322,6 @@ class Trainer:
         if evaluated is not None:
             shown["test"] = f"{sum(evaluated['test']['submodels']) / len(evaluated['test']['submodels']):.3f}"
         return shown
-
-
-def permuted_batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:
-    """Indices of `steps` batches from permutations of range(n), one after the other: (steps, batch) int64.
-
-    Where a batch is larger than n, an image may recur in it; over the epoch no image comes up twice more than another.
-    """
-    permutations = [torch.randperm(n, generator=generator) for _ in range(math.ceil(steps * batch / n))]
-    return torch.cat(permutations)[: steps * batch].view(steps, batch)
 
 
 def _floats(module: nn.Module) -> list[Tensor]:

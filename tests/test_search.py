@@ -21,6 +21,18 @@ def test_search_ranks_by_validation_accuracy(monkeypatch):
     assert "test" not in json.dumps(record["trials"])
 
 
+def test_the_command_writes_its_record(monkeypatch, tmp_path, capsys):
+    base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
+    monkeypatch.setitem(experiments.SEARCHES, "tiny", (base, [{}]))
+    search.main(["tiny", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "tiny.json").read_text())
+    assert record["chosen"] == {}
+    assert len(record["trials"][0]["validation"]) == len(search.SEEDS)
+    assert "written to" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        search.main(["tiny", "--workers", "0"])
+
+
 def test_unknown_search(monkeypatch):
     with pytest.raises(SystemExit, match=r"search='quikstart' is not known. Did you mean"):
         search.main(["quikstart"])

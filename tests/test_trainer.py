@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from dnll_core import Experiment, train
+from dnll_core.batches import permuted_batches
 from dnll_core.checkpoint import CheckpointError, load_checkpoint
 from dnll_core.run import own_random_state, prepare
-from dnll_core.trainer import TrainingDiverged, permuted_batches
+from dnll_core.trainer import TrainingDiverged
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3, "m": 3, "selection": "epm", "lr": 0.1}
 
