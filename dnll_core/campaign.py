@@ -9,20 +9,17 @@ fails is reported at the end and the others go on.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import traceback
 from pathlib import Path
 
-import torch
-
 from dnll_core import results
-from dnll_core.classical import CLASSIFIERS, run_classical
+from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
-from dnll_core.console import positive, watched
+from dnll_core.console import positive
 from dnll_core.experiments import quickstart, transfers
-from dnll_core.run import train
+from dnll_core.workers import record_of, spread
 
 CAMPAIGNS = {
     "quickstart": lambda: [
@@ -38,13 +35,8 @@ def run_one(task: tuple[dict, int, str]) -> str | None:
     """Runs and records one (fields, seed, folder) on one thread. Returns what went wrong, or None."""
     fields, seed, folder = task
     measure = Path(folder).name in MEASURED
-    torch.set_num_threads(1)
     try:
-        if fields["method"] in CLASSIFIERS:
-            record = run_classical(seed=seed, **fields)
-        else:
-            record = train(Experiment(**fields), seed, progress=False, measure=measure).record()
-        results.save(record, folder)
+        results.save(record_of(fields, seed, measure), folder)
     except Exception:  # one failed run must not end the others
         return f"{fields['method']} on {fields['dataset']}, seed {seed}:\n{traceback.format_exc()}"
     return None
@@ -78,8 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
         for fields, seed, _ in tasks:
             print(f"{fields['method']} on {fields['dataset']}, {fields['labels']} labels, seed {seed}")
         return
-    with multiprocessing.get_context("spawn").Pool(options.workers) as pool:
-        outcomes = list(watched(pool.imap_unordered(run_one, tasks), len(tasks), options.name))
+    outcomes = spread(run_one, tasks, options.workers, options.name)
     failures = [outcome for outcome in outcomes if outcome is not None]
     print(f"{len(tasks) - len(failures)} runs recorded in {options.out / options.name}, {len(failures)} failed")
     if failures:

@@ -43,9 +43,8 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    old = {
-        path.name for pattern in ("part-*.pt", ".*.tmp") for path in folder.glob(pattern)
-    }  # .tmp: of a killed process
+    leftovers = ("part-*.pt", ".*.tmp")  # the parts before, and what a killed process did not finish
+    old = {path.name for pattern in leftovers for path in folder.glob(pattern)}
     parts = []
     for number, part in enumerate(_parts(tensors)):
         buffer = io.BytesIO()

@@ -20,6 +20,22 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(_at_least_float32(logits), targets)
 
 
+def pseudo_label_loss(logits: Tensor, teacher_logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+    """Cross-entropy to the teacher's class where its confidence is at least `threshold`, mean over all images.
+
+    Args:
+        logits: (U, K) of the network that learns.
+        teacher_logits: (U, K), taken without gradient.
+        threshold: of the largest softmax, 0...1.
+
+    Returns:
+        The loss, 0-dim, and the mask (U,) 0/1 of the images that count.
+    """
+    confidence, predicted = torch.softmax(teacher_logits.detach(), dim=1).max(dim=1)  # (U,), (U,)
+    mask = (confidence >= threshold).float()
+    return (mask * F.cross_entropy(logits, predicted, reduction="none")).mean(), mask
+
+
 def log_one_minus_softmax(logits: Tensor) -> Tensor:
     """log(1 - softmax(logits)) for every class, (B, K) -> (B, K), exact without an epsilon.
 

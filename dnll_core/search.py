@@ -10,30 +10,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 from pathlib import Path
 
 import torch
 
 from dnll_core import results
-from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.common import atomic_file, unknown
 from dnll_core.config import Experiment
-from dnll_core.console import positive, watched
+from dnll_core.console import positive
 from dnll_core.experiments import SEARCHES
-from dnll_core.run import train
+from dnll_core.workers import record_of, spread
 
 SEEDS = (100, 101, 102, 103)
 
 
 def validation_accuracy(task: tuple[dict, int]) -> float:
     """Last-epoch validation accuracy 0...1, mean of the submodels, of one (experiment fields, seed)."""
-    torch.set_num_threads(1)
-    fields, seed = task
-    if fields["method"] in CLASSIFIERS:
-        return run_classical(seed=seed, **fields)["final"]["validation"]["mean"]
-    return train(Experiment(**fields), seed, progress=False).final["validation"]["mean"]
+    return record_of(*task)["final"]["validation"]["mean"]
 
 
 def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
@@ -43,8 +37,7 @@ def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
     if isinstance(base, Experiment):
         base = base.replace(eval_every=base.epochs).to_dict()
     tasks = [({**base, **candidate}, seed) for candidate in candidates for seed in seeds]
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        accuracies = list(watched(pool.imap(validation_accuracy, tasks), len(tasks), name))
+    accuracies = list(spread(validation_accuracy, tasks, workers, name))
     trials = []
     for i, candidate in enumerate(candidates):
         values = accuracies[i * len(seeds) : (i + 1) * len(seeds)]

@@ -148,7 +148,7 @@ class Trainer:
             KeyboardInterrupt: after Ctrl-C, when the iteration is finished and the checkpoint is written.
         """
         total = self.clock.total_steps
-        started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
+        started, last_saved, saved = time.perf_counter() - self.seconds, time.perf_counter(), False
         bar = progress_bar(total, self.step, progress)
         with deferred_interrupt() as interrupted, contextlib.closing(bar):
             while self.step < total:
@@ -167,12 +167,13 @@ class Trainer:
                     self.end_epoch(epoch)
                     self.seconds = time.perf_counter() - started
                 due = time.perf_counter() - last_saved > 60 * every_minutes
-                if checkpoint is not None and (interrupted() or due or self.step == total):
+                stop = interrupted()  # read once: what is announced below is what was saved
+                if checkpoint is not None and (stop or due or self.step == total):
                     self.check_finite(i)
-                    self._save_or_warn(checkpoint)
+                    saved = self._save_or_warn(checkpoint)
                     last_saved = time.perf_counter()
-                if interrupted() and self.step < total:
-                    where = f"; its checkpoint is in {checkpoint}" if checkpoint is not None else ""
+                if stop and self.step < total:
+                    where = f"; its checkpoint is in {checkpoint}" if saved else ""
                     raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{where}")
 
     def check_finite(self, i: int) -> None:
@@ -245,12 +246,14 @@ class Trainer:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
-    def _save_or_warn(self, folder: str | Path) -> None:
+    def _save_or_warn(self, folder: str | Path) -> bool:
         """A disk that is full must not end a run that is otherwise well; the checkpoint before is still there."""
         try:
             self.save(folder)
         except OSError as error:
             warnings.warn(f"no checkpoint was written to {folder} ({error}); training goes on", stacklevel=2)
+            return False
+        return True
 
     def save(self, folder: str | Path) -> None:
         """Writes everything that the rest of the run depends on."""
@@ -287,9 +290,8 @@ class Trainer:
         with torch.no_grad():
             for prefix, module in modules.items():
                 for name, value in module.state_dict().items():
-                    value.copy_(
-                        tensors[f"{prefix}.{name}"]
-                    )  # in place: keeps the memory format, and so the sums' order
+                    # in place: this keeps the memory format, and with it the order of summation
+                    value.copy_(tensors[f"{prefix}.{name}"])
             for i, p in enumerate(self.parameters):
                 self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(tensors[f"momentum.{i}"])
             self.losses.copy_(tensors["losses"])

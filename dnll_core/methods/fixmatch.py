@@ -14,11 +14,10 @@ images (there 7) is set by the experiment's batches.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from dnll_core.config import Experiment
-from dnll_core.losses import cross_entropy
+from dnll_core.losses import cross_entropy, pseudo_label_loss
 from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each
 from dnll_core.schedules import Clock, sigmoid_ramp
 
@@ -39,9 +38,7 @@ class FixMatch(Method):
         [[labelled, weak, strong]] = forward_each([self.network], blocks, joint=e.shared_bn)
         weak = weak.detach()
         supervised = cross_entropy(labelled, batch.targets)  # Eq. 3
-        confidence, predicted = torch.softmax(weak, dim=1).max(dim=1)  # (U,), (U,)
-        mask = (confidence >= e.fixmatch_threshold).float()
-        pseudo = (mask * F.cross_entropy(strong, predicted, reduction="none")).mean()  # Eq. 4, over all U images
+        pseudo, mask = pseudo_label_loss(strong, weak, e.fixmatch_threshold)  # Eq. 4, over all U images
         return Output(
             loss=supervised + e.lam * sigmoid_ramp(clock, e.ramp_epochs) * pseudo,
             labelled_logits=[labelled.detach()],

@@ -10,11 +10,10 @@ here instead of linearly up to 3, and there is no pre-training by denoising auto
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from dnll_core.config import Experiment
-from dnll_core.losses import cross_entropy
+from dnll_core.losses import cross_entropy, pseudo_label_loss
 from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each
 from dnll_core.schedules import Clock, sigmoid_ramp
 
@@ -34,9 +33,7 @@ class PseudoLabel(Method):
         blocks = [[batch.labelled[0], batch.unlabelled[0]]]
         [[labelled, unlabelled]] = forward_each([self.network], blocks, joint=e.shared_bn)
         supervised = cross_entropy(labelled, batch.targets)
-        confidence, predicted = torch.softmax(unlabelled.detach(), dim=1).max(dim=1)  # (U,), (U,), Eq. 15
-        mask = (confidence >= e.threshold).float()
-        pseudo = (mask * F.cross_entropy(unlabelled, predicted, reduction="none")).mean()
+        pseudo, mask = pseudo_label_loss(unlabelled, unlabelled, e.threshold)  # Eq. 15
         return Output(
             loss=supervised + e.lam * sigmoid_ramp(clock, e.ramp_epochs) * pseudo,  # Eq. 16
             labelled_logits=[labelled.detach()],
