@@ -34,11 +34,8 @@ def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str
         changes: fields of both experiments; those of DNLL alone (m, selection, ...) do nothing in the supervised one.
     """
     if dataset != "digits":
-        scale = {
-            "epochs": 2,
-            "ramp_epochs": 0.3,
-            "m": 3,
-        }  # a pass over sixty thousand images is already a thousand steps
+        # a pass over sixty thousand images is already a thousand steps
+        scale = {"epochs": 2, "ramp_epochs": 0.3, "m": 3}
         if dataset.startswith("folder:"):
             scale = {"epochs": 30, "ramp_epochs": 5.0, "m": 1}
         strong = {} if dataset in ("mnist", "usps") else {"strong": "auto"}

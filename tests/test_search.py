@@ -52,3 +52,15 @@ def test_the_quickstart_uses_what_the_search_chose():
         record = json.loads((results.RESULTS / "search" / f"quickstart-{method}-2.json").read_text())
         chosen = Experiment(**{**record["base"], **record["chosen"], "eval_every": 1})
         assert experiment == chosen
+
+
+def test_self_training_uses_what_the_search_chose_and_no_search_is_without_its_record():
+    import inspect
+
+    from dnll_core.classical import self_training
+
+    record = json.loads((results.RESULTS / "search" / "quickstart-self-training.json").read_text())
+    defaults = {name: p.default for name, p in inspect.signature(self_training).parameters.items()}
+    assert defaults == record["chosen"]
+    recorded = {path.stem for path in (results.RESULTS / "search").glob("*.json")}
+    assert recorded == set(experiments.SEARCHES)
