@@ -41,7 +41,7 @@ def self_training(
 ) -> SelfTrainingClassifier:
     """SelfTrainingClassifier: takes its own confident predictions for labels, round after round.
 
-    The defaults are the best of the trials of `experiments.SEARCHES["quickstart-self-training"]`.
+    The defaults are the best of the trials of `searches.SEARCHES["quickstart-self-training"]`.
 
     Args:
         base: "logistic" or "neighbours" (the nearest one).

@@ -2,7 +2,7 @@
 
     python -m dnll_core.search quickstart-dnll-1 --workers 2
 
-The trials are the candidates of `experiments.SEARCHES`, each with the same seeds. Those seeds are not among the ones
+The trials are the candidates of `searches.SEARCHES`, each with the same seeds. Those seeds are not among the ones
 that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy only.
 """
 
@@ -19,7 +19,7 @@ from dnll_core import results
 from dnll_core.common import atomic_file, unknown
 from dnll_core.config import Experiment
 from dnll_core.console import positive
-from dnll_core.experiments import SEARCHES
+from dnll_core.searches import SEARCHES
 from dnll_core.workers import record_of, spread
 
 SEEDS = (100, 101, 102, 103)

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from dnll_core import experiments, results, search, train
+from dnll_core import experiments, results, search, searches, train
 from dnll_core.config import Experiment
 
 
 def test_search_ranks_by_validation_accuracy(monkeypatch):
     base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
-    monkeypatch.setitem(experiments.SEARCHES, "tiny", (base, [{"lr": 1e-6}, {"lr": 0.1}]))
+    monkeypatch.setitem(searches.SEARCHES, "tiny", (base, [{"lr": 1e-6}, {"lr": 0.1}]))
     record = search.search("tiny", seeds=(0, 1))
     assert len(record["trials"]) == 2
     assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]
@@ -23,7 +23,7 @@ def test_search_ranks_by_validation_accuracy(monkeypatch):
 
 def test_the_command_writes_its_record(monkeypatch, tmp_path, capsys):
     base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
-    monkeypatch.setitem(experiments.SEARCHES, "tiny", (base, [{}]))
+    monkeypatch.setitem(searches.SEARCHES, "tiny", (base, [{}]))
     search.main(["tiny", "--out", str(tmp_path)])
     record = json.loads((tmp_path / "tiny.json").read_text())
     assert record["chosen"] == {}
@@ -40,7 +40,7 @@ def test_unknown_search(monkeypatch):
 
 def test_every_method_gets_as_many_trials():
     trials = {}
-    for base, candidates in experiments.SEARCHES.values():
+    for base, candidates in searches.SEARCHES.values():
         method = base["method"] if isinstance(base, dict) else base.method
         trials[method] = trials.get(method, 0) + len(candidates)
     assert trials["supervised"] == trials["dnll"]
@@ -63,4 +63,4 @@ def test_self_training_uses_what_the_search_chose_and_no_search_is_without_its_r
     defaults = {name: p.default for name, p in inspect.signature(self_training).parameters.items()}
     assert defaults == record["chosen"]
     recorded = {path.stem for path in (results.RESULTS / "search").glob("*.json")}
-    assert recorded == set(experiments.SEARCHES)
+    assert recorded == set(searches.SEARCHES)
