@@ -144,11 +144,17 @@ def prepare(
     root: str | Path | None = None,
     progress: bool = True,
     measure: bool = False,
+    dataset: Dataset | None = None,
 ) -> tuple[Trainer, dict]:
-    """Everything of a run but the training: the trainer at iteration 0, and the run's provenance."""
+    """Everything of a run but the training: the trainer at iteration 0, and the run's provenance.
+
+    Args:
+        dataset: images to use in the place of those that the experiment names, for benchmarks.
+    """
     e = experiment
     compute = choose_compute(device, precision, e.network)
-    dataset = load_data(e.dataset, root, size=e.size, progress=progress)
+    if dataset is None:
+        dataset = load_data(e.dataset, root, size=e.size, progress=progress)
     split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
     with own_random_state(compute.device, seed, "initialisation"):
         method = build_method(
