@@ -49,6 +49,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # Section 4.2 leaves MNIST's input unchanged; dropout inside CNN-13 is then the only difference between two views.
 AUTO = {
     "digits": ("small", "identity", "noise"),
+    "digits-source": ("small", "identity", "noise"),
+    "digits-target": ("small", "identity", "noise"),
     "mnist": ("cnn13", "identity", "identity"),
     "usps": ("cnn13", "identity", "noise"),
     "cifar10": ("cnn13", "identity", "noise"),
@@ -90,7 +92,8 @@ class Experiment:
     """
 
     # -- data ----------------------------------------------------------------------------------------------------------
-    dataset: str = "digits"  # "digits", "mnist", "usps", "cifar10", "svhn" or "folder:PATH"
+    dataset: str = "digits"  # a name of `data.NAMES`, or "folder:PATH"
+    source: str | None = None  # [paper 4.8] domain adaptation: where labelled images come from; the others: `dataset`
     labels: int | None = 20  # labelled images, balanced over the classes; None: every training image that has a label
     include_labelled: bool = False  # [paper 4.3] "the rest" is unlabelled; True adds the labelled images to the pool
     size: int | None = None  # pixels; images are resized to size x size (cubic); None: as they come
@@ -178,10 +181,13 @@ class Experiment:
             value = getattr(self, name)
             if value not in valid:
                 raise ConfigError(unknown(name, value, valid))
-        kind, _, path = self.dataset.partition(":")
-        if kind not in AUTO or (kind == "folder") != bool(path):
-            names = [name for name in AUTO if name != "folder"]
-            raise ConfigError(unknown("dataset", self.dataset, [*names, "folder:PATH"]))
+        for name, value in (("dataset", self.dataset), ("source", self.source)):
+            kind, _, path = (value or "digits").partition(":")
+            if kind not in AUTO or (kind == "folder") != bool(path):
+                names = [name for name in AUTO if name != "folder"]
+                raise ConfigError(unknown(name, value, [*names, "folder:PATH"]))
+        if self.source is not None and self.include_labelled:
+            raise ConfigError("include_labelled=True does not go with source: the pool is the target's images alone.")
         for name in ("weak", "strong"):
             try:
                 parse(getattr(self, name))

@@ -28,6 +28,7 @@ from PIL import Image
 
 from dnll_core.common import atomic_file, unknown
 from dnll_core.dataset import KEYS, DataError, Dataset, channel_statistics, dataset_of
+from dnll_core.domain import shift
 from dnll_core.folders import load_folder
 from dnll_core.splits import Split, hold_out, split_labels
 
@@ -78,7 +79,7 @@ SHA256 = {
         "cec8a24a1e92aa2ecaa0bbd3dbfa86bf6cd8759fbd209a832824c8cf0afca9d5",
     ),
 }
-NAMES = ("digits", *SOURCES)
+NAMES = ("digits", "digits-source", "digits-target", *SOURCES)
 # What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which
 # np.load returns as it is; the last three: damaged headers.
 _UNREADABLE = (
@@ -115,7 +116,8 @@ def load_data(
     progress: show a bar while downloading and, on a terminal, while reading a folder.
 
     digits: 500 of scikit-learn's 1797 images (50 per class, the same for every seed) are the test set; 0..16 becomes
-    0..255.
+    0..255. digits-source and digits-target have half of its training images each, and their own half of the test
+    images; those of digits-target are redrawn, see `domain.shift`.
 
     Raises ValueError or TypeError for an argument, DataError for files (absent, damaged, unreadable).
     """
@@ -125,8 +127,8 @@ def load_data(
         raise ValueError(f"size must be a positive int (pixels) or None, got {size!r}")
     if name.startswith("folder:"):
         return load_folder(name.removeprefix("folder:"), 32 if size is None else size, progress)
-    if name == "digits":
-        arrays, classes = _digits(), DIGIT_CLASSES
+    if name.startswith("digits") and name in NAMES:
+        arrays, classes = _digits(name.removeprefix("digits").removeprefix("-")), DIGIT_CLASSES
         mean, std = channel_statistics(arrays["x_train"])
     elif name in SOURCES:
         arrays, classes = _load_prepared(name, data_root(root), download, verify, progress), SOURCES[name].classes
@@ -143,13 +145,22 @@ def _resize(array: np.ndarray, size: int | None) -> np.ndarray:
     return np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BICUBIC)) for x in array])
 
 
-def _digits() -> dict[str, np.ndarray]:
+def _digits(domain: str = "") -> dict[str, np.ndarray]:
+    """domain: "" for all images, "source" or "target" for one half of them."""
     from sklearn.datasets import load_digits  # slow to import, and needed by this data set alone
 
     raw = load_digits()
     images, labels = np.rint(raw.images * (255 / 16)).astype(np.uint8), raw.target.astype(np.uint8)
-    test = hold_out(labels, [50] * 10, "digits")
-    return {"x_train": images[~test], "y_train": labels[~test], "x_test": images[test], "y_test": labels[test]}
+    test, keep = hold_out(labels, [50] * 10, "digits"), np.ones(len(labels), dtype=bool)
+    if domain:
+        half = np.zeros_like(keep)
+        for part in (~test, test):  # no image is in both domains, not even redrawn
+            counts = np.bincount(labels[part]) // 2
+            half[part] = hold_out(labels[part], counts.tolist(), "digits-target")
+        keep = half if domain == "target" else ~half
+        images = shift(images) if domain == "target" else images
+    parts = {"train": keep & ~test, "test": keep & test}
+    return {f"{letter}_{p}": values[m] for p, m in parts.items() for letter, values in (("x", images), ("y", labels))}
 
 
 def _load_prepared(name: str, root: Path, download: bool, verify: bool, progress: bool) -> dict[str, np.ndarray]:

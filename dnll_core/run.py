@@ -26,6 +26,7 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.data import load_data
 from dnll_core.dataset import Dataset
 from dnll_core.device import choose_compute
+from dnll_core.domain import load_pair
 from dnll_core.measure import transfer_observer
 from dnll_core.methods import build_method, heads
 from dnll_core.models import build_network
@@ -126,6 +127,8 @@ def train(
         if checkpoint is not None:
             trainer.load(checkpoint)
         trainer.fit(checkpoint, checkpoint_minutes, progress)
+        if experiment.source is not None:  # the authors' add-on code tests on noisy images; this says what that costs
+            provenance["test_on_strong_view"] = trainer.evaluate(trainer.views["strong"])["test"]
     images = experiment.labelled_batch + experiment.unlabelled_batch
     provenance |= {
         "seconds": round(trainer.seconds, 2),
@@ -155,7 +158,11 @@ def prepare(
     compute = choose_compute(device, precision, e.network)
     if dataset is None:
         dataset = load_data(e.dataset, root, size=e.size, progress=progress)
-    split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
+    if e.source is None:
+        split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
+    else:
+        source = load_data(e.source, root, size=e.size, progress=progress)
+        dataset, split = load_pair(source, dataset, e.labels, seed)
     with own_random_state(compute.device, seed, "initialisation"):
         method = build_method(
             e,

@@ -38,6 +38,26 @@ def _start(method: str, **changes) -> Experiment:
     return _START.replace(**{"method": method, "m": 1, "selection": "ep", **changes})
 
 
+# Domain adaptation: batches, rates and noise of Dual Student's code, which section 4.8 follows; four epochs a trial.
+ADAPTATION = Experiment(
+    source="usps",
+    dataset="mnist",
+    size=28,
+    labels=None,
+    network="cnn3",
+    weak="noise",
+    strong="noise",
+    labelled_batch=32,
+    unlabelled_batch=224,
+    lr=0.1,
+    weight_decay=1e-4,
+    epochs=4,
+    ramp_epochs=1,
+    consistency_ramp_epochs=1,
+    stabilisation_ramp_epochs=1,
+    method="supervised",
+)
+
 # The quickstart's two methods get as many trials as each other in two stages: a grid, then changes of one setting at a
 # time from the grid's best. Trials are compared on validation accuracy alone.
 SEARCHES: dict[str, tuple[Experiment | dict, list[dict]]] = {
@@ -107,5 +127,25 @@ SEARCHES: dict[str, tuple[Experiment | dict, list[dict]]] = {
     "methods-fixmatch-randaugment": (
         _start("fixmatch", **_RANDAUGMENT),
         grid(fixmatch_threshold=(0.7, 0.8, 0.95), **_COMMON),
+    ),
+    "adaptation-supervised": (
+        ADAPTATION,
+        grid(noise_std=(0.15, 0.5), weight_decay=(1e-4, 1e-3), lr=(0.03, 0.1)),
+    ),
+    "adaptation-mean-teacher": (
+        ADAPTATION.replace(method="mean-teacher"),
+        grid(consistency_scale=(1.0, 10.0, 30.0, 100.0), teacher_decay=(0.99, 0.999)),
+    ),
+    "adaptation-dual-student": (
+        ADAPTATION.replace(method="dual-student"),
+        [
+            {"consistency_scale": consistency, "stabilisation_scale": stabilisation, "stable_threshold": threshold}
+            for consistency, stabilisation in ((1.0, 1.0), (1.0, 10.0), (10.0, 10.0), (10.0, 100.0))
+            for threshold in (0.6, 0.8)
+        ],
+    ),
+    "adaptation-dnll": (
+        ADAPTATION.replace(method="dnll"),
+        [*grid(m=(1, 3, 5), lam=(0.3, 1.0)), {"m": 3, "ramp_epochs": 0.0}, {"m": 3, "noise_std": 0.5}],
     ),
 }

@@ -23,11 +23,13 @@ from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
 from dnll_core.console import deferred_interrupt, progress_bar
 from dnll_core.device import Compute
+from dnll_core.domain import without_labels
 from dnll_core.methods.base import Batch, Method, Output
 from dnll_core.schedules import Clock, cosine, ema_update_
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
 EVALUATION_BATCH = 1000
+CRITERION_IMAGES = 5000  # of the unlabelled pool, for the criteria that need no labels
 
 
 # Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.
@@ -208,20 +210,28 @@ class Trainer:
         """What is evaluated: the method's networks, or their averages over the steps if `ema_decay` is above 0."""
         return (self.average or self.method).predictors()
 
-    def evaluate(self) -> dict[str, dict]:
-        """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}."""
+    def evaluate(self, view: Augmentation | None = None) -> dict[str, dict]:
+        """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}.
+
+        With a source, "target" has what can be said of the unlabelled images, see `domain.without_labels`.
+
+        Args:
+            view: the augmentation of the images; by default none.
+        """
         results = {}
         for name, (images, labels) in self.data.held_out.items():
             if len(images) > 0:
-                probabilities = self.predict(images)  # (S, N, K)
+                probabilities = self.predict(images, view)  # (S, N, K)
                 right = (probabilities.argmax(-1) == labels).double().mean(-1)  # (S,)
                 ensemble = (probabilities.mean(0).argmax(-1) == labels).double().mean()
                 results[name] = {"submodels": right.tolist(), "ensemble": float(ensemble)}
+        if self.experiment.source is not None:
+            results["target"] = without_labels(self.predict(self.data.unlabelled[:CRITERION_IMAGES], view))
         return results
 
-    def predict(self, images: Tensor) -> Tensor:
+    def predict(self, images: Tensor, view: Augmentation | None = None) -> Tensor:
         """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32."""
-        logits = [self._in_batches(network, images) for network in self.predictors().values()]
+        logits = [self._in_batches(network, images, view=view) for network in self.predictors().values()]
         return torch.softmax(torch.stack(logits), dim=-1)
 
     def embed(self, images: Tensor, predictor: int = 0) -> Tensor:
@@ -230,13 +240,19 @@ class Trainer:
         return self._in_batches(network, images, network.features)
 
     @torch.no_grad()
-    def _in_batches(self, network: nn.Module, images: Tensor, forward: Callable | None = None) -> Tensor:
-        """`forward` (default: the network's class logits) over plain images, in evaluation mode, as float32."""
+    def _in_batches(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        forward: Callable | None = None,
+        view: Augmentation | None = None,
+    ) -> Tensor:
+        """`forward` (default: the class logits) over a view (default: plain) of images, in evaluation mode, float32."""
         was_training, outputs = network.training, []
         network.eval()
         try:
             for batch in images.split(EVALUATION_BATCH):
-                x = self.plain(batch.to(self.device), self.generator)
+                x = (view or self.plain)(batch.to(self.device), self.generator)
                 with self.compute.autocast():
                     output = (forward or network)(x)
                 outputs.append((output[0] if isinstance(output, tuple) else output).float())

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dnll_core.models import NETWORKS, build_network, count_parameters
+from dnll_core.models import NETWORKS, Dropout, build_network, count_parameters
 
 NAMES = list(NETWORKS)
 SIZE = {"cnn13": 12, "wrn28-2": 12, "cnn3": 12, "small": 8}  # small enough to be cheap
@@ -267,3 +267,36 @@ def test_errors_name_the_argument(change, message):
 def test_the_minimum_size_is_named(name):
     with pytest.raises(ValueError, match=f"at least {NETWORKS[name].min_size}x"):
         build_network(name, 10, 3, NETWORKS[name].min_size - 1)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_each_unit_by_itself_with_its_probability(memory_format, dtype):
+    torch.manual_seed(0)
+    x = torch.ones(400, 6, 5, 7, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
+    y = Dropout(0.3)(x)
+    kept = (y != 0).double()
+    assert y.is_contiguous(memory_format=memory_format) and y.dtype == dtype
+    assert set(y.detach().unique().tolist()) == {0.0, float(torch.tensor(1 / 0.7, dtype=dtype))}
+    n = kept.numel()
+    assert abs(float(kept.mean()) - 0.7) < 4 * (0.21 / n) ** 0.5
+    # independent: the share of pairs kept together is 0.49, for neighbours in memory and for neighbours in the image
+    flat = kept.flatten()
+    for together in (flat[:-1] * flat[1:], kept[..., 1:] * kept[..., :-1], kept[:, 1:] * kept[:, :-1]):
+        assert abs(float(together.mean()) - 0.49) < 5 * (0.25 / together.numel()) ** 0.5
+    y.sum().backward()
+    assert torch.equal(x.grad != 0, y != 0)
+    assert torch.equal(Dropout(0.3).eval()(x), x)
+    assert torch.equal(Dropout(0.0)(x), x)
+
+
+def test_one_channel_runs_in_channels_last_and_gives_the_same():
+    """For one channel the memory formats coincide, and torch would fall back to the slower one."""
+    network = build_network("cnn3", 10, 1, 28, dropout=0.0).to(memory_format=torch.channels_last).eval()
+    x, seen = torch.randn(4, 1, 28, 28), []
+    network.body[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    fast = network(x)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last) and not seen[0].is_contiguous()
+    slow = network.heads[0](network.body(x))
+    assert not seen[1].is_contiguous(memory_format=torch.channels_last)
+    assert torch.allclose(fast, slow, atol=1e-5)
