@@ -2,13 +2,14 @@
 
     python -m dnll_core.campaign quickstart --seeds 10 --workers 2 --out data/results
 
-Runs that are recorded already are left out, so an interrupted campaign is continued by the same command; a run that
-fails is reported at the end and the others go on.
+Runs that are recorded already are left out and unfinished ones go on from their checkpoints, so an interrupted campaign
+is continued by the same command; a run that fails is reported at the end and the others go on.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import traceback
 from pathlib import Path
@@ -18,8 +19,14 @@ from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
 from dnll_core.console import positive
-from dnll_core.experiments import quickstart, transfers
+from dnll_core.experiments import ADAPTATION_EPOCHS, adaptation, batch_norms, methods, quickstart, transfers
 from dnll_core.workers import record_of, spread
+
+
+def _adaptation(campaign: str, source: str, target: str) -> list[dict]:
+    experiments = adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign])
+    return [experiment.to_dict() for experiment in experiments.values()]
+
 
 CAMPAIGNS = {
     "quickstart": lambda: [
@@ -27,7 +34,13 @@ CAMPAIGNS = {
         *({"method": method, "dataset": "digits", "labels": 20} for method in CLASSIFIERS),
     ],
     "transfers": lambda: [experiment.to_dict() for experiment in transfers().values()],
+    "methods": lambda: [experiment.to_dict() for experiment in methods().values()],
+    "adaptation": lambda: _adaptation("adaptation", "usps", "mnist"),
+    "adaptation-full": lambda: _adaptation("adaptation-full", "usps", "mnist"),
+    "adaptation-reverse": lambda: _adaptation("adaptation-reverse", "mnist", "usps"),
+    "adaptation-batch-norm": lambda: [e.to_dict() for e in batch_norms("usps", "mnist", epochs=4).values()],
 }
+CHECKPOINTS = Path("runs/checkpoints")
 MEASURED = ("transfers",)  # campaigns whose runs also count what the submodels pass to each other
 
 
@@ -35,8 +48,10 @@ def run_one(task: tuple[dict, int, str]) -> str | None:
     """Runs and records one (fields, seed, folder) on one thread. Returns what went wrong, or None."""
     fields, seed, folder = task
     measure = Path(folder).name in MEASURED
+    checkpoint = CHECKPOINTS / Path(folder).name / results.run_name(fields, seed)
     try:
-        results.save(record_of(fields, seed, measure), folder)
+        results.save(record_of(fields, seed, measure, checkpoint), folder)
+        shutil.rmtree(checkpoint, ignore_errors=True)  # the record is there
     except Exception:  # one failed run must not end the others
         return f"{fields['method']} on {fields['dataset']}, seed {seed}:\n{traceback.format_exc()}"
     return None

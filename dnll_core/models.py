@@ -81,23 +81,24 @@ class Dropout(nn.Module):
 # ------------------------------------------------------------------------------------------------- the CNN lineage
 
 
-def _normed_conv(inputs: int, outputs: int, kernel: int, padding: int) -> list[nn.Module]:
-    """Weight-normed convolution, ordinary batch norm on top of it, LeakyReLU 0.1: the lineage uses both norms."""
+def _normed_conv(inputs: int, outputs: int, kernel: int, padding: int, pool: bool = False) -> list[nn.Module]:
+    """Weight-normed convolution, ordinary batch norm on top of it, LeakyReLU 0.1: the lineage uses both norms.
+
+    pool: halve height and width. An increasing function may as well follow the maximum, on a quarter of the pixels.
+    """
     conv = weight_norm(nn.Conv2d(inputs, outputs, kernel, padding=padding))
-    return [conv, nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1, inplace=True)]
+    return [conv, nn.BatchNorm2d(outputs), *[nn.MaxPool2d(2)] * pool, nn.LeakyReLU(0.1, inplace=True)]
 
 
 def _cnn13(channels: int, dropout: float) -> nn.Module:
     return nn.Sequential(
         *_normed_conv(channels, 128, 3, 1),  # (B, 128, H, W)
         *_normed_conv(128, 128, 3, 1),
-        *_normed_conv(128, 128, 3, 1),
-        nn.MaxPool2d(2),  # (B, 128, H/2, W/2)
+        *_normed_conv(128, 128, 3, 1, pool=True),  # (B, 128, H/2, W/2)
         Dropout(dropout),
         *_normed_conv(128, 256, 3, 1),
         *_normed_conv(256, 256, 3, 1),
-        *_normed_conv(256, 256, 3, 1),
-        nn.MaxPool2d(2),  # (B, 256, H/4, W/4)
+        *_normed_conv(256, 256, 3, 1, pool=True),  # (B, 256, H/4, W/4)
         Dropout(dropout),
         *_normed_conv(256, 512, 3, 0),  # (B, 512, H/4 - 2, W/4 - 2): no padding, so at least 3 pixels must arrive
         *_normed_conv(512, 256, 1, 0),
@@ -109,10 +110,8 @@ def _cnn13(channels: int, dropout: float) -> nn.Module:
 
 def _cnn3(channels: int, dropout: float) -> nn.Module:
     return nn.Sequential(
-        *_normed_conv(channels, 16, 3, 1),  # (B, 16, H, W)
-        nn.MaxPool2d(2),
-        *_normed_conv(16, 32, 3, 1),  # (B, 32, H/2, W/2)
-        nn.MaxPool2d(2),
+        *_normed_conv(channels, 16, 3, 1, pool=True),  # (B, 16, H/2, W/2)
+        *_normed_conv(16, 32, 3, 1, pool=True),  # (B, 32, H/4, W/4)
         Dropout(dropout),
         *_normed_conv(32, 32, 3, 1),  # (B, 32, H/4, W/4)
         # The lineage pools over 6x6. A 28x28 image leaves 7x7, whose last row and column that window drops; we average
@@ -164,17 +163,15 @@ def _wrn28_2(channels: int, dropout: float) -> nn.Module:
 
 
 def _small(channels: int, dropout: float) -> nn.Module:
-    def conv(inputs: int, outputs: int) -> list[nn.Module]:
-        # Batch norm subtracts the mean, so a bias before it would do nothing.
+    def conv(inputs: int, outputs: int, pool: bool = True) -> list[nn.Module]:
+        # Batch norm subtracts the mean, so a bias before it would do nothing. ReLU may follow the maximum.
         layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
-        return [layer, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        return [layer, nn.BatchNorm2d(outputs), *[nn.MaxPool2d(2)] * pool, nn.ReLU(inplace=True)]
 
     return nn.Sequential(
-        *conv(channels, 16),  # (B, 16, H, W)
-        nn.MaxPool2d(2),
-        *conv(16, 32),  # (B, 32, H/2, W/2)
-        nn.MaxPool2d(2),
-        *conv(32, 64),  # (B, 64, H/4, W/4)
+        *conv(channels, 16),  # (B, 16, H/2, W/2)
+        *conv(16, 32),  # (B, 32, H/4, W/4)
+        *conv(32, 64, pool=False),  # (B, 64, H/4, W/4)
         GlobalAveragePool(),  # (B, 64)
         *([nn.Dropout(dropout)] if dropout > 0 else []),
     )

@@ -52,6 +52,10 @@ METHODS = {
     "pseudo-label": MethodStyle("Pseudo-Label", PINK, "8", ":"),
     "mixmatch": MethodStyle("MixMatch", BLACK, "H", "--"),
     "fixmatch": MethodStyle("FixMatch", BLACK, "*", "-"),
+    "fixmatch-randaugment": MethodStyle("FixMatch, RandAugment", BLACK, "*", ":"),
+    "source-only": MethodStyle("source only", GREY, "s", "--"),
+    "target-batch-norm": MethodStyle("source only, target in batch norm", PINK, "v", "-."),
+    "target-supervised": MethodStyle("target supervised", BLACK, "^", "-."),
     "label-spreading": MethodStyle("LabelSpreading", GREEN, "^", ":"),
     "self-training": MethodStyle("SelfTrainingClassifier", ORANGE, "v", "-."),
 }
@@ -188,7 +192,11 @@ def lines(figure: Figure, levels: dict[str, float]) -> Figure:
         style = METHODS[name]
         axis.axhline(value, linestyle=style.dash, color=style.color, linewidth=1.5, label=style.label)
     with plt.rc_context(STYLE):
-        axis.legend(loc="lower right")
+        if len(axis.get_legend_handles_labels()[0]) > 5:  # more would cover the lines
+            figure.set_figwidth(9)
+            figure.legend(loc="outside right center")
+        else:
+            axis.legend(loc="lower right")
     return figure
 
 

@@ -6,13 +6,15 @@ python -m dnll_core.report        # or: make figures
 from __future__ import annotations
 
 import re
+import statistics
 from pathlib import Path
 
 from dnll_core import plots, results
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import atomic_file
+from dnll_core.config import Experiment
 from dnll_core.data import load_data
-from dnll_core.experiments import quickstart
+from dnll_core.experiments import adaptation, methods, quickstart, recorded
 from dnll_core.misprints import MISPRINTS
 
 ROOT = results.PACKAGE.parent
@@ -25,20 +27,32 @@ def quickstart_records() -> dict[str, list[dict]]:
     return dict(sorted(groups.items(), key=lambda item: results.mean_sd(results.accuracies(item[1]))[0]))
 
 
-def quickstart_table() -> str:
-    """The table of the README, in Markdown."""
-    groups = quickstart_records()
+def table(groups: dict[str, list[dict]]) -> str:
+    """Key of METHODS -> records, as a table in Markdown with its provenance below; "not recorded" where there are none.
+
+    A method without epochs has no best one.
+    """
     lines = [
         "| method | test accuracy, last epoch (%) | best epoch on test (%) | seconds a run | n |",
         "|---|---|---|---|---|",
     ]
     for name, records in groups.items():
+        label = plots.METHODS[name].label
+        if not records:
+            lines.append(f"| {label} | not recorded | – | – | 0 |")
+            continue
         final, best = (results.percent(results.accuracies(records, which=which)) for which in ("final", "best"))
         best = best if "history" in records[0] else "–"
         seconds = sum(record["seconds"] for record in records) / len(records)
-        lines.append(f"| {plots.METHODS[name].label} | {final} | {best} | {seconds:.1f} | {len(records)} |")
+        lines.append(f"| {label} | {final} | {best} | {seconds:.1f} | {len(records)} |")
     everything = [record for records in groups.values() for record in records]
     return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
+
+
+def campaign_records(campaign: str, experiments: dict[str, Experiment]) -> dict[str, list[dict]]:
+    """Name of the experiment -> its records below `data/results/<campaign>`, best mean test accuracy last."""
+    groups = {name: recorded(e, results.RESULTS / campaign) for name, e in experiments.items()}
+    return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))
 
 
 def misprint_table() -> str:
@@ -65,9 +79,13 @@ def render(text: str, blocks: dict[str, str]) -> str:
 
 def readme() -> str:
     """The README as it should be."""
-    return render(
-        (ROOT / "README.md").read_text(), {"quickstart table": quickstart_table(), "misprints": misprint_table()}
-    )
+    blocks = {
+        "quickstart table": table(quickstart_records()),
+        "methods table": table(campaign_records("methods", methods())),
+        "adaptation table": table(campaign_records("adaptation", adaptation("usps", "mnist"))),
+        "misprints": misprint_table(),
+    }
+    return render((ROOT / "README.md").read_text(), blocks)
 
 
 def draw_figures(folder: Path) -> list[Path]:

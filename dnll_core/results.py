@@ -28,12 +28,17 @@ class RecordError(ValueError):
     """A file that is not a readable record."""
 
 
+def run_name(experiment: dict, seed: int) -> str:
+    """`<dataset>-<labels>-<method>-<id>-seed<seed>` of an experiment's fields; the id tells all other fields apart."""
+    identity = hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:8]
+    sets = [experiment[name] for name in ("source", "dataset") if experiment.get(name)]
+    short = [re.sub(r"[^A-Za-z0-9]+", "-", name.rstrip("/").split("/")[-1]).strip("-") or "folder" for name in sets]
+    return "-".join([*short, str(experiment["labels"]), experiment["method"], identity, f"seed{seed}"])
+
+
 def save(record: dict, folder: str | Path = "runs/records") -> Path:
-    """Writes a record as `<dataset>-<labels>-<method>-<id>-seed<seed>.json` and returns its path."""
-    e = record["experiment"]
-    identity = hashlib.sha256(json.dumps(e, sort_keys=True).encode()).hexdigest()[:8]
-    dataset = re.sub(r"[^A-Za-z0-9]+", "-", e["dataset"].rstrip("/").split("/")[-1]).strip("-") or "folder"
-    path = Path(folder) / f"{dataset}-{e['labels']}-{e['method']}-{identity}-seed{record['seed']}.json"
+    """Writes a record as `<run_name>.json` and returns its path."""
+    path = Path(folder) / f"{run_name(record['experiment'], record['seed'])}.json"
     with atomic_file(path) as file:
         file.write((to_json(record) + "\n").encode())
     return path

@@ -149,3 +149,41 @@ SEARCHES: dict[str, tuple[Experiment | dict, list[dict]]] = {
         [*grid(m=(1, 3, 5), lam=(0.3, 1.0)), {"m": 3, "ramp_epochs": 0.0}, {"m": 3, "noise_std": 0.5}],
     ),
 }
+
+
+def winner(search: str, **changes) -> Experiment:
+    """The start of a search with the changes that won it; a test compares them with the record."""
+    return SEARCHES[search][0].replace(**changes)
+
+
+# Every method with the best of its twelve trials. The add-ons keep what was chosen for their base.
+METHODS: dict[str, Experiment] = {
+    "supervised": SUPERVISED_2,
+    "dnll": DNLL_2,
+    "mutual-learning": winner("methods-mutual-learning", threshold=0.0, shared_bn=True, weight_decay=5e-3),
+    "mean-teacher": winner("methods-mean-teacher", consistency_scale=10.0, shared_bn=True, weight_decay=5e-3),
+    "dual-student": winner(
+        "methods-dual-student", consistency_scale=1.0, stabilisation_scale=1.0, shared_bn=True, weight_decay=5e-3
+    ),
+    "pi-model": winner("methods-pi-model", lam=10.0, shared_bn=True, weight_decay=5e-3),
+    "temporal-ensembling": winner("methods-temporal-ensembling", lam=10.0, shared_bn=True, weight_decay=5e-3),
+    "vat": winner("methods-vat", vat_eps=1.0, shared_bn=True, weight_decay=5e-3),
+    "pseudo-label": winner("methods-pseudo-label", threshold=0.8, shared_bn=True, weight_decay=5e-3),
+    "mixmatch": winner("methods-mixmatch", lam=10.0, shared_bn=False, weight_decay=5e-3),
+    "fixmatch": winner("methods-fixmatch", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3),
+    "fixmatch-randaugment": winner(
+        "methods-fixmatch-randaugment", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3
+    ),
+}
+_ADDON = {"m": DNLL_2.m, "selection": DNLL_2.selection, "lam": 1.0, "teaching": "both"}
+METHODS["mean-teacher+dnll"] = METHODS["mean-teacher"].replace(method="mean-teacher+dnll", **_ADDON)
+METHODS["dual-student+dnll"] = METHODS["dual-student"].replace(method="dual-student+dnll", **_ADDON)
+
+# Domain adaptation, likewise. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
+RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")
+ADAPTATION_CHOSEN: dict[str, Experiment] = {
+    "source-only": winner("adaptation-supervised"),
+    "mean-teacher": winner("adaptation-mean-teacher"),
+    "dual-student": winner("adaptation-dual-student"),
+    "dnll": winner("adaptation-dnll"),
+}

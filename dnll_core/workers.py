@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 
@@ -13,12 +14,17 @@ from dnll_core.console import watched
 from dnll_core.run import train
 
 
-def record_of(fields: dict, seed: int, measure: bool = False) -> dict:
-    """Runs what `fields` describe, an `Experiment` or one of `classical.CLASSIFIERS`, on one thread; its record."""
+def record_of(fields: dict, seed: int, measure: bool = False, checkpoint: Path | None = None) -> dict:
+    """Runs what `fields` describe, an `Experiment` or one of `classical.CLASSIFIERS`, on one thread; its record.
+
+    Args:
+        measure, checkpoint: see `run.train`.
+    """
     torch.set_num_threads(1)
     if fields["method"] in CLASSIFIERS:
         return run_classical(seed=seed, **fields)
-    return train(Experiment(**fields), seed, progress=False, measure=measure).record()
+    experiment = Experiment(**fields)
+    return train(experiment, seed, progress=False, measure=measure, checkpoint=checkpoint).record()
 
 
 def spread(function: Callable, tasks: Sequence, workers: int, what: str) -> Iterator:

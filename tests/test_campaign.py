@@ -1,15 +1,20 @@
 """A campaign records what is missing, goes on after a run that fails, and says which one it was."""
 
+import functools
+
 import pytest
 
-from dnll_core import campaign, experiments, results
+from dnll_core import campaign, experiments, results, train, workers
 from dnll_core.config import Experiment
+from dnll_core.run import prepare
+from dnll_core.trainer import Trainer
 
 FAST = Experiment(method="supervised", labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
 
 
 def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, capsys):
     good, bad = FAST.to_dict(), FAST.replace(labels=21).to_dict()
+    monkeypatch.chdir(tmp_path)  # checkpoints go below runs/
     monkeypatch.setitem(campaign.CAMPAIGNS, "tiny", lambda: [bad, good])
     with pytest.raises(SystemExit, match=r"supervised on digits, seed 0:(.|\n)*labels"):
         campaign.main(["tiny", "--seeds", "2", "--out", str(tmp_path)])
@@ -37,3 +42,31 @@ def test_dry_run_runs_nothing(tmp_path, capsys):
 def test_unknown_campaign():
     with pytest.raises(SystemExit, match=r"campaign='quikstart' is not known. Did you mean 'quickstart'"):
         campaign.main(["quikstart"])
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(monkeypatch, tmp_path):
+    """A run that was cut off is finished, not repeated, and its checkpoint goes when its record is there."""
+    e = FAST.replace(epochs=3, unlabelled_batch=256)
+    folder, steps = tmp_path / "tiny", []
+    monkeypatch.setattr(campaign, "CHECKPOINTS", tmp_path / "checkpoints")
+    step = Trainer.train_step
+
+    def cut_off(self, i):
+        steps.append(i)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return step(self, i)
+
+    monkeypatch.setattr(Trainer, "train_step", cut_off)
+    save_often = functools.partial(train, checkpoint_minutes=0)
+    monkeypatch.setattr(workers, "train", save_often)
+    task = (e.to_dict(), 0, str(folder))
+    with pytest.raises(KeyboardInterrupt):
+        campaign.run_one(task)
+    assert results.load(folder) == []
+    assert campaign.run_one(task) is None
+    trainer, _ = prepare(e, 0, progress=False)
+    assert len(steps) == trainer.clock.total_steps + 1  # the step that was cut off came twice
+    [record] = results.load(folder)
+    assert record["final"] == train(e, 0, progress=False).record()["final"]
+    assert not any((tmp_path / "checkpoints" / "tiny").iterdir())

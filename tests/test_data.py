@@ -308,7 +308,9 @@ def test_root_is_argument_then_environment_then_checkout(originals, tmp_path, mo
     ("name", "near"), [("CIFAR-10", "cifar10"), ("minst", "mnist"), ("digit", "digits"), ("SVHN", "svhn")]
 )
 def test_unknown_name_suggests_the_nearest(name, near):
-    with pytest.raises(ValueError, match=rf"{name}.* Did you mean '{near}'\? Accepted: digits, mnist"):
+    with pytest.raises(
+        ValueError, match=rf"{name}.* Did you mean '{near}'\? Accepted: digits, digits-source, digits-target, mnist"
+    ):
         load_data(name)
 
 

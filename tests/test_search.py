@@ -39,11 +39,49 @@ def test_unknown_search(monkeypatch):
 
 
 def test_every_method_gets_as_many_trials():
-    trials = {}
-    for base, candidates in searches.SEARCHES.values():
-        method = base["method"] if isinstance(base, dict) else base.method
-        trials[method] = trials.get(method, 0) + len(candidates)
-    assert trials["supervised"] == trials["dnll"]
+    trials = {name: len(candidates) for name, (_, candidates) in searches.SEARCHES.items()}
+    assert trials["quickstart-supervised-1"] == trials["quickstart-dnll-1"] == 12
+    assert trials["quickstart-supervised-2"] == trials["quickstart-dnll-2"]
+    assert {n for name, n in trials.items() if name.startswith("methods-")} == {12}
+    assert len({n for name, n in trials.items() if name.startswith("adaptation-")}) == 1
+
+
+def chosen_by(name):
+    record = json.loads((results.RESULTS / "search" / f"{name}.json").read_text())
+    return Experiment(**{**record["base"], **record["chosen"], "eval_every": 1})
+
+
+def test_methods_use_what_the_searches_chose():
+    stems = {name: f"methods-{name}" for name in searches.METHODS}
+    stems |= {"supervised": "quickstart-supervised-1", "dnll": "quickstart-dnll-1"}
+    for name, experiment in searches.METHODS.items():
+        if name.endswith("+dnll"):
+            base = searches.METHODS[name.removesuffix("+dnll")]
+            changed = {k for k, v in experiment.to_dict().items() if v != base.to_dict()[k]}
+            assert changed <= {"method", "m", "selection", "lam", "teaching"}, name
+            dnll = searches.METHODS["dnll"]
+            assert all(getattr(experiment, k) == getattr(dnll, k) for k in changed - {"method"}), name
+        else:
+            assert experiment == chosen_by(stems[name]), name
+
+
+def test_domain_adaptation_uses_what_its_searches_chose():
+    for name, experiment in searches.ADAPTATION_CHOSEN.items():
+        of = "supervised" if name == "source-only" else name
+        short = {field: getattr(searches.ADAPTATION, field) for field in ("epochs", *searches.RAMPS)}
+        longer = chosen_by(f"adaptation-{of}")
+        assert experiment.replace(**short) == longer.replace(**short), name
+
+
+def test_trials_of_domain_adaptation_are_judged_without_target_labels(monkeypatch):
+    base = experiments.adaptation(epochs=1)["dnll"]
+    monkeypatch.setitem(searches.SEARCHES, "tiny", (base, [{"lr": 1e-6}, {"lr": 0.1}]))
+    record = search.search("tiny", seeds=(0,))
+    for trial in record["trials"]:
+        seen = train(base.replace(**trial["changes"]), 0, progress=False)
+        assert [trial["mean"]] == trial["information"] == [pytest.approx(seen.history[-1]["target"]["information"])]
+        assert trial["sd"] is None
+    assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]
 
 
 def test_the_quickstart_uses_what_the_search_chose():
