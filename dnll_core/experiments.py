@@ -14,7 +14,7 @@ from dnll_core.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, RAMPS, 
 
 # Domain adaptation, by campaign: what two CPU cores can do, and Dual Student's schedule, 26,700 iterations. In the
 # reverse direction a pass over the 7291 images of USPS is short.
-ADAPTATION_EPOCHS = {"adaptation": 10, "adaptation-full": 100, "adaptation-reverse": 100}
+ADAPTATION_EPOCHS = {"adaptation": 25, "adaptation-full": 100, "adaptation-reverse": 30}
 
 
 def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str, Experiment]:

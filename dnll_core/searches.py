@@ -163,7 +163,7 @@ METHODS: dict[str, Experiment] = {
     "mutual-learning": winner("methods-mutual-learning", threshold=0.0, shared_bn=True, weight_decay=5e-3),
     "mean-teacher": winner("methods-mean-teacher", consistency_scale=10.0, shared_bn=True, weight_decay=5e-3),
     "dual-student": winner(
-        "methods-dual-student", consistency_scale=1.0, stabilisation_scale=1.0, shared_bn=True, weight_decay=5e-3
+        "methods-dual-student", consistency_scale=1.0, stabilisation_scale=1.0, shared_bn=False, weight_decay=5e-3
     ),
     "pi-model": winner("methods-pi-model", lam=10.0, shared_bn=True, weight_decay=5e-3),
     "temporal-ensembling": winner("methods-temporal-ensembling", lam=10.0, shared_bn=True, weight_decay=5e-3),
@@ -185,5 +185,5 @@ ADAPTATION_CHOSEN: dict[str, Experiment] = {
     "source-only": winner("adaptation-supervised"),
     "mean-teacher": winner("adaptation-mean-teacher"),
     "dual-student": winner("adaptation-dual-student"),
-    "dnll": winner("adaptation-dnll"),
+    "dnll": winner("adaptation-dnll", m=3, lam=1.0),
 }
