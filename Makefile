@@ -6,7 +6,7 @@ ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lab outputs figures clean
+.PHONY: help quickstart test lab outputs figures bench clean
 
 help:  ## print this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,9 @@ outputs: $(READY)  ## run the notebooks at their defaults and store their output
 
 figures: $(READY)  ## redraw figures and the README's table from the records
 	$(BIN)/python -m dnll_core.report
+
+bench: $(READY)  ## time training iterations on this machine; ARGS="--compare method=mean-teacher"
+	$(BIN)/python -m dnll_core.bench $(ARGS)
 
 clean:  ## delete the environment and all runs (not the data sets, not data/results)
 	rm -rf .venv runs

@@ -53,7 +53,7 @@ METHODS = {
     "mixmatch": MethodStyle("MixMatch", BLACK, "H", "--"),
     "fixmatch": MethodStyle("FixMatch", BLACK, "*", "-"),
     "fixmatch-randaugment": MethodStyle("FixMatch, RandAugment", BLACK, "*", ":"),
-    "source-only": MethodStyle("source only", GREY, "s", "--"),
+    "source-only": MethodStyle("source only", GREY, "o", ":"),
     "target-batch-norm": MethodStyle("source only, target in batch norm", PINK, "v", "-."),
     "target-supervised": MethodStyle("target supervised", BLACK, "^", "-."),
     "label-spreading": MethodStyle("LabelSpreading", GREEN, "^", ":"),
