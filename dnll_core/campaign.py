@@ -19,7 +19,7 @@ from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
 from dnll_core.console import positive
-from dnll_core.experiments import ADAPTATION_EPOCHS, adaptation, batch_norms, methods, quickstart, transfers
+from dnll_core.experiments import ADAPTATION_EPOCHS, adaptation, addons, batch_norms, methods, quickstart, transfers
 from dnll_core.workers import record_of, spread
 
 
@@ -35,6 +35,7 @@ CAMPAIGNS = {
     ],
     "transfers": lambda: [experiment.to_dict() for experiment in transfers().values()],
     "methods": lambda: [experiment.to_dict() for experiment in methods().values()],
+    "addons": lambda: [experiment.to_dict() for experiment in addons("cifar10").values()],
     "adaptation": lambda: _adaptation("adaptation", "usps", "mnist"),
     "adaptation-full": lambda: _adaptation("adaptation-full", "usps", "mnist"),
     "adaptation-reverse": lambda: _adaptation("adaptation-reverse", "mnist", "usps"),

@@ -62,7 +62,7 @@ def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
     """Every method on the digits, each with the best of its twelve trials on validation images.
 
     "fixmatch" sees the views of all methods, "fixmatch-randaugment" those it was published with. The add-ons keep the
-    settings that were chosen for their base.
+    settings that were chosen for their base, and had twelve trials of their own for those of the negatives.
 
     Args:
         changes: fields of all of them.

@@ -156,7 +156,7 @@ def winner(search: str, **changes) -> Experiment:
     return SEARCHES[search][0].replace(**changes)
 
 
-# Every method with the best of its twelve trials. The add-ons keep what was chosen for their base.
+# Every method with the best of its twelve trials.
 METHODS: dict[str, Experiment] = {
     "supervised": SUPERVISED_2,
     "dnll": DNLL_2,
@@ -175,9 +175,17 @@ METHODS: dict[str, Experiment] = {
         "methods-fixmatch-randaugment", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3
     ),
 }
-_ADDON = {"m": DNLL_2.m, "selection": DNLL_2.selection, "lam": 1.0, "teaching": "both"}
-METHODS["mean-teacher+dnll"] = METHODS["mean-teacher"].replace(method="mean-teacher+dnll", **_ADDON)
-METHODS["dual-student+dnll"] = METHODS["dual-student"].replace(method="dual-student+dnll", **_ADDON)
+# The add-ons start from what was chosen for their base, and then get twelve trials of their own.
+SEARCHES["methods-mean-teacher+dnll"] = (
+    METHODS["mean-teacher"].replace(method="mean-teacher+dnll"),
+    grid(m=(1, 3, 5), lam=(0.1, 0.3, 1.0, 3.0)),
+)
+SEARCHES["methods-dual-student+dnll"] = (
+    METHODS["dual-student"].replace(method="dual-student+dnll"),
+    grid(m=(1, 3, 5), lam=(0.3, 1.0), teaching=("mutual", "both")),
+)
+METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=5, lam=1.0)
+METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=5, lam=1.0, teaching="both")
 
 # Domain adaptation, likewise. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
 RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
 from dnll_core.batches import TrainingData, permuted_batches
+from dnll_core.captured import CapturedStep
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
@@ -89,12 +90,17 @@ class Trainer:
         self.history: list[dict] = []
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
+        self.captured: CapturedStep | None = None  # the iteration as a CUDA graph, see `captured.py`
 
     # -- one iteration -------------------------------------------------------------------------------------------------
 
-    def draw_batch(self, i: int) -> Batch:
-        """The images of iteration `i` of the current epoch, one independent draw for each view the method declares."""
-        labelled, unlabelled = self.plan["labelled"][i], self.plan["unlabelled"][i]
+    def draw_batch(self, i: int | Tensor) -> Batch:
+        """The images of iteration `i` of the current epoch, one independent draw for each view the method declares.
+
+        Args:
+            i: a number, or a 0-dim int64 tensor on the device, which the host then does not wait for.
+        """
+        labelled, unlabelled = (_row(self.plan[name], i) for name in ("labelled", "unlabelled"))
         x, u = self.data.labelled[labelled], None
         if self.method.unlabelled_views:
             u = self.data.unlabelled[unlabelled]
@@ -105,8 +111,8 @@ class Trainer:
             index=unlabelled,
         )
 
-    def train_step(self, i: int) -> Tensor:
-        """Lines 3-16 of Algorithm 1. Returns the loss, 0-dim, without waiting for it."""
+    def iterate(self, i: int | Tensor) -> tuple[Batch, Output]:
+        """Lines 3-16 of Algorithm 1: everything of an iteration that happens on the device."""
         batch = self.draw_batch(i)
         with self.compute.autocast():
             output = self.method.compute(batch, self.clock, self.generator)
@@ -118,23 +124,35 @@ class Trainer:
         if self.average is not None:
             ema_update_(_floats(self.average), _floats(self.method), self.experiment.ema_decay)
         self.clock.step += 1
-        self.losses[i] = output.loss.detach()
-        seen = self.observer(batch, output) if self.observer is not None else None
-        for name, value in (output.metrics | (seen or {})).items():
+        return batch, output
+
+    def train_step(self, i: int) -> Tensor:
+        """One iteration and its bookkeeping. Returns the loss, 0-dim, without waiting for it."""
+        if self.captured is not None and self.observer is None:
+            loss, metrics = self.captured.replay()
+        else:
+            batch, output = self.iterate(i)
+            seen = self.observer(batch, output) if self.observer is not None else None
+            loss, metrics = output.loss.detach(), output.metrics | (seen or {})
+        self.losses[i] = loss
+        for name, value in metrics.items():
             self.sums[name] = self.sums.get(name, 0) + value
             self.counts[name] = self.counts.get(name, 0) + 1
-        return output.loss.detach()
+        return loss
 
     def plan_epoch(self, epoch: int) -> None:
         """Draws the epoch's batches: a pure function of (seed, epoch), so a checkpoint need not hold it."""
         e, steps = self.experiment, self.steps_per_epoch
         generator = torch.Generator().manual_seed(stream_seed(self.seed, f"batches of epoch {epoch}"))
-        self.plan = {
-            "labelled": permuted_batches(len(self.data.labelled), e.labelled_batch, steps, generator).to(self.device),
-            "unlabelled": permuted_batches(len(self.data.unlabelled), e.unlabelled_batch, steps, generator).to(
-                self.device
-            ),
+        drawn = {
+            "labelled": permuted_batches(len(self.data.labelled), e.labelled_batch, steps, generator),
+            "unlabelled": permuted_batches(len(self.data.unlabelled), e.unlabelled_batch, steps, generator),
         }
+        for name, batches in drawn.items():
+            if name in self.plan:
+                self.plan[name].copy_(batches)  # in place: a captured iteration reads this very memory
+            else:
+                self.plan[name] = batches.to(self.device)
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -271,8 +289,8 @@ class Trainer:
             return False
         return True
 
-    def save(self, folder: str | Path) -> None:
-        """Writes everything that the rest of the run depends on."""
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the rest of the run depends on, by name; not copied."""
         tensors = {f"method.{name}": value for name, value in self.method.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
@@ -283,8 +301,30 @@ class Trainer:
         tensors |= {"rng.generator": self.generator.get_state(), "rng.cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
+        return tensors
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Puts back what `state` gave, in place: this keeps the memory format, and with it the order of summation."""
+        modules = {"method": self.method} | ({"average": self.average} if self.average is not None else {})
+        for prefix, module in modules.items():
+            for name, value in module.state_dict().items():
+                value.copy_(tensors[f"{prefix}.{name}"])
+        for i, p in enumerate(self.parameters):
+            momentum = self.optimizer.state[p].setdefault("momentum_buffer", torch.empty_like(p))
+            momentum.copy_(tensors[f"momentum.{i}"])
+        self.losses.copy_(tensors["losses"])
+        self.clock.step.copy_(tensors["clock"])
+        self.sums = {k[4:]: v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
+        self.generator.set_state(tensors["rng.generator"])
+        torch.set_rng_state(tensors["rng.cpu"])
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes everything that the rest of the run depends on."""
         standing = {"step": self.step, "seconds": self.seconds, "history": self.history, "counts": self.counts}
-        save_checkpoint(folder, tensors, self._identity() | standing)
+        save_checkpoint(folder, self.state(), self._identity() | standing)
 
     def load(self, folder: str | Path) -> bool:
         """Continues from the checkpoint in `folder`; False if there is none.
@@ -302,21 +342,7 @@ class Trainer:
                     f"the checkpoint in {folder} belongs to another run: {_difference(name, info.get(name), mine)}. "
                     "Give this run another folder, or delete that one."
                 )
-        modules = {"method": self.method} | ({"average": self.average} if self.average is not None else {})
-        with torch.no_grad():
-            for prefix, module in modules.items():
-                for name, value in module.state_dict().items():
-                    # in place: this keeps the memory format, and with it the order of summation
-                    value.copy_(tensors[f"{prefix}.{name}"])
-            for i, p in enumerate(self.parameters):
-                self.optimizer.state[p]["momentum_buffer"] = torch.empty_like(p).copy_(tensors[f"momentum.{i}"])
-            self.losses.copy_(tensors["losses"])
-            self.clock.step.copy_(tensors["clock"])
-        self.sums = {k[4:]: v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
-        self.generator.set_state(tensors["rng.generator"])
-        torch.set_rng_state(tensors["rng.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
+        self.restore(tensors)
         self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
         self.counts = info["counts"]
         if self.step % self.steps_per_epoch:
@@ -340,6 +366,11 @@ class Trainer:
         if evaluated is not None:
             shown["test"] = f"{sum(evaluated['test']['submodels']) / len(evaluated['test']['submodels']):.3f}"
         return shown
+
+
+def _row(table: Tensor, i: int | Tensor) -> Tensor:
+    """table[i]; a tensor i is not looked at by the host, as plain indexing would."""
+    return table[i] if isinstance(i, int) else table.index_select(0, i.view(1)).squeeze(0)
 
 
 def _floats(module: nn.Module) -> list[Tensor]:
