@@ -27,9 +27,10 @@ from dnll_core.console import positive
 from dnll_core.data import DIGIT_CLASSES, SOURCES
 from dnll_core.dataset import Dataset, dataset_of
 from dnll_core.device import Compute
+from dnll_core.evaluation import BATCH as EVALUATION_BATCH
 from dnll_core.models import Network
 from dnll_core.run import prepare
-from dnll_core.trainer import EVALUATION_BATCH, Trainer
+from dnll_core.trainer import Trainer
 
 try:
     import resource

@@ -25,11 +25,11 @@ from dnll_core.config import Experiment
 from dnll_core.console import deferred_interrupt, progress_bar
 from dnll_core.device import Compute
 from dnll_core.domain import without_labels
+from dnll_core.evaluation import accuracy, in_batches
 from dnll_core.methods.base import Batch, Method, Output
 from dnll_core.schedules import Clock, cosine, ema_update_
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
-EVALUATION_BATCH = 1000
 CRITERION_IMAGES = 5000  # of the unlabelled pool, for the criteria that need no labels
 
 
@@ -239,44 +239,21 @@ class Trainer:
         results = {}
         for name, (images, labels) in self.data.held_out.items():
             if len(images) > 0:
-                probabilities = self.predict(images, view)  # (S, N, K)
-                right = (probabilities.argmax(-1) == labels).double().mean(-1)  # (S,)
-                ensemble = (probabilities.mean(0).argmax(-1) == labels).double().mean()
-                results[name] = {"submodels": right.tolist(), "ensemble": float(ensemble)}
+                results[name] = accuracy(self.predict(images, view), labels)
         if self.experiment.source is not None:
             results["target"] = without_labels(self.predict(self.data.unlabelled[:CRITERION_IMAGES], view))
         return results
 
     def predict(self, images: Tensor, view: Augmentation | None = None) -> Tensor:
         """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32."""
-        logits = [self._in_batches(network, images, view=view) for network in self.predictors().values()]
+        networks = self.predictors().values()
+        logits = [in_batches(network, images, view or self.plain, self.generator, self.compute) for network in networks]
         return torch.softmax(torch.stack(logits), dim=-1)
 
     def embed(self, images: Tensor, predictor: int = 0) -> Tensor:
         """The last hidden layer of one predictor: (N, C, H, W) uint8 -> (N, F) float32."""
         network = list(self.predictors().values())[predictor]
-        return self._in_batches(network, images, network.features)
-
-    @torch.no_grad()
-    def _in_batches(
-        self,
-        network: nn.Module,
-        images: Tensor,
-        forward: Callable | None = None,
-        view: Augmentation | None = None,
-    ) -> Tensor:
-        """`forward` (default: the class logits) over a view (default: plain) of images, in evaluation mode, float32."""
-        was_training, outputs = network.training, []
-        network.eval()
-        try:
-            for batch in images.split(EVALUATION_BATCH):
-                x = (view or self.plain)(batch.to(self.device), self.generator)
-                with self.compute.autocast():
-                    output = (forward or network)(x)
-                outputs.append((output[0] if isinstance(output, tuple) else output).float())
-        finally:
-            network.train(was_training)
-        return torch.cat(outputs)
+        return in_batches(network, images, self.plain, self.generator, self.compute, network.features)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
