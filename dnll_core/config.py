@@ -131,7 +131,7 @@ class Experiment:
     consistency_scale: float = 10.0  # mean-teacher, dual-student: [authors' add-on code] both; Dual Student, lambda_1
     consistency_ramp_epochs: float = 5.0  # [authors' add-on code] both; the same form as ramp_epochs
     teacher_decay: float = 0.999  # mean-teacher: share of the old average kept a step [Tarvainen & Valpola, section 3]
-    stabilisation_scale: float = 100.0  # dual-student: [its code, CIFAR-10] lambda_2; 1 for USPS -> MNIST
+    stabilisation_scale: float = 100.0  # dual-student: [its code, CIFAR-10] lambda_2
     stabilisation_ramp_epochs: float = 5.0  # dual-student: [its code]
     stable_threshold: float = 0.8  # dual-student: [its code, CIFAR-10] confidence of a stable sample; 0.6 on MNIST
     logit_distance: float = 0.01  # dual-student: [its code] cost of the distance between the two heads' logits

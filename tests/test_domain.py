@@ -133,7 +133,10 @@ def test_evaluation_without_noise_uses_the_images_as_they_are():
 def test_names_of_the_adaptation_experiments():
     runs = adaptation("usps", "mnist")
     assert runs["target-supervised"].source is None and runs["target-supervised"].labels == 7000
-    assert runs["target-batch-norm"].lam == 0
+    control = runs["target-batch-norm"]
+    assert control.lam == 0 and control.unlabelled_batch == runs["dnll"].unlabelled_batch
+    trainer, _ = prepare(adaptation()["target-batch-norm"], 0, progress=False)
+    assert trainer.method.unlabelled_views == ("strong",)  # one target view shares the batch, as in DNLL
     assert {name: e.source for name, e in runs.items() if name != "target-supervised"} == {
         name: "usps" for name in runs if name != "target-supervised"
     }
