@@ -19,7 +19,7 @@ from dnll_core.plots import BLACK, GREEN, GREY, METHODS, ORANGE, RED, canvas
 
 _ROLES = (  # of a student towards an image: name, colour, hatch
     ("learns from the other student", GREEN, ""),
-    ("teaches it, and learns nothing", "#A6DBC9", "//"),
+    ("teaches it, takes nothing from it", "#A6DBC9", "//"),
     ("neither is stable", "#D9D9D9", ".."),
 )
 

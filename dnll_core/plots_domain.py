@@ -29,20 +29,23 @@ def domains(rows: dict[str, tuple[np.ndarray, Sequence[str]]]) -> Figure:
 
 
 def criterion(trials: dict[str, list[dict]], chosen: dict[str, dict]) -> Figure:
-    """Each trial of a search: what it was judged by against its test accuracy on the target, which chose nothing.
+    """Each trial of a search: what could be known of it without target labels against its test accuracy on the target.
 
     Args:
-        trials: key of METHODS -> trials with "information" and "test afterwards", lists over seeds.
-        chosen: key of METHODS -> the trial that won, drawn with a ring.
+        trials: key of METHODS -> trials with "information", "validation" and "test afterwards", lists over seeds.
+        chosen: key of METHODS -> the trial that won by information, drawn with a ring.
     """
-    with canvas(1, 1, (6, 4.2)) as (figure, axis):
-        for name, group in trials.items():
-            style = METHODS[name]
-            points = [(np.mean(trial["information"]), np.mean(trial["test afterwards"])) for trial in group]
-            axis.scatter(*zip(*points), s=42, color=style.color, marker=style.marker, label=style.label, linewidths=0)
-            best = chosen[name]
-            ring = (np.mean(best["information"]), np.mean(best["test afterwards"]))
-            axis.scatter(*ring, s=170, facecolors="none", edgecolors=style.color, linewidths=1.4)
-        axis.set(xlabel="information on unlabelled target images", ylabel="test accuracy on the target")
-        axis.legend(loc="lower right", title="ring: chosen")
+    axes_of = {"information": "information on unlabelled target images", "validation": "accuracy on held-out source"}
+    with canvas(1, 2, (10, 4.2), sharey=True) as (figure, axes):
+        for axis, (what, label) in zip(axes, axes_of.items()):
+            for name, group in trials.items():
+                style = METHODS[name]
+                points = [(np.mean(trial[what]), np.mean(trial["test afterwards"])) for trial in group]
+                look = {"color": style.color, "marker": style.marker, "linewidths": 0}
+                axis.scatter(*zip(*points), s=42, label=style.label, **look)
+                ring = (np.mean(chosen[name][what]), np.mean(chosen[name]["test afterwards"]))
+                axis.scatter(*ring, s=170, facecolors="none", edgecolors=style.color, linewidths=1.4)
+            axis.set(xlabel=label)
+        axes[0].set_ylabel("test accuracy on the target")
+        axes[0].legend(loc="upper left", title="ring: chosen")
     return figure

@@ -160,12 +160,18 @@ def test_ratio_resamples_rounds_in_pairs():
     assert bench_report.ratio(2 * a, a) == pytest.approx((2, 2, 2))  # unpaired, its interval would be wide
     b = np.random.default_rng(1).random(9) + 0.5
     value, low, high = bench_report.ratio(a, b)
-    assert value == np.median(a) / np.median(b)
+    assert value == np.median(a / b)
     assert low < value < high
     generator = np.random.default_rng(2)  # by a loop, with other draws
     rounds = [generator.integers(0, 9, 9) for _ in range(4000)]
-    expected = np.quantile([np.median(a[i]) / np.median(b[i]) for i in rounds], (0.025, 0.975))
+    expected = np.quantile([np.median(a[i] / b[i]) for i in rounds], (0.025, 0.975))
     assert (low, high) == pytest.approx(expected, rel=0.03)
+
+
+def test_few_rounds_give_a_range_and_say_so():
+    assert bench_report.ratio([2.0, 9.0, 4.0], [1.0, 3.0, 4.0]) == (2.0, 1.0, 3.0)
+    assert bench_report.interval_name(3) == "range of 3 rounds"
+    assert bench_report.interval_name(8) == "95 % bootstrap interval"
 
 
 @pytest.mark.parametrize("others", [[1.0], [], [1.0, 2.0, 3.0]])

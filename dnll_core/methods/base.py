@@ -45,7 +45,7 @@ class Output:
         labelled_logits: for each student, (B, K) without gradient.
         student_logits: for each student, (U, K) with gradient, on the view an unlabelled loss acts on; or None.
         teacher_logits: for each teacher, (U, K) without gradient, on the view that labels are made from; or None.
-        unused: for each student, (U,) 0/1, the unlabelled images that the method itself did not learn from; or None.
+        unused: for each student, (U,) 0/1, the unlabelled images that the method's own labels did not reach; or None.
         metrics: 0-dim tensors without gradient, averaged over the epoch for display and record.
         negatives: for each teacher, (U, K) 0/1, the pseudo-negative labels it passed on; empty without DNLL.
         targets: for each student, (U, K), the sum of the labels it was trained towards, or away from; empty if none.
