@@ -165,11 +165,11 @@ METHODS: dict[str, Experiment] = {
     "dual-student": winner(
         "methods-dual-student", consistency_scale=1.0, stabilisation_scale=1.0, shared_bn=False, weight_decay=5e-3
     ),
-    "pi-model": winner("methods-pi-model", lam=10.0, shared_bn=True, weight_decay=5e-3),
-    "temporal-ensembling": winner("methods-temporal-ensembling", lam=10.0, shared_bn=True, weight_decay=5e-3),
-    "vat": winner("methods-vat", vat_eps=1.0, shared_bn=True, weight_decay=5e-3),
-    "pseudo-label": winner("methods-pseudo-label", threshold=0.8, shared_bn=True, weight_decay=5e-3),
-    "mixmatch": winner("methods-mixmatch", lam=10.0, shared_bn=False, weight_decay=5e-3),
+    "pi-model": winner("methods-pi-model", lam=10.0, shared_bn=False, weight_decay=5e-3),
+    "temporal-ensembling": winner("methods-temporal-ensembling", lam=100.0, shared_bn=False, weight_decay=5e-3),
+    "vat": winner("methods-vat", vat_eps=0.5, shared_bn=False, weight_decay=5e-3),
+    "pseudo-label": winner("methods-pseudo-label", threshold=0.95, shared_bn=False, weight_decay=5e-3),
+    "mixmatch": winner("methods-mixmatch", lam=100.0, shared_bn=True, weight_decay=5e-3),
     "fixmatch": winner("methods-fixmatch", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3),
     "fixmatch-randaugment": winner(
         "methods-fixmatch-randaugment", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3
