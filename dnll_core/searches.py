@@ -187,35 +187,13 @@ SEARCHES["methods-dual-student+dnll"] = (
 METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=5, lam=1.0)
 METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=5, lam=1.0, teaching="both")
 
-# Domain adaptation: a second stage from the best of the first, four more trials for each method.
-SEARCHES |= {
-    "adaptation-supervised-2": (
-        winner("adaptation-supervised", noise_std=0.5),
-        [{"noise_std": 1.0}, {"noise_std": 1.0, "weight_decay": 1e-3}, {"lr": 0.2}, {"dropout": 0.25}],
-    ),
-    "adaptation-mean-teacher-2": (
-        winner("adaptation-mean-teacher", consistency_scale=1.0, teacher_decay=0.99),
-        [{"consistency_scale": 0.3}, {"consistency_scale": 3.0}, {"teacher_decay": 0.97}, {"noise_std": 0.5}],
-    ),
-    "adaptation-dual-student-2": (
-        winner("adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8),
-        [
-            {"stabilisation_scale": 300.0},
-            {"consistency_scale": 30.0},
-            {"consistency_scale": 30.0, "stabilisation_scale": 300.0},
-            {"noise_std": 0.5},
-        ],
-    ),
-    "adaptation-dnll-2": (
-        winner("adaptation-dnll", m=3, lam=1.0),
-        [{"lam": 3.0}, {"lam": 10.0}, {"lam": 3.0, "ramp_epochs": 3.0}, {"lam": 3.0, "noise_std": 0.5}],
-    ),
-}
-# What the two stages chose. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
+# Domain adaptation, likewise. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
 RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")
 ADAPTATION_CHOSEN: dict[str, Experiment] = {
-    "source-only": winner("adaptation-supervised-2"),
-    "mean-teacher": winner("adaptation-mean-teacher-2"),
-    "dual-student": winner("adaptation-dual-student-2"),
-    "dnll": winner("adaptation-dnll-2"),
+    "source-only": winner("adaptation-supervised", noise_std=0.5),
+    "mean-teacher": winner("adaptation-mean-teacher", consistency_scale=1.0, teacher_decay=0.99),
+    "dual-student": winner(
+        "adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8
+    ),
+    "dnll": winner("adaptation-dnll", m=3, lam=1.0),
 }
