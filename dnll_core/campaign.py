@@ -17,10 +17,10 @@ from pathlib import Path
 from dnll_core import results
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import unknown
-from dnll_core.config import Experiment
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.console import positive
 from dnll_core.experiments import ADAPTATION_EPOCHS, adaptation, addons, batch_norms, methods, quickstart, transfers
-from dnll_core.workers import record_of, spread
+from dnll_core.workers import WorkerDied, record_of, spread
 
 
 def _adaptation(campaign: str, source: str, target: str) -> list[dict]:
@@ -48,6 +48,8 @@ MEASURED = ("transfers",)  # campaigns whose runs also count what the submodels 
 def run_one(task: tuple[dict, int, str]) -> str | None:
     """Runs and records one (fields, seed, folder) on one thread. Returns what went wrong, or None."""
     fields, seed, folder = task
+    if (Path(folder) / f"{results.run_name(fields, seed)}.json").exists():
+        return None  # another campaign was faster
     measure = Path(folder).name in MEASURED
     checkpoint = CHECKPOINTS / Path(folder).name / results.run_name(fields, seed)
     try:
@@ -60,7 +62,12 @@ def run_one(task: tuple[dict, int, str]) -> str | None:
 
 def with_defaults(fields: dict) -> dict:
     """The fields of a recorded experiment, with the defaults of those that did not exist yet."""
-    return fields if fields["method"] in CLASSIFIERS else Experiment(**fields).to_dict()
+    if fields["method"] in CLASSIFIERS:
+        return fields
+    try:
+        return Experiment(**fields).to_dict()
+    except ConfigError:  # of another version, with fields or values of its own: not one of ours
+        return fields
 
 
 def missing(experiments: list[dict], seeds: int, folder: Path) -> list[tuple[dict, int, str]]:
@@ -81,13 +88,18 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.name not in CAMPAIGNS:
         sys.exit(unknown("campaign", options.name, CAMPAIGNS))
-    tasks = missing(CAMPAIGNS[options.name](), options.seeds, options.out / options.name)
+    try:
+        tasks = missing(CAMPAIGNS[options.name](), options.seeds, options.out / options.name)
+    except results.RecordError as error:
+        sys.exit(str(error))
     if options.dry_run:
         for fields, seed, _ in tasks:
             print(f"{fields['method']} on {fields['dataset']}, {fields['labels']} labels, seed {seed}")
         return
-    outcomes = spread(run_one, tasks, options.workers, options.name)
-    failures = [outcome for outcome in outcomes if outcome is not None]
+    try:
+        failures = [o for o in spread(run_one, tasks, options.workers, options.name) if o is not None]
+    except WorkerDied as error:
+        sys.exit(str(error))
     print(f"{len(tasks) - len(failures)} runs recorded in {options.out / options.name}, {len(failures)} failed")
     if failures:
         sys.exit("\n".join(failures))

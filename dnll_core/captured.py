@@ -9,6 +9,7 @@ stay where they are in memory, so plain iterations, checkpoints and evaluation g
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,20 +34,28 @@ class CapturedStep:
         if not trainer.plan:
             trainer.plan_epoch(trainer.step // trainer.steps_per_epoch)
         before = {name: tensor.clone() for name, tensor in trainer.state().items()}
-        stream = torch.cuda.Stream(trainer.device)  # what a graph needs must not be allocated on the default stream
-        stream.wait_stream(torch.cuda.current_stream(trainer.device))
+        try:
+            with torch.cuda.device(trainer.device):  # generators and streams of the capture are the current device's
+                self._record(trainer)
+        finally:
+            trainer.optimizer.zero_grad(set_to_none=True)
+            trainer.restore(before)
+
+    def _record(self, trainer: Trainer) -> None:
+        stream = torch.cuda.Stream()  # what a graph needs must not be allocated on the default stream
+        stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
                 trainer.iterate(self._place(trainer))
-        torch.cuda.current_stream(trainer.device).wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(stream)
         trainer.optimizer.zero_grad(set_to_none=True)  # gradients then live in the graph's own memory
+        gc.collect()  # an older graph must not be destroyed during the capture
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(trainer.generator)
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, stream=stream):
             _, output = trainer.iterate(self._place(trainer))
             self.loss = output.loss.detach()
             self.metrics = {name: value.detach() for name, value in output.metrics.items()}
-        trainer.restore(before)
 
     @staticmethod
     def _place(trainer: Trainer) -> Tensor:

@@ -75,7 +75,8 @@ def build_classifier(method: str, **settings) -> ClassifierMixin:
 
 def fit(classifier: ClassifierMixin, dataset: Dataset, split: Split) -> ClassifierMixin:
     """Fits on the split's labelled images and at most POOL_LIMIT of its unlabelled ones."""
-    pool = split.unlabelled[:POOL_LIMIT]
+    apart = -(-len(split.unlabelled) // POOL_LIMIT)  # a folder's pool is sorted by class
+    pool = split.unlabelled[::apart]
     index = torch.cat([split.labelled, pool])
     targets = np.concatenate([dataset.y_train[split.labelled].numpy(), np.full(len(pool), -1)])
     with warnings.catch_warnings():
@@ -109,7 +110,7 @@ def run_classical(
     data = load_data(dataset, root)
     split = split_labels(data, labels, seed)
     if method == "self-training" and not settings:
-        pool = min(len(split.unlabelled), POOL_LIMIT)
+        pool = len(split.unlabelled[:: -(-len(split.unlabelled) // POOL_LIMIT)])
         settings = {"k_best": pool // 20} if pool > 2000 else {}  # at most about twenty rounds
     classifier = fit(build_classifier(method, **settings), data, split)
     held_out = {

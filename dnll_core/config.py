@@ -181,11 +181,18 @@ class Experiment:
             value = getattr(self, name)
             if value not in valid:
                 raise ConfigError(unknown(name, value, valid))
-        for name, value in (("dataset", self.dataset), ("source", self.source)):
+        sets = (self.dataset, self.source)
+        for name, value in zip(("dataset", "source"), sets):
             kind, _, path = (value or "digits").partition(":")
             if kind not in AUTO or (kind == "folder") != bool(path):
                 names = [name for name in AUTO if name != "folder"]
                 raise ConfigError(unknown(name, value, [*names, "folder:PATH"]))
+        families = {name.split("-")[0] if name and name.startswith("digits") else name for name in sets}
+        if self.source is not None and len(families) == 1 and set(sets) != {"digits-source", "digits-target"}:
+            raise ConfigError(
+                f"source={self.source!r} and dataset={self.dataset!r} share images, so labels of the target would be "
+                "among those of the source; domain adaptation needs two data sets without common images."
+            )
         if self.source is not None and self.include_labelled:
             raise ConfigError("include_labelled=True does not go with source: the pool is the target's images alone.")
         for name in ("weak", "strong"):
@@ -220,7 +227,7 @@ class Experiment:
             "vat_iterations": (1, math.inf, True),
             "vat_entropy": (0, math.inf, True),
             "sharpening": (0, math.inf, False),
-            "mixup_alpha": (0, math.inf, False),
+            "mixup_alpha": (0.05, math.inf, True),  # below, float32 cannot hold the Gamma variables
             "fixmatch_threshold": (0, 1, True),
             "lr": (0, math.inf, False),
             "weight_decay": (0, math.inf, True),

@@ -63,10 +63,19 @@ def load_pair(source: Dataset, target: Dataset, labels: int | None, seed: int) -
     Raises:
         DataError: if the two do not have the same classes and shape of images.
     """
+    if source.name == target.name:
+        raise DataError(
+            f"source and target are the same images ({source.name}); domain adaptation needs two data sets."
+        )
     if source.classes != target.classes:
         raise DataError(
             f"{source.name} has {source.num_classes} classes and {target.name} has {target.num_classes}, or they are "
             "named differently; domain adaptation needs the same classes in both."
+        )
+    if source.channels != target.channels:
+        raise DataError(
+            f"images of {source.name} have {source.channels} channels and those of {target.name} {target.channels}; "
+            "domain adaptation needs grey images in both, or colour in both."
         )
     if source.x_train.shape[1:] != target.x_train.shape[1:]:
         raise DataError(

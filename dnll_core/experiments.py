@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnll_core import results
-from dnll_core.config import Experiment
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, RAMPS, SUPERVISED
 
 # Domain adaptation, by campaign: what two CPU cores can do, and Dual Student's schedule, 26,700 iterations. In the
@@ -144,4 +144,11 @@ def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     A field that is younger than a record counts with its default, which is how runs without it behave.
     """
     records = results.load(folder, method=experiment.method, dataset=experiment.dataset)
-    return sorted((r for r in records if Experiment(**r["experiment"]) == experiment), key=lambda r: r["seed"])
+
+    def same(fields: dict) -> bool:
+        try:
+            return Experiment(**fields) == experiment
+        except ConfigError:  # of another version, with fields or values of its own
+            return False
+
+    return sorted((r for r in records if same(r["experiment"])), key=lambda r: r["seed"])

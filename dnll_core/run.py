@@ -160,8 +160,10 @@ def prepare(
         dataset = load_data(e.dataset, root, size=e.size, progress=progress)
     if e.source is None:
         split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
+        truth = dataset.y_train[split.unlabelled]
     else:
         source = load_data(e.source, root, size=e.size, progress=progress)
+        truth = dataset.y_train  # of the pool, which is the whole target; seen by `measure` alone
         dataset, split = load_pair(source, dataset, e.labels, seed)
     with own_random_state(compute.device, seed, "initialisation"):
         method = build_method(
@@ -176,7 +178,7 @@ def prepare(
         data = training_data(dataset, split, compute.device)
         trainer = Trainer(method, e, data, views, augmentation(dataset, e, "identity"), compute, seed)
     if measure:
-        trainer.observer = transfer_observer(dataset.y_train[split.unlabelled].to(compute.device))
+        trainer.observer = transfer_observer(truth.to(compute.device))
     provenance = {
         "labels_sha256": split.hash(),
         "source_sha256": results.source_hash(),

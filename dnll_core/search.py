@@ -24,15 +24,22 @@ from dnll_core.common import atomic_file, unknown
 from dnll_core.config import Experiment
 from dnll_core.console import positive
 from dnll_core.searches import SEARCHES
+from dnll_core.trainer import TrainingDiverged
 from dnll_core.workers import record_of, spread
 
 SEEDS = (100, 101, 102, 103)
 
 
-def outcome(task: tuple[dict, int]) -> dict[str, float]:
-    """What a trial keeps of one (experiment fields, seed) after its last epoch; what it is judged by comes first."""
+def outcome(task: tuple[dict, int]) -> dict[str, float] | None:
+    """What a trial keeps of one (experiment fields, seed) after its last epoch; what it is judged by comes first.
+
+    None if training diverged.
+    """
     fields, seed = task
-    record = record_of(fields, seed)
+    try:
+        record = record_of(fields, seed)
+    except TrainingDiverged:
+        return None
     validation = {"validation": record["final"]["validation"]["mean"]}
     if fields.get("source") is None:
         return validation
@@ -50,10 +57,13 @@ def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
     trials = []
     for i, candidate in enumerate(candidates):
         of_trial = outcomes[i * len(seeds) : (i + 1) * len(seeds)]
+        if None in of_trial:  # settings that diverge with one seed are no choice
+            trials.append({"changes": candidate, "mean": None, "sd": None, "diverged": of_trial.count(None)})
+            continue
         values = {what: [seen[what] for seen in of_trial] for what in of_trial[0]}
         mean, sd = results.mean_sd(next(iter(values.values())))
         trials.append({"changes": candidate, "mean": mean, "sd": sd if len(seeds) > 1 else None, **values})
-    trials.sort(key=lambda trial: -trial["mean"])
+    trials.sort(key=lambda trial: (trial["mean"] is None, -(trial["mean"] or 0)))
     return {
         "search": name,
         "base": base,
@@ -73,8 +83,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/search"), help="folder of the records")
     options = parser.parse_args(arguments)
     names = [name for name in SEARCHES if any(name.startswith(prefix) for prefix in options.names)]
-    if not names:
-        sys.exit(unknown("search", options.names[0], SEARCHES))
+    for prefix in options.names:
+        if not any(name.startswith(prefix) for name in SEARCHES):
+            sys.exit(unknown("search", prefix, SEARCHES))
     for name in names:
         record = search(name, tuple(SEEDS[0] + i for i in range(options.seeds)), options.workers)
         path = options.out / f"{name}.json"
@@ -82,7 +93,8 @@ def main(arguments: list[str] | None = None) -> None:
             file.write((json.dumps(record, indent=1) + "\n").encode())
         for trial in record["trials"]:
             spread_of = "" if trial["sd"] is None else f" +- {trial['sd']:.4f}"
-            print(f"{trial['mean']:.4f}{spread_of}  {trial['changes']}")
+            mean = "diverged" if trial["mean"] is None else f"{trial['mean']:.4f}"
+            print(f"{mean}{spread_of}  {trial['changes']}")
         print(f"written to {path}")
 
 

@@ -170,7 +170,7 @@ METHODS: dict[str, Experiment] = {
     "vat": winner("methods-vat", vat_eps=0.5, shared_bn=False, weight_decay=5e-3),
     "pseudo-label": winner("methods-pseudo-label", threshold=0.95, shared_bn=False, weight_decay=5e-3),
     "mixmatch": winner("methods-mixmatch", lam=100.0, shared_bn=True, weight_decay=5e-3),
-    "fixmatch": winner("methods-fixmatch", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3),
+    "fixmatch": winner("methods-fixmatch", fixmatch_threshold=0.95, shared_bn=False, weight_decay=5e-3),
     "fixmatch-randaugment": winner(
         "methods-fixmatch-randaugment", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3
     ),
@@ -184,7 +184,7 @@ SEARCHES["methods-dual-student+dnll"] = (
     METHODS["dual-student"].replace(method="dual-student+dnll"),
     grid(m=(1, 3, 5), lam=(0.3, 1.0), teaching=("mutual", "both")),
 )
-METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=5, lam=1.0)
+METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=1, lam=3.0)
 METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=5, lam=1.0, teaching="both")
 
 # Domain adaptation, likewise. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.

@@ -87,6 +87,8 @@ def synthetic(experiment: Experiment, unlabelled: int, seed: int = 0) -> Dataset
         ConfigError: for a data set whose shape is not known beforehand.
     """
     e, k = experiment, len(DIGIT_CLASSES)
+    if e.source is not None:
+        raise ConfigError(f"source={e.source!r}: a benchmark has random images, of one domain; leave source out.")
     if e.dataset not in SHAPES:
         raise ConfigError(unknown("dataset", e.dataset, SHAPES))
     shape = SHAPES[e.dataset] if e.size is None else (e.size, e.size, *SHAPES[e.dataset][2:])

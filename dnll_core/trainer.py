@@ -30,7 +30,7 @@ from dnll_core.methods.base import Batch, Method, Output
 from dnll_core.schedules import Clock, cosine, ema_update_
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
-CRITERION_IMAGES = 5000  # of the unlabelled pool, for the criteria that need no labels
+CRITERION_IMAGES = 5000  # of the unlabelled pool, or a few more, for the criteria that need no labels
 
 
 # Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.
@@ -241,7 +241,8 @@ class Trainer:
             if len(images) > 0:
                 results[name] = accuracy(self.predict(images, view), labels)
         if self.experiment.source is not None:
-            results["target"] = without_labels(self.predict(self.data.unlabelled[:CRITERION_IMAGES], view))
+            apart = max(1, len(self.data.unlabelled) // CRITERION_IMAGES)  # a folder's pool is sorted by class
+            results["target"] = without_labels(self.predict(self.data.unlabelled[::apart], view))
         return results
 
     def predict(self, images: Tensor, view: Augmentation | None = None) -> Tensor:

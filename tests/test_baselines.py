@@ -17,6 +17,7 @@ from dnll_core.methods.base import forward_each, frozen_statistics
 from dnll_core.methods.dual_student import stable
 from dnll_core.methods.mixmatch import mixup_shares, sharpen
 from dnll_core.methods.vat import kl, unit
+from dnll_core.models import build_network
 
 BASELINES = (
     "mean-teacher",
@@ -527,3 +528,72 @@ def test_trains_and_resumes_on_digits(name, tmp_path):
     mine, theirs = (r.trainer.method.state_dict() for r in (run, resumed))
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
     assert run.final == resumed.final
+
+
+# -------------------------------------------------------------------------------- what each file's docstring promises
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_unsupervised_weights_grow_by_the_ramp(name):
+    """At the first step they are exp(-5) of what they are after all ramps; cross-entropy stays as it is."""
+    weights = {"lam": 1.0, "consistency_scale": 3.0, "stabilisation_scale": 5.0, "logit_distance": 0.0}
+    ramps = {"ramp_epochs": 5.0, "consistency_ramp_epochs": 5.0, "stabilisation_ramp_epochs": 5.0}
+    fields = {**weights, "threshold": 0.0, "fixmatch_threshold": 0.0, "stable_threshold": 0.0}
+    losses = {}
+    for step in (0, LATE):
+        method = build(name, **ramps, **fields)
+        if name == "temporal-ensembling":
+            method.memory.fill_(1 / K)
+            method.updates.fill_(1.0)
+        output = compute(method, batch(method), step=step)
+        count = 2 if name == "dual-student" else 1
+        losses[step] = float(output.loss.detach()) - count * float(output.metrics["supervised"])
+    assert losses[LATE] > 1e-4
+    assert losses[0] == pytest.approx(math.exp(-5) * losses[LATE], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "labelled", "unlabelled"),
+    [
+        ("mean-teacher", ("weak",), ("strong", "strong")),
+        ("dual-student", ("weak", "weak"), ("strong", "strong")),
+        ("pi-model", ("weak",), ("strong", "strong")),
+        ("temporal-ensembling", ("weak",), ("strong",)),
+        ("vat", ("weak",), ("strong",)),
+        ("pseudo-label", ("weak",), ("strong",)),
+        ("mixmatch", ("weak",), ("weak", "weak")),
+        ("fixmatch", ("weak",), ("weak", "strong")),
+        ("dnll", ("weak", "weak"), ("weak", "strong")),
+        ("dual-student+dnll", ("weak", "weak"), ("strong", "strong")),
+    ],
+)
+def test_declared_views(name, labelled, unlabelled):
+    method = build(name)
+    assert (method.labelled_views, method.unlabelled_views) == (labelled, unlabelled)
+
+
+def test_vat_searches_without_dropout_on_the_real_networks():
+    """With dropout in the search, two passes differ by their masks, and the direction is noise."""
+    torch.manual_seed(0)
+    experiment = Experiment(method="vat", dataset="mnist", network="cnn3", labels=10)
+    method = build_method(experiment, lambda: build_network("cnn3", 10, 1, 28), 10)
+    x, u = torch.randn(4, 1, 28, 28), torch.randn(6, 1, 28, 28)
+    first, second = (method.direction(x, u, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.allclose(first, second)
+    assert all(module.training for module in method.network.modules())
+
+
+@pytest.mark.parametrize(("name", "field"), [("mean-teacher", "label_mode"), ("dual-student", "label_mode")])
+def test_label_passes_obey_the_experiment(name, field):
+    """In eval mode labels come from running statistics, so the loss differs from that with the batch's own."""
+    methods = [build(name, **{field: mode}) for mode in ("train", "eval")]
+    modes = [float(compute(method, batch(method)).loss.detach()) for method in methods]
+    assert abs(modes[0] - modes[1]) > 1e-6
+    still, moved = build(name), build(name, label_updates_bn=True)
+    for method in (still, moved):
+        compute(method, batch(method))
+    statistics = [
+        torch.cat([v.flatten() for n, v in m.state_dict().items() if n.endswith("running_mean")])
+        for m in (still, moved)
+    ]
+    assert not torch.allclose(*statistics)

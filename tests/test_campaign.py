@@ -70,3 +70,19 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(monkeypatch, tmp_path):
     [record] = results.load(folder)
     assert record["final"] == train(e, 0, progress=False).record()["final"]
     assert not any((tmp_path / "checkpoints" / "tiny").iterdir())
+
+
+def test_records_of_another_version_and_unreadable_ones(tmp_path):
+    fields = FAST.to_dict()
+    results.save({"experiment": {**fields, "field_of_the_future": 1}, "seed": 0}, tmp_path / "quickstart")
+    assert len(campaign.missing([fields], 1, tmp_path / "quickstart")) == 1
+    assert experiments.recorded(FAST, tmp_path) == []
+    (tmp_path / "quickstart" / "broken-seed0.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"broken-seed0.json is not a readable run record"):
+        campaign.main(["quickstart", "--out", str(tmp_path), "--dry-run"])
+
+
+def test_a_run_that_was_recorded_meanwhile_is_not_repeated(monkeypatch, tmp_path):
+    results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path)
+    monkeypatch.setattr(campaign, "record_of", lambda *_: pytest.fail("trained again"))
+    assert campaign.run_one((FAST.to_dict(), 0, str(tmp_path))) is None

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_digits
 
 from dnll_core import Experiment, load_data, results, train
 from dnll_core.config import ConfigError
@@ -44,6 +45,11 @@ def test_domains_that_do_not_fit_are_refused(pair):
     larger = dataclasses.replace(target, x_train=torch.zeros(5, 1, 16, 16, dtype=torch.uint8))
     with pytest.raises(DataError, match=r"digits-source are 1x8x8 and those of digits-target 1x16x16 .*size="):
         load_pair(source, larger, None, 0)
+    with pytest.raises(DataError, match="same images"):
+        load_pair(target, target, None, 0)
+    colour = dataclasses.replace(target, x_train=torch.zeros(5, 3, 8, 8, dtype=torch.uint8))
+    with pytest.raises(DataError, match="have 1 channels and those of digits-target 3"):
+        load_pair(source, colour, None, 0)
     with pytest.raises(DataError, match="same classes"):
         load_pair(source, dataclasses.replace(target, classes=("a", "b")), None, 0)
 
@@ -54,6 +60,9 @@ def test_domains_that_do_not_fit_are_refused(pair):
         ({"source": "ups"}, "source='ups' is not known. Did you mean 'usps'"),
         ({"source": "folder:"}, "source='folder:' is not known"),
         ({"source": "digits-source", "include_labelled": True}, "include_labelled=True does not go with source"),
+        ({"source": "digits-target"}, "share images, so labels of the target"),
+        ({"source": "digits"}, "share images, so labels of the target"),
+        ({"source": "mnist", "dataset": "mnist"}, "share images, so labels of the target"),
     ],
 )
 def test_bad_experiments(fields, message):
@@ -67,11 +76,15 @@ def test_the_stand_in_has_no_image_twice():
     for part in ("x_train", "x_test"):
         a, b, all_ = (getattr(data, part) for data in (source, target, whole))
         assert len(a) + len(b) == len(all_)
-    kept = {bytes(image.numpy()) for image in source.x_train}
-    everything = [image for image in whole.x_train if bytes(image.numpy()) not in kept]
-    redrawn = torch.from_numpy(shift(torch.cat([whole.x_train, whole.x_test])[:1, 0].numpy()))
-    assert redrawn.shape == (1, 8, 8)
-    assert abs(len(everything) - len(target.x_train)) <= 2  # a few digits of scikit-learn may be twice the same
+    place = {bytes(image): i for i, image in enumerate(whole.x_train.numpy())}
+    assert len(place) == len(whole.x_train)  # no digit of scikit-learn's training images is there twice
+    at_home = {place[bytes(image)] for image in source.x_train.numpy()}
+    # the redrawn images of the target, in the order of the whole set, are those that the source does not have
+    raw = load_digits()
+    originals = np.rint(raw.images * (255 / 16)).astype(np.uint8)
+    redrawn = {bytes(new): bytes(old) for new, old in zip(shift(originals), originals)}
+    abroad = {place[redrawn[bytes(image)]] for image in target.x_train.numpy()[:, 0]}
+    assert len(abroad) == len(target.x_train) and not at_home & abroad
     assert (torch.bincount(source.y_train) - torch.bincount(target.y_train)).abs().max() <= 1
 
 
@@ -141,3 +154,10 @@ def test_names_of_the_adaptation_experiments():
         name: "usps" for name in runs if name != "target-supervised"
     }
     assert len({e.epochs for e in runs.values()}) == 1  # the same number of passes for all
+
+
+def test_measuring_looks_at_the_true_labels_of_the_target_and_changes_nothing():
+    e = adaptation(epochs=2)["dnll"]
+    measured, plain = train(e, 0, progress=False, measure=True), train(e, 0, progress=False)
+    assert measured.final == plain.final
+    assert 0.05 < measured.history[-1]["weak accuracy"] < 1

@@ -33,9 +33,19 @@ def test_the_command_writes_its_record(monkeypatch, tmp_path, capsys):
         search.main(["tiny", "--workers", "0"])
 
 
+def test_a_trial_that_diverges_comes_last_and_does_not_end_the_search(monkeypatch):
+    base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=256, epochs=1)
+    monkeypatch.setitem(searches.SEARCHES, "tiny", (base, [{"lr": 1e30}, {"lr": 0.1}]))
+    record = search.search("tiny", seeds=(0,))
+    assert record["chosen"] == {"lr": 0.1}
+    assert record["trials"][1] == {"changes": {"lr": 1e30}, "mean": None, "sd": None, "diverged": 1}
+
+
 def test_unknown_search(monkeypatch):
     with pytest.raises(SystemExit, match=r"search='quikstart' is not known. Did you mean"):
         search.main(["quikstart"])
+    with pytest.raises(SystemExit, match=r"search='typo' is not known"):
+        search.main(["quickstart", "typo"])
 
 
 def test_every_method_gets_as_many_trials():

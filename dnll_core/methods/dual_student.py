@@ -8,9 +8,10 @@ A sample is stable for a student if it predicts the same class on both views and
 (Definition 1; the authors' code counts either view). A student learns from the other where that one is stable and it
 itself is not, or where both are and the other is at least as consistent between its views. MSEs are of softmaxes.
 
-Differs from the authors' code: each term is a mean over the images that it concerns. Theirs divides cross-entropy by
-the whole batch and weighs stabilisation by the unlabelled share, so at equal halves our consistency is half as strong
-against the other two. Passes on the other view leave the batch-norm statistics alone unless `label_updates_bn`.
+Differs from the authors' code: each term is a mean, that of stabilisation over all unlabelled images, used or not.
+Theirs divides cross-entropy by the whole batch and weighs stabilisation by the unlabelled share, so at equal halves our
+consistency is half as strong against the other two. Passes on the other view leave the batch-norm statistics alone
+unless `label_updates_bn`.
 """
 
 from __future__ import annotations

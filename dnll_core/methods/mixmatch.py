@@ -24,8 +24,7 @@ from dnll_core.schedules import Clock, sigmoid_ramp
 
 def sharpen(p: Tensor, temperature: float) -> Tensor:
     """p^(1/T), each row divided by its sum (Eq. 7): (B, K) -> (B, K)."""
-    powers = p ** (1 / temperature)
-    return powers / powers.sum(dim=1, keepdim=True)
+    return torch.softmax(p.log() / temperature, dim=1)  # powers themselves would underflow at small T
 
 
 def mixup_shares(n: int, alpha: float, generator: torch.Generator) -> Tensor:
