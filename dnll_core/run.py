@@ -130,6 +130,8 @@ def train(
         if experiment.source is not None:  # the authors' add-on code tests on noisy images; this says what that costs
             provenance["test_on_strong_view"] = trainer.evaluate(trainer.views["strong"])["test"]
     images = experiment.labelled_batch + experiment.unlabelled_batch
+    if trainer.earlier_sources:  # the run was continued after the code had changed
+        provenance["earlier_source_sha256"] = trainer.earlier_sources
     provenance |= {
         "seconds": round(trainer.seconds, 2),
         "images_per_second": round(images * trainer.step / trainer.seconds, 1),
@@ -177,11 +179,12 @@ def prepare(
         views = {name: augmentation(dataset, e, spec) for name, spec in (("weak", e.weak), ("strong", e.strong))}
         data = training_data(dataset, split, compute.device)
         trainer = Trainer(method, e, data, views, augmentation(dataset, e, "identity"), compute, seed)
+    trainer.source = results.source_hash()
     if measure:
         trainer.observer = transfer_observer(truth.to(compute.device))
     provenance = {
         "labels_sha256": split.hash(),
-        "source_sha256": results.source_hash(),
+        "source_sha256": trainer.source,
         "commit": results.commit(),
         "device": compute.describe(),
         "precision": compute.precision,

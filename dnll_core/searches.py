@@ -172,7 +172,7 @@ METHODS: dict[str, Experiment] = {
     "mixmatch": winner("methods-mixmatch", lam=100.0, shared_bn=True, weight_decay=5e-3),
     "fixmatch": winner("methods-fixmatch", fixmatch_threshold=0.95, shared_bn=False, weight_decay=5e-3),
     "fixmatch-randaugment": winner(
-        "methods-fixmatch-randaugment", fixmatch_threshold=0.8, shared_bn=True, weight_decay=5e-3
+        "methods-fixmatch-randaugment", fixmatch_threshold=0.8, shared_bn=False, weight_decay=5e-3
     ),
 }
 # The add-ons start from what was chosen for their base, and then get twelve trials of their own.

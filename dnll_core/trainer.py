@@ -90,6 +90,8 @@ class Trainer:
         self.history: list[dict] = []
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
+        self.source = ""  # hash of the package's source, and of those that earlier parts of a continued run had
+        self.earlier_sources: list[str] = []
         self.captured: CapturedStep | None = None  # the iteration as a CUDA graph, see `captured.py`
 
     # -- one iteration -------------------------------------------------------------------------------------------------
@@ -302,6 +304,7 @@ class Trainer:
     def save(self, folder: str | Path) -> None:
         """Writes everything that the rest of the run depends on."""
         standing = {"step": self.step, "seconds": self.seconds, "history": self.history, "counts": self.counts}
+        standing |= {"source": self.source, "earlier_sources": self.earlier_sources}
         save_checkpoint(folder, self.state(), self._identity() | standing)
 
     def load(self, folder: str | Path) -> bool:
@@ -323,6 +326,8 @@ class Trainer:
         self.restore(tensors)
         self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
         self.counts = info["counts"]
+        other = [info["source"]] if info.get("source", self.source) != self.source else []
+        self.earlier_sources = info.get("earlier_sources", []) + other
         if self.step % self.steps_per_epoch:
             self.plan_epoch(self.step // self.steps_per_epoch)
         return True

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from dnll_core import Experiment, train
+from dnll_core import Experiment, results, train
 from dnll_core.batches import permuted_batches
 from dnll_core.checkpoint import CheckpointError, load_checkpoint
 from dnll_core.run import own_random_state, prepare
@@ -111,6 +111,16 @@ def test_a_finished_checkpoint_holds_the_trained_networks(tmp_path):
     e = Experiment(**FAST)
     first = train(e, 0, checkpoint=tmp_path)
     same(first, train(e, 0, checkpoint=tmp_path))
+
+
+def test_a_run_that_goes_on_after_the_code_changed_says_so(tmp_path, monkeypatch):
+    e = Experiment(**FAST)
+    press_ctrl_c_at(2, e, tmp_path)
+    before = results.source_hash()
+    monkeypatch.setattr(results, "source_hash", lambda: "another")
+    record = train(e, 0, checkpoint=tmp_path).record()
+    assert (record["source_sha256"], record["earlier_source_sha256"]) == ("another", [before])
+    assert "earlier_source_sha256" not in train(e, 0).record()
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):
