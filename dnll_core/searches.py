@@ -185,7 +185,7 @@ SEARCHES["methods-dual-student+dnll"] = (
     grid(m=(1, 3, 5), lam=(0.3, 1.0), teaching=("mutual", "both")),
 )
 METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=1, lam=3.0)
-METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=5, lam=1.0, teaching="both")
+METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=3, lam=0.3, teaching="both")
 
 # Domain adaptation, likewise. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
 RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")
