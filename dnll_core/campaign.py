@@ -17,9 +17,17 @@ from pathlib import Path
 from dnll_core import results
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import unknown
-from dnll_core.config import ConfigError, Experiment
 from dnll_core.console import positive
-from dnll_core.experiments import ADAPTATION_EPOCHS, adaptation, addons, batch_norms, methods, quickstart, transfers
+from dnll_core.experiments import (
+    ADAPTATION_EPOCHS,
+    adaptation,
+    addons,
+    batch_norms,
+    experiment_of,
+    methods,
+    quickstart,
+    transfers,
+)
 from dnll_core.workers import WorkerDied, record_of, spread
 
 
@@ -62,12 +70,8 @@ def run_one(task: tuple[dict, int, str]) -> str | None:
 
 def with_defaults(fields: dict) -> dict:
     """The fields of a recorded experiment, with the defaults of those that did not exist yet."""
-    if fields["method"] in CLASSIFIERS:
-        return fields
-    try:
-        return Experiment(**fields).to_dict()
-    except ConfigError:  # of another version, with fields or values of its own: not one of ours
-        return fields
+    experiment = experiment_of(fields)
+    return fields if experiment is None else experiment.to_dict()
 
 
 def missing(experiments: list[dict], seeds: int, folder: Path) -> list[tuple[dict, int, str]]:

@@ -138,17 +138,18 @@ def batch_norms(source: str = "digits-source", target: str = "digits-target", **
     }
 
 
+def experiment_of(fields: dict) -> Experiment | None:
+    """The experiment of a record; None if it is another version's, with fields or values of its own, or not ours."""
+    try:
+        return Experiment(**fields)
+    except ConfigError:
+        return None
+
+
 def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     """The records of this very experiment below `folder`, by seed.
 
     A field that is younger than a record counts with its default, which is how runs without it behave.
     """
     records = results.load(folder, method=experiment.method, dataset=experiment.dataset)
-
-    def same(fields: dict) -> bool:
-        try:
-            return Experiment(**fields) == experiment
-        except ConfigError:  # of another version, with fields or values of its own
-            return False
-
-    return sorted((r for r in records if same(r["experiment"])), key=lambda r: r["seed"])
+    return sorted((r for r in records if experiment_of(r["experiment"]) == experiment), key=lambda r: r["seed"])

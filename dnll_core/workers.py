@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -56,18 +56,15 @@ def spread(function: Callable, tasks: Sequence, workers: int, what: str) -> Iter
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-@functools.cache
-def _interruption() -> list:
-    """This process's mark of having been interrupted: empty if it was not."""
-    return []
+_interrupted = threading.Event()  # of this process
 
 
 def _unless_interrupted(function: Callable, task: object) -> object:
     """A pool hands its workers the next tasks before the last are finished: after Ctrl-C they are not begun."""
-    if _interruption():
+    if _interrupted.is_set():
         raise KeyboardInterrupt
     try:
         return function(task)
     except KeyboardInterrupt:
-        _interruption().append(True)
+        _interrupted.set()
         raise

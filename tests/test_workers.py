@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 
 import pytest
 
@@ -25,8 +26,7 @@ def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
         if number == 2:
             raise KeyboardInterrupt
 
-    mark = []
-    monkeypatch.setattr(workers, "_interruption", lambda: mark)
+    monkeypatch.setattr(workers, "_interrupted", threading.Event())
     workers._unless_interrupted(task, 1)
     for number in (2, 3):
         with pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from dnll_core.config import Experiment
 from dnll_core.schedules import Clock
 
 Logits = Tensor | tuple[Tensor, Tensor]  # (B, K), or of a network with two heads a pair of them: class, second
@@ -78,6 +79,20 @@ class Method(nn.Module):
     def predictors(self) -> dict[str, nn.Module]:
         """Name -> network, for everything that is evaluated."""
         raise NotImplementedError
+
+
+NetworkFactory = Callable[[], nn.Module]
+
+
+class OneNetwork(Method):
+    """A method with a single network, which is also what is evaluated."""
+
+    def __init__(self, build: NetworkFactory, experiment: Experiment):
+        super().__init__()
+        self.network, self.experiment = build(), experiment
+
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"network": self.network}
 
 
 def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool) -> list[list[Logits]]:
@@ -163,6 +178,3 @@ def frozen_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for layer in layers:
             layer.track_running_stats = True
-
-
-NetworkFactory = Callable[[], nn.Module]

@@ -14,23 +14,17 @@ images (there 7) is set by the experiment's batches.
 from __future__ import annotations
 
 import torch
-from torch import nn
 
-from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy, pseudo_label_loss
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each
+from dnll_core.methods.base import Batch, OneNetwork, Output, forward_each
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
-class FixMatch(Method):
+class FixMatch(OneNetwork):
     """One network, a weak and a strong view of each unlabelled image."""
 
     unlabelled_views = ("weak", "strong")
     students = 1
-
-    def __init__(self, build: NetworkFactory, experiment: Experiment):
-        super().__init__()
-        self.network, self.experiment = build(), experiment
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         e = self.experiment
@@ -47,6 +41,3 @@ class FixMatch(Method):
             unused=[1 - mask],
             metrics={"supervised": supervised.detach(), "pseudo": pseudo.detach(), "confident": mask.mean()},
         )
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"network": self.network}

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dnll_core.config import Experiment
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, label_blocks
+from dnll_core.methods.base import Batch, OneNetwork, Output, forward_each, label_blocks
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
@@ -36,14 +35,10 @@ def mixup_shares(n: int, alpha: float, generator: torch.Generator) -> Tensor:
     return torch.maximum(b, 1 - b)
 
 
-class MixMatch(Method):
+class MixMatch(OneNetwork):
     """One network, two weak views of each unlabelled image."""
 
     unlabelled_views = ("weak", "weak")
-
-    def __init__(self, build: NetworkFactory, experiment: Experiment):
-        super().__init__()
-        self.network, self.experiment = build(), experiment
 
     def guess(self, views: tuple[Tensor, ...]) -> Tensor:
         """Labels (U, K) for the views of unlabelled images, each (U, C, H, W), without gradient (Eqs. 6-7)."""
@@ -75,6 +70,3 @@ class MixMatch(Method):
             labelled_logits=[outputs[0].detach()],
             metrics={"supervised": supervised.detach(), "guess": unsupervised.detach()},
         )
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"network": self.network}

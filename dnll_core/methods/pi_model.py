@@ -10,22 +10,20 @@ them), and the optimiser and schedule are those of all methods here. Its weight 
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, softmax_mse
+from dnll_core.methods.base import Batch, NetworkFactory, OneNetwork, Output, forward_each, softmax_mse
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
-class PiModel(Method):
+class PiModel(OneNetwork):
     """One network, two views of each unlabelled image."""
 
     students = 1
 
     def __init__(self, build: NetworkFactory, experiment: Experiment):
-        super().__init__()
-        self.network, self.experiment = build(), experiment
+        super().__init__(build, experiment)
         self.unlabelled_views = ("strong", experiment.consistency_view)
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
@@ -41,6 +39,3 @@ class PiModel(Method):
             teacher_logits=[second.detach()],
             metrics={"supervised": supervised.detach(), "consistency": consistency.detach()},
         )
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"network": self.network}

@@ -13,15 +13,15 @@ them), and the optimiser and schedule are those of all methods here. Its weight 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each
+from dnll_core.methods.base import Batch, NetworkFactory, OneNetwork, Output, forward_each
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
-class TemporalEnsembling(Method):
+class TemporalEnsembling(OneNetwork):
     """One network, one view of each unlabelled image, and a memory.
 
     Args:
@@ -34,12 +34,11 @@ class TemporalEnsembling(Method):
     unlabelled_views = ("strong",)
 
     def __init__(self, build: NetworkFactory, experiment: Experiment, num_classes: int, pool: int):
-        super().__init__()
+        super().__init__(build, experiment)
         if pool < 1:
             raise ValueError(
                 f"pool={pool}: temporal-ensembling remembers each unlabelled image; say how many there are."
             )
-        self.network, self.experiment = build(), experiment
         self.register_buffer("memory", torch.zeros(pool, num_classes))  # Z
         self.register_buffer("updates", torch.zeros(pool))  # t
 
@@ -69,6 +68,3 @@ class TemporalEnsembling(Method):
         new = torch.softmax(output.student_logits[0].detach(), dim=1)
         self.memory[batch.index] = torch.lerp(self.memory[batch.index], new, 1 - self.experiment.ensemble_decay)
         self.updates[batch.index] = self.updates[batch.index] + 1
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"network": self.network}

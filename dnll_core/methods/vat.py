@@ -20,21 +20,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, frozen_statistics
+from dnll_core.methods.base import Batch, OneNetwork, Output, forward_each, frozen_statistics
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
-class VAT(Method):
+class VAT(OneNetwork):
     """One network, one view of each unlabelled image."""
 
     unlabelled_views = ("strong",)
     students = 1
-
-    def __init__(self, build: NetworkFactory, experiment: Experiment):
-        super().__init__()
-        self.network, self.experiment = build(), experiment
 
     def direction(self, x: Tensor, u: Tensor, generator: torch.Generator) -> Tensor:
         """d of unit length for each image of u: (U, C, H, W), without gradient (Eqs. 9-11).
@@ -77,9 +72,6 @@ class VAT(Method):
                 "entropy": entropy.detach(),
             },
         )
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"network": self.network}
 
 
 def kl(logits: Tensor, others: Tensor) -> Tensor:
