@@ -72,7 +72,7 @@ def ratios(rows: dict[str, dict]) -> Figure:
         axis.grid(False, axis="y")
         axis.tick_params(axis="y", length=0)
         keys = [
-            Line2D([], [], color=GREY, marker="o", markersize=8, linewidth=2, label="timed here, with 95 % interval"),
+            Line2D([], [], color=GREY, marker="o", markersize=8, linewidth=2, label="timed here, with interval"),
             Line2D(
                 [], [], color=BLACK, marker="|", markersize=14, markeredgewidth=2.5, linestyle="none", label="FLOPs"
             ),
@@ -170,7 +170,7 @@ def trade(
             Line2D([], [], color=GREY, marker="o", markersize=12, markerfacecolor="none", linestyle="none"),
             Line2D([], [], color=GREY, marker="o", markersize=9, linewidth=1.5),
         ]
-        axis.legend(keys, ["the paper's", "ours: timed here, with 95 % interval"], loc="upper left")
+        axis.legend(keys, ["the paper's", "ours: timed here, with interval"], loc="upper left")
     return figure
 
 
