@@ -100,8 +100,8 @@ def adaptation(source: str = "digits-source", target: str = "digits-target", **c
 
     "source-only" and "target-supervised" learn from labelled images alone, the latter from 7000 balanced ones of MNIST
     or all of a smaller target. "target-batch-norm" is source-only with target images in its batches and no loss on
-    them: what sharing batch norm does by itself. Weights were chosen without target labels (`searches`). Ramps take a
-    fifth of the run, at most five epochs, which is what Dual Student's code takes of its hundred.
+    them: what sharing batch norm does by itself. Weights were chosen without target labels (`searches`). Ramps take the
+    share of a run that they took of the trials.
 
     Args:
         changes: fields of all of them.
@@ -111,7 +111,7 @@ def adaptation(source: str = "digits-source", target: str = "digits-target", **c
     epochs = changes.setdefault("epochs", ADAPTATION_EPOCHS["adaptation"])
     chosen = {}
     for name, e in ADAPTATION_CHOSEN.items():
-        ramps = {ramp: min(epochs / 5, 5.0) for ramp in RAMPS if getattr(e, ramp) > 0}
+        ramps = {ramp: getattr(e, ramp) * epochs / e.epochs for ramp in RAMPS}
         chosen[name] = e.replace(**{"source": source, "dataset": target, **ramps, **changes})
     source_only = chosen.pop("source-only")
     labels = 7000 if target == "mnist" else None

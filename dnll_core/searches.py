@@ -187,7 +187,55 @@ SEARCHES["methods-dual-student+dnll"] = (
 METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=1, lam=3.0)
 METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=3, lam=0.3, teaching="both")
 
-# Domain adaptation, likewise. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
+# Domain adaptation: the best of the first eight trials, and eight more from there, now with longer ramps among them.
+SEARCHES |= {
+    "adaptation-supervised-2": (
+        winner("adaptation-supervised", noise_std=0.5),
+        [
+            *grid(noise_std=(0.3, 0.75, 1.0)),
+            {"lr": 0.2},
+            {"noise_std": 1.0, "lr": 0.2},
+            {"noise_std": 1.0, "weight_decay": 1e-3},
+            *grid(dropout=(0.25, 0.7)),
+        ],
+    ),
+    "adaptation-mean-teacher-2": (
+        winner("adaptation-mean-teacher", consistency_scale=1.0, teacher_decay=0.99),
+        [
+            *grid(consistency_scale=(0.3, 3.0)),
+            *grid(teacher_decay=(0.95, 0.97)),
+            *grid(consistency_scale=(3.0, 10.0), consistency_ramp_epochs=(3.0,)),
+            {"noise_std": 0.5},
+            {"noise_std": 0.5, "consistency_scale": 10.0, "consistency_ramp_epochs": 3.0},
+        ],
+    ),
+    "adaptation-dual-student-2": (
+        winner("adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8),
+        [
+            *grid(stabilisation_scale=(300.0, 1000.0)),
+            {"consistency_scale": 30.0},
+            {"consistency_scale": 30.0, "stabilisation_scale": 300.0},
+            *(
+                {"consistency_ramp_epochs": 3.0, "stabilisation_ramp_epochs": 3.0, **scales}
+                for scales in ({}, {"stabilisation_scale": 300.0})
+            ),
+            {"noise_std": 0.5},
+            {"noise_std": 0.5, "consistency_ramp_epochs": 3.0, "stabilisation_ramp_epochs": 3.0},
+        ],
+    ),
+    "adaptation-dnll-2": (
+        winner("adaptation-dnll", m=3, lam=1.0),
+        [
+            *grid(lam=(3.0, 10.0)),
+            *grid(lam=(3.0,), ramp_epochs=(3.0, 4.0)),
+            {"lam": 10.0, "ramp_epochs": 4.0},
+            {"lam": 3.0, "noise_std": 0.5},
+            {"lam": 3.0, "ramp_epochs": 3.0, "noise_std": 0.5},
+            {"lam": 3.0, "ramp_epochs": 3.0, "selection": "epm"},
+        ],
+    ),
+}
+# The best of both stages. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
 RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")
 ADAPTATION_CHOSEN: dict[str, Experiment] = {
     "source-only": winner("adaptation-supervised", noise_std=0.5),
