@@ -238,10 +238,10 @@ SEARCHES |= {
 # The best of both stages. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
 RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")
 ADAPTATION_CHOSEN: dict[str, Experiment] = {
-    "source-only": winner("adaptation-supervised", noise_std=0.5),
-    "mean-teacher": winner("adaptation-mean-teacher", consistency_scale=1.0, teacher_decay=0.99),
+    "source-only": winner("adaptation-supervised-2", lr=0.2),
+    "mean-teacher": winner("adaptation-mean-teacher-2", teacher_decay=0.95),
     "dual-student": winner(
         "adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8
     ),
-    "dnll": winner("adaptation-dnll", m=3, lam=1.0),
+    "dnll": winner("adaptation-dnll-2", lam=3.0, ramp_epochs=3.0, selection="epm"),
 }

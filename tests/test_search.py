@@ -72,10 +72,13 @@ def test_methods_use_what_the_searches_chose():
             assert changed <= {"method", "m", "lam", "teaching"}, name
 
 
-def test_domain_adaptation_uses_what_its_searches_chose():
+def test_domain_adaptation_uses_the_best_of_both_stages():
     for name, experiment in searches.ADAPTATION_CHOSEN.items():
         of = "supervised" if name == "source-only" else name
-        assert experiment == chosen_by(f"adaptation-{of}"), name
+        stages = [f"adaptation-{of}", f"adaptation-{of}-2"]
+        tops = [json.loads((results.RESULTS / "search" / f"{stage}.json").read_text())["trials"][0] for stage in stages]
+        best = max(zip(tops, stages), key=lambda pair: pair[0]["mean"])[1]
+        assert experiment == chosen_by(best), name
 
 
 def test_trials_of_domain_adaptation_are_judged_without_target_labels(monkeypatch):
