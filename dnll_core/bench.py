@@ -2,7 +2,7 @@
 
     python -m dnll_core.bench                                  # DNLL, CNN-13, 50 + 50 images of CIFAR-10's shape
     python -m dnll_core.bench --compare method=mean-teacher --compare method=dual-student      # Table 7
-    python -m dnll_core.bench --compare precision=float32 --json runs/bench/precision.json
+    python -m dnll_core.bench --compare precision=float32 step=plain --json runs/bench/plain.json
     python -m dnll_core.bench --growth                         # does the number of unlabelled images matter?
 
 What is timed is `Trainer.train_step` itself, on random images of the data set's shape: time depends on shapes, not on
@@ -30,7 +30,8 @@ from dnll_core.config import CHOICES, ConfigError, Experiment
 from dnll_core.console import positive, watched
 from dnll_core.device import choose_compute
 from dnll_core.run import own_random_state
-from dnll_core.timing import SHAPES, Setting, Subject, ceiling, count_flops, peak_memory, profile
+from dnll_core.subject import SHAPES, Setting, Subject
+from dnll_core.timing import ceiling, count_flops, peak_memory, profile, resident_memory
 
 FORMAT = 1
 SMALLEST = 10_000  # unlabelled images where --growth begins
@@ -71,8 +72,9 @@ def measure(
 
     Returns:
         A record of plain JSON values. record["settings"][name]: what ran where ("experiment", "device", "precision",
-        "threads", "unlabelled"); in seconds "warmup", "train" and "inference" (lists), "parts" and "host" (medians;
-        None but on CUDA); "flops" of an iteration; "ceiling", "evaluation" and "memory" (see `timing`).
+        "threads", "unlabelled", "pool", "step"); in seconds "warmup", "train" and "inference" (lists), "parts" and
+        "host" (medians; None but on CUDA), "captured" (to record the CUDA graph; None without); "flops" of an
+        iteration; "ceiling", "evaluation" and "memory" (see `timing`).
     """
     subjects, measured = {}, {}
     with contextlib.ExitStack() as stack:
@@ -106,13 +108,17 @@ def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextl
     stack.enter_context(own_random_state(device, seed))
     if compute.threads not in (None, torch.get_num_threads()):  # once for all, where all settings have as many
         stack.enter_context(compute.own_threads())
-    flops = count_flops(lambda: times.append(subject.train_seconds()))
+    with subject.uncaptured():  # nothing is dispatched, so nothing counted, in a replay
+        flops = count_flops(lambda: times.append(subject.train_seconds()))
     for _ in range((warmup or (2 if device.type == "cpu" else 20)) - 1):
         times.append(subject.train_seconds())
     subject.inference_seconds()
     return subject, {
         "experiment": setting.experiment.to_dict(),
         "unlabelled": setting.unlabelled,
+        "pool": setting.pool,
+        "step": setting.step,
+        "captured": None if subject.captured is None else subject.captured.seconds,
         "device": compute.describe(),
         "precision": compute.precision,
         "threads": compute.threads,
@@ -141,12 +147,16 @@ def growth(setting: Setting, sizes: list[int], iterations: int = 30, seed: int =
     median iteration. At the smallest size a whole epoch is also run, to see that this is so.
 
     Returns:
-        {"sizes": [{"unlabelled", "iterations", "train" (list), "plan", "epoch"}, ...], "whole_epoch"}, in seconds.
+        {"sizes": [{"unlabelled", "iterations", "train" (list), "plan", "epoch", "memory", "image"}, ...],
+        "whole_epoch"}: seconds, and in bytes by how much the process grew for this size (None where the system does
+        not tell) and what an image has.
     """
     with contextlib.ExitStack() as stack:
-        subjects = {}
+        subjects, memory = {}, {}
         for size in sorted(sizes):
+            before = resident_memory()
             subjects[str(size)], about = _made_ready(setting.replace(unlabelled=size), 10, seed, stack)
+            memory[str(size)] = None if before is None else resident_memory() - before
         times = interleaved({name: s.train_seconds for name, s in subjects.items()}, iterations, "train", progress)
         rows = []
         for name, subject in subjects.items():
@@ -155,7 +165,7 @@ def growth(setting: Setting, sizes: list[int], iterations: int = 30, seed: int =
                 plan = statistics.median(subject.timer.seconds(lambda t=trainer: t.plan_epoch(0)) for _ in range(3))
             epoch = plan + steps * statistics.median(times[name])
             row = {"unlabelled": int(name), "iterations": steps, "train": times[name], "plan": plan, "epoch": epoch}
-            rows.append(row)
+            rows.append(row | {"memory": memory[name], "image": trainer.data.labelled[0].nbytes})
         smallest = next(iter(subjects.values()))
 
         def whole_epoch() -> None:
@@ -248,7 +258,8 @@ def parser() -> argparse.ArgumentParser:
         **change,
         action="append",
         help="also measure, in turn with the first, the same with these "
-        "changes: fields of Experiment, device, precision, threads, unlabelled. Once for each further setting",
+        "changes: fields of Experiment, device, precision, threads, unlabelled, pool (device, host, mapped), step "
+        "(fast, uncaptured, plain). Once for each further setting",
     )
     what(
         *("--growth",),

@@ -135,7 +135,9 @@ def _described(name: str, record: dict, setting: dict) -> str:
     lines = [title, where(record, setting)] + [f"  {key:20}{value}" for key, value in rows.items()]
     total = sum(setting["parts"].values())
     lines.append(f"  where an iteration goes, in iterations of its own: {milliseconds(total)} ms")
-    lines += [f"    {part:18}{milliseconds(t):>8} ms  {t / total:4.0%}" for part, t in setting["parts"].items()]
+    lines += [f"    {part:18}{milliseconds(t):>8} ms  {t / total:6.1%}" for part, t in setting["parts"].items()]
+    if setting.get("captured") is not None:
+        lines.append(f"    (uncaptured; recording the CUDA graph took {setting['captured']:.2f} s)")
     if setting["host"] is not None:
         lines.append(f"    the host launches an iteration in {milliseconds(setting['host'])} ms")
     return "\n".join([*lines, _evaluation(e, setting["evaluation"], median)])
@@ -161,13 +163,15 @@ def describe_growth(record: dict) -> str:
     lines = [
         f"{e.method}, {e.network}, images as in {e.dataset}, batch {e.labelled_batch} + {e.unlabelled_batch}",
         where(record, record),
-        f"{'M':>12} {'iterations':>11} {'ms an iteration (quartiles)':>32} {'batches of an epoch':>20} {'epoch':>11}",
+        f"{'M':>12} {'iterations':>11} {'ms an iteration (quartiles)':>32} {'batches of an epoch':>20} {'epoch':>11} "
+        f"{'memory':>10} {'of that images':>15}",
     ]
     for row in record["sizes"]:
         low, median, high = (milliseconds(value) for value in quartiles(row["train"]))
         lines.append(
             f"{row['unlabelled']:12,} {row['iterations']:11,} {f'{median}  ({low} to {high})':>32} "
-            f"{row['plan']:18.3f} s {row['epoch']:9.2f} s"
+            f"{row['plan']:18.3f} s {row['epoch']:9.2f} s {_mebibytes(row.get('memory')):>10} "
+            f"{_mebibytes(row['unlabelled'] * row['image'] if 'image' in row else None):>15}"
         )
     smallest = record["sizes"][0]
     lines += [
@@ -176,6 +180,10 @@ def describe_growth(record: dict) -> str:
         f"{record['whole_epoch']:.2f} s",
     ]
     return "\n".join(lines)
+
+
+def _mebibytes(value: int | None) -> str:
+    return "–" if value is None else f"{value / 2**20:.0f} MiB"
 
 
 def growth_slopes(record: dict) -> tuple[float, float]:

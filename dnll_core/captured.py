@@ -1,28 +1,38 @@
 """A whole training iteration as one CUDA graph: recorded once, then replayed without Python launching each kernel.
 
-    trainer.captured = CapturedStep(trainer)
+    trainer.captured = CapturedStep(trainer)  # `Trainer.fit` does this by itself
 
 The mathematics is that of `Trainer.iterate`, which is what is recorded: drawing the batch, views, labels, both passes,
 the optimiser, averages. It reads its place in the epoch from the clock, and weights, momentum, plan and random states
-stay where they are in memory, so plain iterations, checkpoints and evaluation go on beside it.
+stay where they are in memory, so plain iterations, checkpoints and evaluation go on beside it. While it is recorded,
+the networks of a method take a stream each (`methods.base.forward_each`), so that small ones fill the device together.
 """
 
 from __future__ import annotations
 
 import gc
+import time
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from dnll_core.batches import HostPool
+
 if TYPE_CHECKING:
     from dnll_core.trainer import Trainer
 
 WARM_UP = 3  # iterations before the recording, in which libraries choose their algorithms and allocate
+WORTH_CAPTURING = 100  # iterations; recording takes about as long as a few plain ones
 
 
 class CapturedStep:
     """Records the iteration of a trainer on a CUDA device; the trainer's state is afterwards what it was before.
+
+    Attributes:
+        seconds: what the warm-up and the recording took.
+        metrics: names of what the iteration adds to the trainer's sums.
 
     Raises:
         ValueError: on another device.
@@ -31,8 +41,13 @@ class CapturedStep:
     def __init__(self, trainer: Trainer):
         if trainer.device.type != "cuda":
             raise ValueError(f"an iteration can be captured on a CUDA device, not on {trainer.device}.")
+        started = time.perf_counter()
         if not trainer.plan:
             trainer.plan_epoch(trainer.step // trainer.steps_per_epoch)
+        pool = trainer.data.unlabelled
+        self.pool = pool if isinstance(pool, HostPool) and trainer.method.unlabelled_views else None
+        if self.pool is not None:
+            self.pool.fetch(trainer.step % trainer.steps_per_epoch)
         before = {name: tensor.clone() for name, tensor in trainer.state().items()}
         try:
             with torch.cuda.device(trainer.device):  # generators and streams of the capture are the current device's
@@ -40,29 +55,46 @@ class CapturedStep:
         finally:
             trainer.optimizer.zero_grad(set_to_none=True)
             trainer.restore(before)
+        torch.cuda.synchronize(trainer.device)
+        self.seconds = time.perf_counter() - started
 
     def _record(self, trainer: Trainer) -> None:
         stream = torch.cuda.Stream()  # what a graph needs must not be allocated on the default stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
-                trainer.iterate(self._place(trainer))
+                self._iterate(trainer)
         torch.cuda.current_stream().wait_stream(stream)
         trainer.optimizer.zero_grad(set_to_none=True)  # gradients then live in the graph's own memory
         gc.collect()  # an older graph must not be destroyed during the capture
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(trainer.generator)
         with torch.cuda.graph(self.graph, stream=stream):
-            _, output = trainer.iterate(self._place(trainer))
-            self.loss = output.loss.detach()
-            self.metrics = {name: value.detach() for name, value in output.metrics.items()}
+            self.loss, self.metrics = self._iterate(trainer)
 
     @staticmethod
-    def _place(trainer: Trainer) -> Tensor:
-        """The iteration's place in its epoch, 0-dim int64, on the device."""
-        return torch.remainder(trainer.clock.step, trainer.steps_per_epoch).long()
+    def _iterate(trainer: Trainer) -> tuple[Tensor, tuple[str, ...]]:
+        # its place in the epoch, 0-dim int64, stays on the device; drawn before the iteration moves the clock
+        place = torch.remainder(trainer.clock.step, trainer.steps_per_epoch).long()
+        _, output = trainer.iterate(place)
+        return trainer.account(place, output.loss.detach(), output.metrics), tuple(output.metrics)
 
-    def replay(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """One iteration: its loss and metrics, in memory that the next replay overwrites."""
+    def replay(self, i: int) -> Tensor:
+        """Iteration i of the epoch, which is where the clock stands. Returns its loss, which the next overwrites."""
+        if self.pool is not None:
+            self.pool.fetch(i)
         self.graph.replay()
-        return self.loss, self.metrics
+        return self.loss
+
+
+def try_to_capture(trainer: Trainer) -> CapturedStep | None:
+    """The captured iteration; None, with a warning, where CUDA cannot record it: training is then slower, not wrong."""
+    try:
+        return CapturedStep(trainer)
+    except RuntimeError as error:
+        warnings.warn(
+            f"the iteration of {trainer.experiment.method} could not be captured as a CUDA graph "
+            f"({str(error).splitlines()[0]}); it runs uncaptured.",
+            stacklevel=3,
+        )
+        return None

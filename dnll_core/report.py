@@ -9,7 +9,7 @@ import re
 import statistics
 from pathlib import Path
 
-from dnll_core import plots, results
+from dnll_core import bench_suite, plots, results
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import atomic_file
 from dnll_core.config import Experiment
@@ -83,6 +83,7 @@ def readme() -> str:
         "quickstart table": table(quickstart_records()),
         "methods table": table(campaign_records("methods", methods())),
         "adaptation table": table(campaign_records("adaptation", adaptation("usps", "mnist"))),
+        "speed table": bench_suite.table(),
         "misprints": misprint_table(),
     }
     return render((ROOT / "README.md").read_text(), blocks)

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from dnll_core import results
 from dnll_core.augment import Augmentation
-from dnll_core.batches import TrainingData
+from dnll_core.batches import HostPool, TrainingData
 from dnll_core.checkpoint import exclusive
-from dnll_core.common import stream_seed
+from dnll_core.common import stream_seed, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data import load_data
 from dnll_core.dataset import Dataset
@@ -32,6 +32,8 @@ from dnll_core.methods import build_method, heads
 from dnll_core.models import build_network
 from dnll_core.splits import Split, split_labels
 from dnll_core.trainer import Trainer
+
+POOLS = ("auto", "device", "host")
 
 
 @dataclass
@@ -91,6 +93,8 @@ def train(
     root: str | Path | None = None,
     progress: bool = True,
     measure: bool = False,
+    pool: str = "auto",
+    capture: bool = True,
 ) -> Run:
     """Trains one experiment with one seed. The seed fixes initialisation, label split, batches and every other draw.
 
@@ -103,6 +107,9 @@ def train(
         progress: a progress bar on a terminal and in JupyterLab.
         measure: add to the history how often the labels that submodels pass are wrong, and more, see `measure`. It
             looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
+        pool: where the unlabelled images lie: "device", or "host", from where batches are fetched ahead, without a copy
+            of the data set; "auto" takes the device if they fit twice into what is free there. Changes no result.
+        capture: on CUDA, replay iterations as a graph (`captured`). False runs them plainly, to debug.
 
     Raises:
         ConfigError: if experiment and data do not fit.
@@ -119,9 +126,9 @@ def train(
     ):
         raise ConfigError(f"checkpoint_minutes takes a number from 0, not {checkpoint_minutes!r}.")
     seed = int(seed)
-    trainer, provenance = prepare(
-        experiment, seed, device=device, precision=precision, root=root, progress=progress, measure=measure
-    )
+    places = {"device": device, "precision": precision, "root": root, "pool": pool}
+    trainer, provenance = prepare(experiment, seed, **places, progress=progress, measure=measure)
+    trainer.may_capture &= capture
     lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
     with lock, own_random_state(trainer.device, seed), trainer.compute.own_threads():
         if checkpoint is not None:
@@ -130,6 +137,8 @@ def train(
         if experiment.source is not None:  # the authors' add-on code tests on noisy images; this says what that costs
             provenance["test_on_strong_view"] = trainer.evaluate(trainer.views["strong"])["test"]
     images = experiment.labelled_batch + experiment.unlabelled_batch
+    if trainer.captured is not None:
+        provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     if trainer.earlier_sources:  # the run was continued after the code had changed
         provenance["earlier_source_sha256"] = trainer.earlier_sources
     provenance |= {
@@ -149,6 +158,7 @@ def prepare(
     root: str | Path | None = None,
     progress: bool = True,
     measure: bool = False,
+    pool: str = "auto",
     dataset: Dataset | None = None,
 ) -> tuple[Trainer, dict]:
     """Everything of a run but the training: the trainer at iteration 0, and the run's provenance.
@@ -177,7 +187,7 @@ def prepare(
             pool=len(split.unlabelled),
         )
         views = {name: augmentation(dataset, e, spec) for name, spec in (("weak", e.weak), ("strong", e.strong))}
-        data = training_data(dataset, split, compute.device)
+        data = training_data(dataset, split, compute.device, pool)
         trainer = Trainer(method, e, data, views, augmentation(dataset, e, "identity"), compute, seed)
     trainer.source = results.source_hash()
     if measure:
@@ -208,18 +218,25 @@ def augmentation(dataset: Dataset, experiment: Experiment, spec: str) -> Augment
     )
 
 
-def training_data(dataset: Dataset, split: Split, device: torch.device) -> TrainingData:
-    """The split's images and labels on the device."""
+def training_data(dataset: Dataset, split: Split, device: torch.device, pool: str = "auto") -> TrainingData:
+    """The split's images and labels on the device, the unlabelled ones where `pool` says (see `train`)."""
+    if pool not in POOLS:
+        raise ConfigError(unknown("pool", pool, POOLS))
 
     def take(index: Tensor) -> Tensor:
         return dataset.x_train[index].to(device)
 
+    if pool == "auto" and device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        pool = "host" if 2 * len(split.unlabelled) * dataset.x_train[0].nbytes > free else "device"
+    unlabelled = HostPool(dataset.x_train, split.unlabelled, device) if pool == "host" else take(split.unlabelled)
     held_out = {
         "validation": (take(split.validation), dataset.y_train[split.validation].to(device)),
         "test": (dataset.x_test.to(device), dataset.y_test.to(device)),
     }
-    targets = dataset.y_train[split.labelled].to(device)
-    return TrainingData(take(split.labelled), targets, take(split.unlabelled), held_out, split.hash())
+    return TrainingData(
+        take(split.labelled), dataset.y_train[split.labelled].to(device), unlabelled, held_out, split.hash()
+    )
 
 
 @contextlib.contextmanager

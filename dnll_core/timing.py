@@ -1,7 +1,6 @@
-"""What a benchmark is made of: random data, a clock for each kind of device, counted FLOPs, an iteration's parts.
+"""The instruments of a benchmark: a clock for each kind of device, counted FLOPs, an iteration's parts, memory.
 
-    subject = Subject(Setting(Experiment(dataset="cifar10", labels=4000)))
-    subject.train_seconds(), count_flops(subject.step), profile(subject, 3)
+    Timer(device).seconds(work), count_flops(work), profile(subject, 3)
 
 `bench` puts them together. Without a device's own clock a time would be that of launching its work: CUDA is timed by
 events in its stream, other accelerators by waiting for them.
@@ -10,99 +9,36 @@ events in its stream, other accelerators by waiting for them.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dnll_core.common import unknown
-from dnll_core.config import ConfigError, Experiment
-from dnll_core.console import positive
-from dnll_core.data import DIGIT_CLASSES, SOURCES
-from dnll_core.dataset import Dataset, dataset_of
 from dnll_core.device import Compute
-from dnll_core.evaluation import BATCH as EVALUATION_BATCH
 from dnll_core.models import Network
-from dnll_core.run import prepare
 from dnll_core.trainer import Trainer
+
+if TYPE_CHECKING:
+    from dnll_core.subject import Subject
 
 try:
     import resource
 except ImportError:  # Windows has none
     resource = None
 
-SHAPES = {"digits": (8, 8)} | {name: source.image for name, source in SOURCES.items()}  # (H, W) or (H, W, 3)
-HELD_OUT = 100  # images to predict in the timed evaluation; elsewhere than on a CPU they are repeated
 CEILING_SIZES = {"cpu": (2048, 1)}  # of the ceiling's matrices, and how many products in a row; (8192, 10) elsewhere
 Mark = torch.cuda.Event | float
-# What an iteration consists of. "losses" is what `Method.compute` does outside the networks, the draw of negatives
-# included; "after step" moves averages and Pr; "rest" is the trainer's bookkeeping.
-PARTS = ("batch and views", "label passes", "forward", "losses", "backward", "optimiser", "after step", "rest")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is measured, and where.
-
-    device, precision: see `device.choose_compute`. threads: on a CPU; None takes as many as a run would.
-    unlabelled: M, images in the pool.
-    """
-
-    experiment: Experiment
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    unlabelled: int = 10_000
-
-    def replace(self, **changes) -> Setting:
-        """A copy with some fields changed, those of the experiment too; values may be given as text.
-
-        Raises:
-            ConfigError: for an unknown field, or a value that it does not take.
-        """
-        places = ("device", "precision", "threads", "unlabelled")
-        names = [*(field.name for field in dataclasses.fields(Experiment)), *places]
-        for name in changes:
-            if name not in names:
-                raise ConfigError(unknown("field", name, names))
-        own = {name: changes.pop(name) for name in places if name in changes}
-        for name in {"threads", "unlabelled"} & own.keys():
-            try:
-                own[name] = positive(str(own[name]))
-            except ValueError:
-                raise ConfigError(f"{name} takes a whole number from 1, not {own[name]!r}.") from None
-        return dataclasses.replace(self, experiment=self.experiment.replace(**changes), **own)
-
-
-def synthetic(experiment: Experiment, unlabelled: int, seed: int = 0) -> Dataset:
-    """Random uint8 images of the data set's shape: the experiment's labelled ones, M without a label, HELD_OUT to test.
-
-    Raises:
-        ConfigError: for a data set whose shape is not known beforehand.
-    """
-    e, k = experiment, len(DIGIT_CLASSES)
-    if e.source is not None:
-        raise ConfigError(f"source={e.source!r}: a benchmark has random images, of one domain; leave source out.")
-    if e.dataset not in SHAPES:
-        raise ConfigError(unknown("dataset", e.dataset, SHAPES))
-    shape = SHAPES[e.dataset] if e.size is None else (e.size, e.size, *SHAPES[e.dataset][2:])
-    each = -(-(e.labels or 4000) // k)  # labelled images of a class; a split sets a tenth apart for validation
-    labels = np.repeat(np.arange(k), each + max(1, each // 9))
-    random = np.random.default_rng(seed)
-    arrays = {
-        "x_train": random.integers(0, 256, (len(labels) + unlabelled, *shape), dtype=np.uint8),
-        "y_train": np.concatenate([labels, np.full(unlabelled, -1)]),
-        "x_test": random.integers(0, 256, (HELD_OUT, *shape), dtype=np.uint8),
-        "y_test": np.arange(HELD_OUT) % k,
-    }
-    channels = shape[2] if len(shape) == 3 else 1
-    return dataset_of(f"synthetic {e.dataset}", arrays, DIGIT_CLASSES, (0.5,) * channels, (0.25,) * channels)
+# What an iteration consists of. "label draw" is that of negatives; "losses" what else `Method.compute` does outside the
+# networks; "after step" moves averages and Pr; "rest" is the trainer's bookkeeping.
+PARTS = (
+    *("batch and views", "label passes", "label draw", "forward", "losses", "backward", "optimiser", "after step"),
+    "rest",
+)
+CHEAP = ("batch and views", "label draw")  # augmentation, sampling and drawing: what should cost next to nothing
 
 
 class Timer:
@@ -141,78 +77,6 @@ class Timer:
         for _ in range(times):
             work()
         return self.between(start, self.mark()) / times
-
-
-class Subject:
-    """A setting made ready to be measured: the trainer of a real run, on random images."""
-
-    def __init__(self, setting: Setting, seed: int = 0):
-        self.setting, e = setting, setting.experiment
-        data = synthetic(e, setting.unlabelled, seed)
-        where = {"device": setting.device, "precision": setting.precision}
-        self.trainer, self.provenance = prepare(e, seed, **where, progress=False, dataset=data)
-        if setting.threads is not None and self.trainer.device.type == "cpu":
-            self.trainer.compute = dataclasses.replace(self.trainer.compute, threads=setting.threads)
-            self.provenance["device"] = self.trainer.compute.describe()
-        self.trainer.plan_epoch(0)
-        self.timer = Timer(self.trainer.device)
-        self.network = next(iter(self.trainer.predictors().values()))
-        pool = self.trainer.data.unlabelled
-        self.images = pool[torch.arange(e.labelled_batch + e.unlabelled_batch, device=pool.device) % len(pool)]
-
-    @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Uses the setting's number of threads inside the block.
-
-        Only where that is a change: at each one torch's CPU library forgets its prepared kernels, which would be timed.
-        """
-        compute = self.trainer.compute
-        if compute.threads in (None, torch.get_num_threads()):
-            yield
-            return
-        with compute.own_threads():
-            self.step()
-            yield
-
-    def step(self) -> None:
-        """One more iteration. After the last of the epoch its first comes again."""
-        self.trainer.train_step(self.trainer.step % self.trainer.steps_per_epoch)
-        self.trainer.step += 1
-
-    def infer(self) -> None:
-        """uint8 images, as many as in a training batch, to the logits of one submodel."""
-        with torch.no_grad(), self.trainer.compute.autocast():
-            self.network(self.trainer.plain(self.images, self.trainer.generator))
-
-    def train_seconds(self, burst: int = 1) -> float:
-        """Seconds of one iteration, mean over `burst` of them."""
-        with self.at_work():
-            return self.timer.seconds(self.step, burst)
-
-    def inference_seconds(self, burst: int = 1) -> float:
-        """Seconds of one `infer`, mean over `burst` of them."""
-        with self.at_work():
-            self.network.eval()
-            try:
-                return self.timer.seconds(self.infer, burst)
-            finally:
-                self.network.train()
-
-    def evaluation(self) -> dict:
-        """{"images", "seconds"} of predicting held-out images with everything that is evaluated."""
-        images, _ = self.trainer.data.held_out["test"]
-        if self.trainer.device.type != "cpu":  # a full batch, and warm
-            images = images.repeat(EVALUATION_BATCH // HELD_OUT, 1, 1, 1)
-            self.trainer.predict(images)
-        with self.at_work():
-            return {"images": len(images), "seconds": self.timer.seconds(lambda: self.trainer.predict(images))}
-
-    def host_seconds(self) -> float:
-        """Seconds until the host has launched an iteration, whose end on the device it does not wait for."""
-        self.timer.wait()
-        started = time.perf_counter()
-        self.step()
-        return time.perf_counter() - started
 
 
 def count_flops(work: Callable[[], object]) -> int:
@@ -273,6 +137,8 @@ def _watch(trainer: Trainer, enter: Callable[[str], None]) -> Iterator[None]:
         around(trainer, "draw_batch", "batch and views", "rest")
         around(trainer.method, "compute", "losses", "backward")
         around(trainer.method, "after_step", "after step", "rest")
+        if hasattr(trainer.method, "draw"):
+            around(trainer.method, "draw", "label draw", "losses")
         hooks = [
             trainer.optimizer.register_step_pre_hook(lambda *_: enter("optimiser")),
             trainer.optimizer.register_step_post_hook(lambda *_: enter("rest")),
@@ -300,7 +166,7 @@ def profile(subject: Subject, iterations: int) -> dict[str, list[float]]:
     def enter(part: str) -> None:
         marks.append((part, subject.timer.mark()))
 
-    with _watch(subject.trainer, enter), subject.at_work():
+    with subject.uncaptured(), _watch(subject.trainer, enter), subject.at_work():
         for _ in range(iterations):
             subject.timer.wait()
             marks.clear()
@@ -312,6 +178,15 @@ def profile(subject: Subject, iterations: int) -> dict[str, list[float]]:
             for (part, start), (_, end) in itertools.pairwise(marks):
                 seconds[part][-1] += subject.timer.between(start, end)
     return seconds
+
+
+def resident_memory() -> int | None:
+    """Bytes of main memory that this process has now; None where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, AttributeError):
+        return None
 
 
 def peak_memory(device: torch.device, before: int = 0) -> dict | None:

@@ -1,7 +1,8 @@
 """The loop of Algorithm 1 for any `Method`: batches, views, steps, evaluation, checkpoints and resume.
 
-The data set lies on the device as uint8; batches are drawn, augmented and stepped there. The trainer does not know
-which method it runs. One epoch is one pass over the unlabelled images, less the remainder of the last batch.
+The data set lies on the device as uint8; batches are drawn, augmented and stepped there. A pool that does not fit stays
+in host memory (`batches.HostPool`). The trainer does not know which method it runs. One epoch is one pass over the
+unlabelled images, less the remainder of the last batch.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
-from dnll_core.batches import TrainingData, permuted_batches
-from dnll_core.captured import CapturedStep
+from dnll_core.batches import HostPool, TrainingData, permuted_batches
+from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
@@ -90,9 +91,10 @@ class Trainer:
         self.history: list[dict] = []
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
+        self.may_capture = self.device.type == "cuda"
         self.source = ""  # hash of the package's source, and of those that earlier parts of a continued run had
         self.earlier_sources: list[str] = []
-        self.captured: CapturedStep | None = None  # the iteration as a CUDA graph, see `captured.py`
+        self.captured: CapturedStep | None = None  # the iteration as a CUDA graph; `fit` records it where that pays
 
     # -- one iteration -------------------------------------------------------------------------------------------------
 
@@ -105,13 +107,19 @@ class Trainer:
         labelled, unlabelled = (_row(self.plan[name], i) for name in ("labelled", "unlabelled"))
         x, u = self.data.labelled[labelled], None
         if self.method.unlabelled_views:
-            u = self.data.unlabelled[unlabelled]
+            u = self._pooled(i, unlabelled)
         return Batch(
             labelled=tuple(self.views[view](x, self.generator) for view in self.method.labelled_views),
             targets=self.data.targets[labelled],
             unlabelled=tuple(self.views[view](u, self.generator) for view in self.method.unlabelled_views),
             index=unlabelled,
         )
+
+    def _pooled(self, i: int | Tensor, index: Tensor) -> Tensor:
+        pool = self.data.unlabelled
+        if isinstance(pool, Tensor):
+            return pool[index]
+        return pool.fetch(i) if isinstance(i, int) else pool.batch
 
     def iterate(self, i: int | Tensor) -> tuple[Batch, Output]:
         """Lines 3-16 of Algorithm 1: everything of an iteration that happens on the device."""
@@ -131,15 +139,26 @@ class Trainer:
     def train_step(self, i: int) -> Tensor:
         """One iteration and its bookkeeping. Returns the loss, 0-dim, without waiting for it."""
         if self.captured is not None and self.observer is None:
-            loss, metrics = self.captured.replay()
+            loss, names = self.captured.replay(i), self.captured.metrics
         else:
             batch, output = self.iterate(i)
             seen = self.observer(batch, output) if self.observer is not None else None
-            loss, metrics = output.loss.detach(), output.metrics | (seen or {})
-        self.losses[i] = loss
-        for name, value in metrics.items():
-            self.sums[name] = self.sums.get(name, 0) + value
+            names = output.metrics | (seen or {})
+            loss = self.account(i, output.loss.detach(), names)
+        for name in names:
             self.counts[name] = self.counts.get(name, 0) + 1
+        return loss
+
+    def account(self, i: int | Tensor, loss: Tensor, metrics: dict[str, Tensor]) -> Tensor:
+        """Notes an iteration's loss and adds its metrics to the epoch's sums, in place and on the device."""
+        if isinstance(i, int):
+            self.losses[i] = loss
+        else:
+            self.losses.index_copy_(0, i.view(1), loss.view(1))
+        for name, value in metrics.items():
+            if name not in self.sums:
+                self.sums[name] = torch.zeros_like(value)
+            self.sums[name] += value
         return loss
 
     def plan_epoch(self, epoch: int) -> None:
@@ -155,6 +174,8 @@ class Trainer:
                 self.plan[name].copy_(batches)  # in place: a captured iteration reads this very memory
             else:
                 self.plan[name] = batches.to(self.device)
+        if isinstance(self.data.unlabelled, HostPool) and self.method.unlabelled_views:
+            self.data.unlabelled.start(self.plan["unlabelled"].cpu())
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -171,6 +192,8 @@ class Trainer:
         """
         total = self.clock.total_steps
         started, last_saved, saved = time.perf_counter() - self.seconds, time.perf_counter(), False
+        if self.captured is None and self.may_capture and total - self.step >= WORTH_CAPTURING:
+            self.captured = try_to_capture(self)
         bar = progress_bar(total, self.step, progress)
         with deferred_interrupt() as interrupted, contextlib.closing(bar):
             while self.step < total:
@@ -218,11 +241,16 @@ class Trainer:
         """Adds the epoch to `history`, with accuracies when they are due."""
         row = {"epoch": epoch + 1, "step": self.step, "seconds": round(self.seconds, 3)}
         row["loss"] = round(float(self.losses.mean()), 6)
-        row |= {name: round(float(value) / self.counts[name], 6) for name, value in self.sums.items()}
-        self.sums, self.counts = {}, {}
+        row |= {name: round(float(self.sums[name]) / count, 6) for name, count in self.counts.items()}
+        self.counts = {}
+        self._clear_sums()
         if (epoch + 1) % self.experiment.eval_every == 0 or epoch + 1 == self.experiment.epochs:
             row |= self.evaluate()
         self.history.append(row)
+
+    def _clear_sums(self) -> None:
+        for value in self.sums.values():
+            value.zero_()  # in place: a captured iteration adds to this very memory
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -295,7 +323,10 @@ class Trainer:
             momentum.copy_(tensors[f"momentum.{i}"])
         self.losses.copy_(tensors["losses"])
         self.clock.step.copy_(tensors["clock"])
-        self.sums = {k[4:]: v.to(self.device) for k, v in tensors.items() if k.startswith("sum.")}
+        self._clear_sums()
+        for name, value in tensors.items():
+            if name.startswith("sum."):
+                self.sums.setdefault(name[4:], torch.zeros_like(value, device=self.device)).copy_(value)
         self.generator.set_state(tensors["rng.generator"])
         torch.set_rng_state(tensors["rng.cpu"])
         if self.device.type == "cuda":

@@ -13,7 +13,8 @@ from dnll_core import bench, bench_report, load_data, plots_time, timing
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.results import RecordError
 from dnll_core.splits import split_labels
-from dnll_core.timing import PARTS, Setting, Subject, Timer, count_flops, synthetic
+from dnll_core.subject import HELD_OUT, Setting, Subject, synthetic
+from dnll_core.timing import PARTS, Timer, count_flops
 
 FAST = Setting(Experiment(labels=20, labelled_batch=4, unlabelled_batch=6), unlabelled=60)
 B, U = 4, 6
@@ -228,7 +229,9 @@ def test_parts_tile_the_iteration(monkeypatch, method, passes):
     for i in range(2):
         assert sum(values[i] for values in parts.values()) == clock.now / 2 - 1
     assert (parts["label passes"][0], parts["forward"][0]) == passes
-    assert parts["losses"][0] == 1 + sum(passes)  # before, between and after the passes
+    draws = parts["label draw"][0]
+    assert draws == (2 if method == "dnll" else 0)
+    assert parts["losses"][0] == 1 + sum(passes) + draws  # before, between and after the passes and draws
     assert [parts[part][0] for part in ("batch and views", "backward", "optimiser", "after step")] == [1] * 4
 
 
@@ -321,7 +324,7 @@ def test_a_record_is_complete_and_survives_json(record, tmp_path):
         assert all(seconds > 0 for kind in ("warmup", "train", "inference") for seconds in setting[kind])
         assert setting["threads"] == 1 and setting["precision"] == "float32" and setting["unlabelled"] == 60
         assert setting["flops"] > 0 and setting["host"] is None and setting["memory"]["bytes"] > 2**20
-    assert setting["evaluation"]["images"] == timing.HELD_OUT and setting["evaluation"]["seconds"] > 0
+    assert setting["evaluation"]["images"] == HELD_OUT and setting["evaluation"]["seconds"] > 0
     assert {"torch", "python", "commit", "source_sha256", "finished"} < record.keys()
     first, second = record["settings"].values()
     assert first["flops"] == pytest.approx(2 * second["flops"], rel=1e-3)

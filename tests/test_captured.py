@@ -3,18 +3,21 @@
 import pytest
 import torch
 
+from dnll_core import captured, train
+from dnll_core.batches import HostPool
 from dnll_core.captured import CapturedStep
 from dnll_core.config import CHOICES, Experiment
+from dnll_core.methods.base import side_by_side
 from dnll_core.run import own_random_state, prepare
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3}
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
-def trained(method, steps, device="cpu", how="number", **fields):
-    """A trainer after some iterations, in float32: by number, by a tensor on the device, or replayed."""
-    e = Experiment(method=method, **FAST | fields)
-    trainer, _ = prepare(e, 0, device=device, precision="float32", progress=False)
+def trained(steps, device="cpu", how="number", precision="float32", pool="auto", **fields):
+    """A trainer after some iterations: by number, by a tensor on the device, or replayed."""
+    e = Experiment(**FAST | fields)
+    trainer, _ = prepare(e, 0, device=device, precision=precision, pool=pool, progress=False)
     with own_random_state(trainer.device, 0):
         for step in range(steps):
             epoch, i = divmod(step, trainer.steps_per_epoch)
@@ -23,7 +26,7 @@ def trained(method, steps, device="cpu", how="number", **fields):
             if how == "captured" and step == 0:
                 trainer.captured = CapturedStep(trainer)
             if how == "tensor":
-                trainer.iterate(torch.remainder(trainer.clock.step, trainer.steps_per_epoch).long())
+                CapturedStep._iterate(trainer)
             else:
                 trainer.train_step(i)
     return trainer
@@ -33,15 +36,19 @@ def assert_same(one, other, tolerance):
     for (name, a), b in zip(one.method.state_dict().items(), other.method.state_dict().values()):
         assert torch.allclose(a.float(), b.float(), rtol=tolerance, atol=tolerance), name
     assert float(one.clock.step) == float(other.clock.step)
+    assert torch.allclose(one.losses, other.losses, rtol=tolerance, atol=tolerance)
+    assert one.sums.keys() == other.sums.keys() and one.sums
+    for name, value in one.sums.items():
+        assert torch.allclose(value, other.sums[name], rtol=tolerance, atol=tolerance), name
 
 
 def test_a_place_on_the_device_is_as_good_as_a_number():
-    assert_same(trained("dnll", 7), trained("dnll", 7, how="tensor"), 0)
+    assert_same(trained(7), trained(7, how="tensor"), 0)
 
 
 def test_state_can_be_put_back():
     """After some more iterations and `restore`, training goes on as if they had not been: capture warms up so."""
-    straight, detour = trained("mean-teacher", 6, ema_decay=0.9), trained("mean-teacher", 3, ema_decay=0.9)
+    straight, detour = (trained(steps, method="mean-teacher", ema_decay=0.9) for steps in (6, 3))
     before = {name: tensor.clone() for name, tensor in detour.state().items()}
     for i in range(3):
         detour.iterate(i)
@@ -62,8 +69,73 @@ def test_only_cuda_captures():
         CapturedStep(trainer)
 
 
+def test_nothing_is_captured_without_cuda_or_on_request():
+    run = train(Experiment(**FAST | {"epochs": 30}), 0, device="cpu", progress=False)
+    assert run.trainer.captured is None and "capture_seconds" not in run.provenance
+
+
+def test_what_cannot_be_captured_runs_plainly(monkeypatch):
+    trainer, _ = prepare(Experiment(**FAST), 0, device="cpu", progress=False)
+
+    def refuse(trainer):
+        raise RuntimeError("operation not permitted when stream is capturing\nmore")
+
+    monkeypatch.setattr(captured, "CapturedStep", refuse)
+    with pytest.warns(UserWarning, match="dnll could not be captured .*not permitted when stream is capturing.; it"):
+        assert captured.try_to_capture(trainer) is None
+
+
+def test_networks_run_one_after_the_other_outside_a_recording():
+    order = []
+    work = [lambda: order.append(0) or ["a"], lambda: order.append(1) or ["b"]]
+    assert side_by_side(work, torch.device("cpu")) == [["a"], ["b"]] and order == [0, 1]
+
+
+# What an iteration may consist of: every method, draws by error, averages, views, networks, precision.
+KINDS = {method: {"method": method} for method in CHOICES["method"]} | {
+    "epm": {"selection": "epm", "epm_accumulation": "epoch"},
+    "average": {"ema_decay": 0.9},
+    "labels in eval mode": {"label_mode": "eval"},
+    "labelling moves statistics": {"label_updates_bn": True, "shared_bn": False},
+    "views": {"weak": "translate", "strong": "translate+randaugment+cutout", "method": "fixmatch"},
+    "cnn3": {"network": "cnn3", "strong": "noise"},
+}
+
+
 @needs_cuda
-@pytest.mark.parametrize("method", CHOICES["method"])
-def test_replayed_iterations_are_the_plain_ones(method):
+@pytest.mark.parametrize("kind", KINDS)
+def test_replayed_iterations_are_the_plain_ones(kind):
     """Ten iterations over three epochs, with the same draws: equal up to the order of float32 sums."""
-    assert_same(trained(method, 10, "cuda"), trained(method, 10, "cuda", "captured"), 1e-3)
+    assert_same(trained(10, "cuda", **KINDS[kind]), trained(10, "cuda", "captured", **KINDS[kind]), 1e-3)
+
+
+@needs_cuda
+@pytest.mark.parametrize("network", ["cnn13", "wrn28-2"])
+def test_large_networks_in_bfloat16_replay_too(network):
+    """Three iterations: bfloat16 rounds differently from the first change of an algorithm on."""
+    fields = {"network": network, "size": 32, "unlabelled_batch": 64, "precision": "bfloat16"}
+    assert_same(trained(3, "cuda", **fields), trained(3, "cuda", "captured", **fields), 3e-2)
+
+
+@needs_cuda
+def test_images_from_the_host_replay_too():
+    plain, replayed = trained(10, "cuda"), trained(10, "cuda", "captured", pool="host")
+    assert isinstance(replayed.data.unlabelled, HostPool)
+    assert_same(plain, replayed, 1e-3)
+
+
+@needs_cuda
+def test_a_captured_run_resumes(tmp_path):
+    e = Experiment(**FAST | {"epochs": 60})
+    whole = train(e, 0, device="cuda", precision="float32", progress=False)
+    assert whole.trainer.captured is not None and whole.provenance["capture_seconds"] > 0
+    trainer, _ = prepare(e, 0, device="cuda", precision="float32", progress=False)
+    with own_random_state(trainer.device, 0):
+        trainer.plan_epoch(0)
+        for i in range(3):
+            trainer.train_step(i)
+            trainer.step += 1
+        trainer.save(tmp_path)
+    resumed = train(e, 0, device="cuda", precision="float32", progress=False, checkpoint=tmp_path)
+    assert resumed.trainer.step == whole.trainer.step
+    assert abs(resumed.accuracy - whole.accuracy) < 0.05

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -106,16 +107,35 @@ def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor
     Returns:
         [s][i]: float32 logits (B_i, K) of network s on its block i; a pair of them for a network with two heads.
     """
-    outputs = []
-    for network, images in zip(networks, blocks, strict=True):
-        if joint and len(images) > 1:
-            logits, sizes = network(torch.cat(list(images))), [len(block) for block in images]
-            if isinstance(logits, tuple):
-                outputs.append(list(zip(*(head.float().split(sizes) for head in logits))))
-            else:
-                outputs.append(list(logits.float().split(sizes)))
-        else:
-            outputs.append([_float(network(block)) for block in images])
+    work = [partial(_forward, network, images, joint) for network, images in zip(networks, blocks, strict=True)]
+    return side_by_side(work, blocks[0][0].device)
+
+
+def _forward(network: nn.Module, images: Sequence[Tensor], joint: bool) -> list[Logits]:
+    if not joint or len(images) == 1:
+        return [_float(network(block)) for block in images]
+    logits, sizes = network(torch.cat(list(images))), [len(block) for block in images]
+    if isinstance(logits, tuple):
+        return list(zip(*(head.float().split(sizes) for head in logits)))
+    return list(logits.float().split(sizes))
+
+
+def side_by_side(work: Sequence[Callable[[], list]], device: torch.device) -> list[list]:
+    """The results of all `work`, one after the other; while a CUDA graph is recorded, in parallel streams.
+
+    A backward pass takes the stream of its forward pass, so it is parallel too. Without a graph the host launches too
+    slowly for it to matter.
+    """
+    if device.type != "cuda" or len(work) == 1 or not torch.cuda.is_current_stream_capturing():
+        return [each() for each in work]
+    trunk, branches, outputs = torch.cuda.current_stream(), [torch.cuda.Stream() for _ in work[1:]], []
+    for branch in branches:
+        branch.wait_stream(trunk)
+    for each, branch in zip(work, [trunk, *branches]):
+        with torch.cuda.stream(branch):
+            outputs.append(each())
+    for branch in branches:
+        trunk.wait_stream(branch)
     return outputs
 
 
