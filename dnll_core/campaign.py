@@ -26,6 +26,7 @@ from dnll_core.experiments import (
     experiment_of,
     methods,
     quickstart,
+    ramps,
     transfers,
 )
 from dnll_core.workers import WorkerDied, record_of, spread
@@ -47,6 +48,9 @@ CAMPAIGNS = {
     "adaptation": lambda: _adaptation("adaptation", "usps", "mnist"),
     "adaptation-full": lambda: _adaptation("adaptation-full", "usps", "mnist"),
     "adaptation-reverse": lambda: _adaptation("adaptation-reverse", "mnist", "usps"),
+    "adaptation-ramps": lambda: [
+        e.to_dict() for e in ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()
+    ],
     "adaptation-batch-norm": lambda: [e.to_dict() for e in batch_norms("usps", "mnist", epochs=4).values()],
 }
 CHECKPOINTS = Path("runs/checkpoints")

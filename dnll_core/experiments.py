@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnll_core import results
+from dnll_core.cells import cells as cells  # Tables 1-6
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, RAMPS, SUPERVISED
 
@@ -135,6 +136,19 @@ def batch_norms(source: str = "digits-source", target: str = "digits-target", **
         "together, labelling moves statistics": dnll.replace(shared_bn=True, label_updates_bn=True),
         "apart": dnll.replace(shared_bn=False, label_updates_bn=False),
         "apart, labelling moves statistics": dnll.replace(shared_bn=False, label_updates_bn=True),
+    }
+
+
+def ramps(source: str = "digits-source", target: str = "digits-target", **changes) -> dict[str, Experiment]:
+    """DNLL under domain adaptation by how fast lambda grows and to what; drawn evenly, to change nothing else.
+
+    Names are "<lambda>, <share of the run that the ramp takes>".
+    """
+    dnll = adaptation(source, target, **changes)["dnll"].replace(selection="ep")
+    return {
+        f"{lam:g}, {share:g}": dnll.replace(lam=lam, **dict.fromkeys(RAMPS, share * dnll.epochs))
+        for lam in (1.0, 3.0)
+        for share in (0.2, 0.75)
     }
 
 

@@ -139,3 +139,16 @@ def test_a_captured_run_resumes(tmp_path):
     resumed = train(e, 0, device="cuda", precision="float32", progress=False, checkpoint=tmp_path)
     assert resumed.trainer.step == whole.trainer.step
     assert abs(resumed.accuracy - whole.accuracy) < 0.05
+
+
+@needs_cuda
+@pytest.mark.parametrize("how", ["number", "captured"])
+@pytest.mark.parametrize("method", CHOICES["method"])
+def test_an_iteration_never_waits_for_the_device(method, how):
+    trainer = trained(2, "cuda", how, method=method)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with own_random_state(trainer.device, 0):
+            trainer.train_step(2)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

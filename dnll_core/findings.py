@@ -1,0 +1,182 @@
+"""What records say to a question: `Records`, read once, pairs of runs that answer it, and a `Finding` with its verdict.
+
+    records = Records()
+    first_recorded(records, of_tables((5,), changed({"m": 3}, {"m": 1})), "m = 3 − m = 1", accuracy_lead)
+
+Differences are taken between runs with the same seed. Where three or more seeds are there, the differences of a seed
+are averaged first, because they share its labels; below, each pair of runs counts for itself. A difference inside the
+95 % interval of Student's t, about two standard errors and more for few values, "cannot be told", nor can one of a
+single pair: the rule of notebooks 10 and 11. Nothing is estimated: what has no record is "not recorded".
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy import stats
+
+from dnll_core import bench_report, results
+from dnll_core.cells import Cell, cells
+from dnll_core.config import Experiment
+from dnll_core.experiments import experiment_of
+
+SETS = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}  # how data sets are written
+VERDICTS = ("holds", "does not hold", "cannot be told", "not recorded")
+
+Pair = tuple[Experiment, Experiment]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the records say to a claim.
+
+    Attributes:
+        verdict: one of VERDICTS.
+        difference: in `unit`, positive where it speaks for the claim; None if not recorded.
+        error: its standard error; None for a single value.
+        n: seeds or pairs of runs, see the module's text.
+        data: what it was checked on.
+        evidence: a sentence made from the numbers.
+    """
+
+    verdict: str
+    difference: float | None
+    error: float | None
+    n: int
+    data: str
+    evidence: str
+    unit: str = "points"
+
+
+class Records:
+    """Training records and benchmarks below a folder, read once.
+
+    Raises:
+        RecordError: naming a file that cannot be read.
+    """
+
+    def __init__(self, folder: str | Path = results.RESULTS):
+        self.runs: dict[Experiment, dict[int, dict]] = {}
+        for record in results.load(folder):
+            experiment = experiment_of(record["experiment"])
+            if experiment is not None:
+                self.runs.setdefault(experiment, {}).setdefault(record["seed"], record)
+        self.benchmarks = bench_report.load(Path(folder) / "bench")
+
+    def of(self, experiment: Experiment) -> dict[int, dict]:
+        """Seed -> record of this very experiment, in the order of the seeds."""
+        return dict(sorted(self.runs.get(experiment, {}).items()))
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of the mean of the values; None for a single one."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
+def verdict_of(margin: float, error: float | None, n: int) -> str:
+    """ "holds" if the margin is above zero and outside its 95 % interval, "does not hold" if below and outside."""
+    if error is None or margin == 0 or abs(margin) < stats.t.ppf(0.975, n - 1) * error:
+        return "cannot be told"
+    return "holds" if margin > 0 else "does not hold"
+
+
+def judged(values: dict[tuple[Experiment, int], float], data: str, what: str, unit: str = "points") -> Finding:
+    """The finding of values that are positive where they speak for a claim, one for each (setting, seed)."""
+    if not values:
+        return Finding("not recorded", None, None, 0, data, f"{what}: no records.", unit)
+    seeds = sorted({seed for _, seed in values})
+    units, name = list(values.values()), "pairs of runs"
+    if len(seeds) >= 3:
+        units = [statistics.fmean(v for (_, seed), v in values.items() if seed == own) for own in seeds]
+        name = "seeds"
+    mean, error, n = statistics.fmean(units), standard_error(units), len(units)
+    spread = ", n = 1" if error is None else f" ± {error:.2f} (standard error, n = {n} {name})"
+    evidence = f"{what}: {mean:+.2f}{spread}, {unit}."
+    return Finding(verdict_of(mean, error, n), mean, error, n, data, evidence, unit)
+
+
+def first_recorded(
+    records: Records,
+    sources: Iterable[Sequence[Pair]],
+    what: str,
+    measure: Callable[[dict, dict], float],
+    unit: str = "points",
+) -> Finding:
+    """The finding of the first list of pairs of experiments that has records, measured on records of the same seed."""
+    for pairs in sources:
+        values, data = {}, set()
+        for a, b in pairs:
+            theirs = records.of(b)
+            for seed, record in records.of(a).items():
+                if seed in theirs:
+                    values[a, seed] = measure(record, theirs[seed])
+                    data.add(where(a))
+        if values:
+            return judged(values, ", ".join(sorted(data)), what, unit)
+    return judged({}, "–", what, unit)
+
+
+def accuracy_lead(record: dict, other: dict) -> float:
+    """Points of test accuracy, last epoch, mean of the submodels."""
+    a, b = results.accuracies([record, other])
+    return 100 * (a - b)
+
+
+def where(e: Experiment) -> str:
+    """Data set, network and length of a run in words."""
+    sets = " → ".join(SETS.get(name, name) for name in (e.source, e.dataset) if name)
+    return f"{sets} ({e.network}, {e.epochs} epochs)"
+
+
+# -- pairs of cells ----------------------------------------------------------------------------------------------------
+
+PairsOf = Callable[[list[Cell]], list[tuple[Cell, Cell]]]
+
+
+def of_tables(tables: Sequence[int], pairs_of: PairsOf, digits: Sequence[Pair] = ()) -> list[list[Pair]]:
+    """Pairs of cells, for `first_recorded`: those of the paper's networks, of the laptop's, and of the digits.
+
+    Args:
+        pairs_of: the pairs among the cells of one table.
+        digits: further pairs on the digits.
+    """
+    found = []
+    for profiles in (("paper", "short"), ("laptop",), ("quick",)):
+        of_profile = [cells(t, profile) for profile in profiles for t in tables if profile != "laptop" or t == 4]
+        found.append([(a.experiment, b.experiment) for table in of_profile for a, b in pairs_of(table)])
+    found[-1] += digits
+    return found
+
+
+def rival(method: str) -> PairsOf:
+    """DNLL and a rival with the same labels and views."""
+
+    def pairs(of_table: list[Cell]) -> list[tuple[Cell, Cell]]:
+        theirs = {(c.labels, c.reading): c for c in of_table if c.method == method}
+        ours = [c for c in of_table if c.method == "dnll" and (c.labels, c.reading) in theirs]
+        return [(cell, theirs[cell.labels, cell.reading]) for cell in ours]
+
+    return pairs
+
+
+def changed(first: dict, second: dict, reading: str | None = None) -> PairsOf:
+    """Cells of Table 5 or 6 with the fields `first`, each with the one that has `second` and is else the same.
+
+    Args:
+        reading: of the first cell. The second is always one without.
+    """
+    fixed = {"m", "selection", "teaching"} - {*first, *second}
+
+    def pairs(of_table: list[Cell]) -> list[tuple[Cell, Cell]]:
+        def like(fields: dict, wanted: str | None) -> dict[tuple, Cell]:
+            own = [c for c in of_table if c.reading == wanted]
+            own = [c for c in own if all(getattr(c.experiment, name) == value for name, value in fields.items())]
+            return {tuple(getattr(c.experiment, name) for name in sorted(fixed)): c for c in own}
+
+        a, b = like(first, reading), like(second, None)
+        return [(cell, b[rest]) for rest, cell in a.items() if rest in b]
+
+    return pairs
