@@ -6,7 +6,7 @@ ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lab outputs figures bench clean
+.PHONY: help quickstart test lab reproduce outputs figures bench clean
 
 help:  ## print this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ test: $(READY)  ## style, unit tests, then every notebook against its committed 
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)
+
+reproduce: $(READY)  ## run the paper's tables; ARGS="--profile short --tables 4 1 2 --minutes 25"
+	$(BIN)/python -m dnll_core.campaign $(or $(ARGS),--tables 1 2 3 4 5 6)
 
 outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place, before a commit
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb

@@ -1,23 +1,31 @@
 """Many runs, recorded: the only way in which training records reach `data/results`.
 
     python -m dnll_core.campaign quickstart --seeds 10 --workers 2 --out data/results
+    python -m dnll_core.campaign --profile short --tables 4 1 2 --minutes 25    # the paper's tables, see `cells`
+    python -m dnll_core.campaign --profile paper --tables 5 --dry-run           # what would be run, and for how long
 
-Runs that are recorded already are left out and unfinished ones go on from their checkpoints, so an interrupted campaign
-is continued by the same command; a run that fails is reported at the end and the others go on.
+Runs that are recorded already are left out and unfinished ones go on from their checkpoints, so a campaign that was
+interrupted, or whose --minutes were over, is continued by the same command; a run that fails is reported at the end and
+the others go on. With --carry DIR it is also continued by the same command on another machine to which DIR was copied.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
+import contextlib
 import sys
-import traceback
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from dnll_core import results
+from tqdm.auto import tqdm
+
+from dnll_core import carry, cells, estimates, results
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import unknown
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.console import positive
+from dnll_core.device import choose_compute
 from dnll_core.experiments import (
     ADAPTATION_EPOCHS,
     adaptation,
@@ -29,7 +37,8 @@ from dnll_core.experiments import (
     ramps,
     transfers,
 )
-from dnll_core.workers import WorkerDied, record_of, spread
+from dnll_core.tasks import Report, Task, run_tasks
+from dnll_core.workers import Pool, WorkerDied, processes
 
 
 def _adaptation(campaign: str, source: str, target: str) -> list[dict]:
@@ -53,23 +62,38 @@ CAMPAIGNS = {
     ],
     "adaptation-batch-norm": lambda: [e.to_dict() for e in batch_norms("usps", "mnist", epochs=4).values()],
 }
-CHECKPOINTS = Path("runs/checkpoints")
 MEASURED = ("transfers",)  # campaigns whose runs also count what the submodels pass to each other
+TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
+SEEDS = 3  # of a campaign; those of tables are in `cells.SEEDS`
 
 
-def run_one(task: tuple[dict, int, str]) -> str | None:
-    """Runs and records one (fields, seed, folder) on one thread. Returns what went wrong, or None."""
-    fields, seed, folder = task
-    if (Path(folder) / f"{results.run_name(fields, seed)}.json").exists():
-        return None  # another campaign was faster
-    measure = Path(folder).name in MEASURED
-    checkpoint = CHECKPOINTS / Path(folder).name / results.run_name(fields, seed)
-    try:
-        results.save(record_of(fields, seed, measure, checkpoint), folder)
-        shutil.rmtree(checkpoint, ignore_errors=True)  # the record is there
-    except Exception:  # one failed run must not end the others
-        return f"{fields['method']} on {fields['dataset']}, seed {seed}:\n{traceback.format_exc()}"
-    return None
+class RunsFailed(RuntimeError):
+    """Some runs have no record, for the reasons given."""
+
+
+# -- what is to be run -------------------------------------------------------------------------------------------------
+
+
+def campaign_tasks(name: str, seeds: int, out: Path) -> list[Task]:
+    """The runs of one of CAMPAIGNS, seed by seed, whether recorded or not."""
+    measure, experiments = name in MEASURED, CAMPAIGNS[name]()
+    return [Task(fields, seed, out / name, measure=measure) for seed in range(seeds) for fields in experiments]
+
+
+def table_tasks(tables: list[int], profile: str, seeds: int, out: Path, dataset: str | None = None) -> list[Task]:
+    """The runs of the cells of some tables, by seed, then priority of the cell, then order of the tables.
+
+    An experiment that is a cell of several tables is there once.
+
+    Raises:
+        ConfigError: see `cells.cells`.
+    """
+    found = [(table, cell) for table in tables for cell in cells.cells(table, profile, dataset)]
+    found.sort(key=lambda item: item[1].priority)  # stable
+    titles: dict[Experiment, str] = {}
+    for table, cell in found:
+        titles.setdefault(cell.experiment, f"Table {table}: {cell.name}")
+    return [Task(e.to_dict(), seed, out / TABLES, title) for seed in range(seeds) for e, title in titles.items()]
 
 
 def with_defaults(fields: dict) -> dict:
@@ -78,39 +102,198 @@ def with_defaults(fields: dict) -> dict:
     return fields if experiment is None else experiment.to_dict()
 
 
-def missing(experiments: list[dict], seeds: int, folder: Path) -> list[tuple[dict, int, str]]:
-    """The (fields, seed, folder) that have no record in `folder` yet, seed by seed."""
-    done = [(with_defaults(record["experiment"]), record["seed"]) for record in results.load(folder)]
-    return [
-        (fields, seed, str(folder)) for seed in range(seeds) for fields in experiments if (fields, seed) not in done
-    ]
+def missing(tasks: list[Task]) -> list[Task]:
+    """The tasks that have no record in their folder yet.
+
+    Raises:
+        RecordError: see `results.load`.
+    """
+    done = {
+        folder: [(with_defaults(record["experiment"]), record["seed"]) for record in results.load(folder)]
+        for folder in {task.folder for task in tasks}
+    }
+    return [task for task in tasks if (task.fields, task.seed) not in done[task.folder]]
+
+
+# -- running it --------------------------------------------------------------------------------------------------------
+
+
+def run_cells(
+    experiments: dict[str, Experiment],
+    seeds: int = 1,
+    workers: int | None = None,
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> dict[str, list[dict]]:
+    """Runs experiments as a campaign does, for notebooks: the same processes, threads and numbers.
+
+    Args:
+        experiments: by any names.
+        seeds: of each, 0, 1, ...
+        workers: processes, of one thread each on a CPU. None: two on a CPU, else one.
+        out: folder of the records (a campaign's is <its --out>/tables). What is recorded there is not run again, and
+            what is unfinished goes on. None writes nothing.
+        progress: a bar over the runs, on a terminal and in JupyterLab.
+
+    Returns:
+        Name -> its records, by seed.
+
+    Raises:
+        RunsFailed: after the other runs, if some failed or are in the hands of another campaign.
+        WorkerDied: see `workers.processes`.
+        RecordError: see `results.load`.
+    """
+    folder = None if out is None else Path(out).resolve()
+    tasks = [Task(e.to_dict(), seed, folder) for seed in range(seeds) for e in dict.fromkeys(experiments.values())]
+    if workers is None:
+        workers = 2 if choose_compute().device.type == "cpu" else 1
+    with processes(workers, ", ".join(experiments)) as pool:
+        report = run_tasks(tasks if folder is None else missing(tasks), pool, progress=progress)
+    problems = report.failures + [f"{task.name} is in the hands of another campaign" for task in report.elsewhere]
+    if problems:
+        raise RunsFailed("\n".join(problems))
+    records = [record for _, record in report.recorded] if folder is None else results.load(folder)
+    found = {(experiment_of(record["experiment"]), record["seed"]): record for record in records}
+    return {name: [found[experiment, seed] for seed in range(seeds)] for name, experiment in experiments.items()}
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    about, examples, explanation = __doc__.split("\n\n")
+    layout = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(
+        prog="python -m dnll_core.campaign",
+        description=f"{about}\n\n{examples}",
+        epilog=explanation,
+        formatter_class=lambda prog: layout(prog, max_help_position=30, width=118),
+    )
+    what = made.add_argument_group("what is run").add_argument
+    what("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(CAMPAIGNS)}")
+    what("--tables", nargs="+", type=int, default=[], metavar="N", help="of the paper: 1 to 6, in this order")
+    what("--profile", default="quick", help=f"size of the tables' runs: {', '.join(cells.PROFILES)} (default quick)")
+    what("--dataset", help="of the tables' runs, in the place of the profile's")
+    usual = ", ".join(f"{seeds} if {profile}" for profile, seeds in cells.SEEDS.items())
+    what("--seeds", type=positive, metavar="N", help=f"0, 1, ... of each (default {SEEDS}; of tables {usual})")
+    what("--dry-run", action="store_true", help="print what would be run, and how long it takes by the records")
+    where = made.add_argument_group("where")
+    where.add_argument("--out", type=Path, default=Path("runs/campaign"), help="folder of the records' folders")
+    where.add_argument("--carry", type=Path, metavar="DIR", help="unpack DIR first, and pack the state into it at last")
+    where.add_argument("--minutes", type=positive, metavar="N", help="stop, with checkpoints, before they are over")
+    pools = where.add_mutually_exclusive_group().add_argument
+    pools("--workers", type=positive, default=1, metavar="N", help="processes, one thread each (default 1)")
+    pools("--dask", type=positive, metavar="N", help="Dask worker processes on this machine instead")
+    pools("--scheduler", metavar="ADDRESS", help="the workers of a Dask scheduler instead, tcp://HOST:PORT")
+    return made
+
+
+def planned(options: argparse.Namespace) -> list[Task]:
+    """All runs that the command names, recorded or not."""
+    out, tasks = options.out.resolve(), []
+    for name in options.names:
+        if name not in CAMPAIGNS:
+            raise ConfigError(unknown("campaign", name, CAMPAIGNS))
+        tasks += campaign_tasks(name, options.seeds or SEEDS, out)
+    if options.tables:
+        profile = options.profile
+        seeds = options.seeds or cells.SEEDS.get(profile, 1)
+        tasks += table_tasks(options.tables, profile, seeds, out, options.dataset)
+    elif not options.names:
+        raise ConfigError(f"name a campaign ({', '.join(CAMPAIGNS)}), or --tables.")
+    return tasks
+
+
+def describe(tasks: list[Task], out: Path) -> str:
+    """One line for each run, with the time that records and benchmarks let expect, and what they come to."""
+    known = estimates.measured({results.RESULTS, out.resolve()})
+    seconds = [estimates.seconds_left(task, known) for task in tasks]
+    lines = [f"{estimates.in_words(s):>9}  {task.name}  {task.title}".rstrip() for task, s in zip(tasks, seconds)]
+    times = [s for s in seconds if s is not None]
+    total = f"{len(tasks)} runs: {estimates.in_words(sum(times))} for {len(times)} of them one after the other"
+    return "\n".join([*lines, f"{total}, not known for {len(tasks) - len(times)}"])
+
+
+@contextlib.contextmanager
+def pool_of(options: argparse.Namespace) -> Iterator[Pool]:
+    """The pool that the command names."""
+    if options.dask is None and options.scheduler is None:
+        what = ", ".join([*options.names, *(f"table {table}" for table in options.tables)])
+        with processes(options.workers, what) as pool:
+            yield pool
+        return
+    try:
+        from dnll_core.dask_pool import local_pool, remote_pool  # an extra, which not everybody has
+    except ModuleNotFoundError as error:
+        if error.name not in ("dask", "distributed"):
+            raise
+        raise ConfigError("--dask and --scheduler need Dask: pip install '.[dask]'") from None
+    with local_pool(options.dask) if options.scheduler is None else remote_pool(options.scheduler) as pool:
+        yield pool
+
+
+def say(text: str) -> None:
+    """A line above the bar, at once also in a log file."""
+    tqdm.write(text)
+    sys.stdout.flush()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dnll_core.campaign", description=__doc__.split("\n\n")[0])
-    parser.add_argument("name", help=f"one of: {', '.join(CAMPAIGNS)}")
-    parser.add_argument("--seeds", type=positive, default=3, help="seeds 0, 1, ... of each experiment (default 3)")
-    parser.add_argument("--workers", type=positive, default=1, help="processes, one thread each (default 1)")
-    parser.add_argument("--out", type=Path, default=Path("runs/campaign"), help="folder of the records")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be run")
-    options = parser.parse_args(arguments)
-    if options.name not in CAMPAIGNS:
-        sys.exit(unknown("campaign", options.name, CAMPAIGNS))
+    started, options = time.time(), parser().parse_args(arguments)
     try:
-        tasks = missing(CAMPAIGNS[options.name](), options.seeds, options.out / options.name)
-    except results.RecordError as error:
+        tasks = planned(options)
+        carried = {} if options.carry is None else carry.read(options.carry)
+        if options.dry_run:
+            tasks = [task for task in missing(tasks) if f"{task.folder.name}/{task.name}.json" not in carried]
+            print(describe(tasks, options.out))
+            return
+        out = options.out.resolve()
+        folders = sorted({task.folder for task in tasks} | {out / name.split("/")[0] for name in carried})
+        try:
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            for message in carry.unpack(carried, out):
+                say(message)
+        except OSError as error:
+            raise ConfigError(f"--out {options.out} cannot be written to: {error}.") from None
+        tasks = missing(tasks)
+        report = run(tasks, folders, options, started)
+    except (ConfigError, results.RecordError, carry.CarryError, WorkerDied) as error:
         sys.exit(str(error))
-    if options.dry_run:
-        for fields, seed, _ in tasks:
-            print(f"{fields['method']} on {fields['dataset']}, {fields['labels']} labels, seed {seed}")
-        return
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+    parts = [f"{len(report.recorded)} of {len(tasks)} runs recorded in {options.out}, {len(report.failures)} failed"]
+    if report.unfinished:
+        parts.append(f"{len(report.unfinished)} left when the time was over; the same command goes on")
+    if report.elsewhere:
+        parts.append(f"{len(report.elsewhere)} in the hands of another campaign")
+    print("; ".join(parts))
+    if report.failures:
+        sys.exit("\n".join(report.failures))
+
+
+def run(tasks: list[Task], folders: list[Path], options: argparse.Namespace, started: float) -> Report:
+    """Carries out what is missing, within the command's minutes. Packs the folders if they are to be carried."""
+    stop_at = None
+    if options.minutes is not None:  # the rest is for what a run does around its iterations, and for packing
+        stop_at = started + 60 * options.minutes - min(30.0, 6.0 * options.minutes)
+
+    def pack() -> None:
+        if options.carry is not None:
+            for message in carry.pack(folders, options.carry):
+                say(message)
+
+    def try_to_pack() -> None:
+        try:
+            pack()
+        except carry.CarryError as error:  # it is tried again, and at last
+            say(str(error))
+
     try:
-        failures = [o for o in spread(run_one, tasks, options.workers, options.name) if o is not None]
-    except WorkerDied as error:
-        sys.exit(str(error))
-    print(f"{len(tasks) - len(failures)} runs recorded in {options.out / options.name}, {len(failures)} failed")
-    if failures:
-        sys.exit("\n".join(failures))
+        with pool_of(options) as pool:
+            return run_tasks(tasks, pool, stop_at=stop_at, say=say, meanwhile=try_to_pack)
+    finally:
+        pack()
 
 
 if __name__ == "__main__":

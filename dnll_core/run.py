@@ -10,7 +10,7 @@ import contextlib
 import datetime
 import numbers
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,6 +95,8 @@ def train(
     measure: bool = False,
     pool: str = "auto",
     capture: bool = True,
+    load: Callable[..., Dataset] = load_data,
+    should_stop: Callable[[float], bool] | None = None,
 ) -> Run:
     """Trains one experiment with one seed. The seed fixes initialisation, label split, batches and every other draw.
 
@@ -110,10 +112,13 @@ def train(
         pool: where the unlabelled images lie: "device", or "host", from where batches are fetched ahead, without a copy
             of the data set; "auto" takes the device if they fit twice into what is free there. Changes no result.
         capture: on CUDA, replay iterations as a graph (`captured`). False runs them plainly, to debug.
+        load: in the place of `load_data`, with its arguments, for example one that remembers.
+        should_stop: see `Trainer.fit`.
 
     Raises:
         ConfigError: if experiment and data do not fit.
         DataError, CheckpointError, TrainingDiverged: see there.
+        KeyboardInterrupt: at Ctrl-C or `should_stop`, when the checkpoint is written.
     """
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
@@ -127,13 +132,13 @@ def train(
         raise ConfigError(f"checkpoint_minutes takes a number from 0, not {checkpoint_minutes!r}.")
     seed = int(seed)
     places = {"device": device, "precision": precision, "root": root, "pool": pool}
-    trainer, provenance = prepare(experiment, seed, **places, progress=progress, measure=measure)
+    trainer, provenance = prepare(experiment, seed, **places, progress=progress, measure=measure, load=load)
     trainer.may_capture &= capture
     lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
     with lock, own_random_state(trainer.device, seed), trainer.compute.own_threads():
         if checkpoint is not None:
             trainer.load(checkpoint)
-        trainer.fit(checkpoint, checkpoint_minutes, progress)
+        trainer.fit(checkpoint, checkpoint_minutes, progress, should_stop)
         if experiment.source is not None:  # the authors' add-on code tests on noisy images; this says what that costs
             provenance["test_on_strong_view"] = trainer.evaluate(trainer.views["strong"])["test"]
     images = experiment.labelled_batch + experiment.unlabelled_batch
@@ -160,6 +165,7 @@ def prepare(
     measure: bool = False,
     pool: str = "auto",
     dataset: Dataset | None = None,
+    load: Callable[..., Dataset] = load_data,
 ) -> tuple[Trainer, dict]:
     """Everything of a run but the training: the trainer at iteration 0, and the run's provenance.
 
@@ -169,12 +175,12 @@ def prepare(
     e = experiment
     compute = choose_compute(device, precision, e.network)
     if dataset is None:
-        dataset = load_data(e.dataset, root, size=e.size, progress=progress)
+        dataset = load(e.dataset, root, size=e.size, progress=progress)
     if e.source is None:
         split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
         truth = dataset.y_train[split.unlabelled]
     else:
-        source = load_data(e.source, root, size=e.size, progress=progress)
+        source = load(e.source, root, size=e.size, progress=progress)
         truth = dataset.y_train  # of the pool, which is the whole target; seen by `measure` alone
         dataset, split = load_pair(source, dataset, e.labels, seed)
     with own_random_state(compute.device, seed, "initialisation"):

@@ -179,12 +179,20 @@ class Trainer:
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
-    def fit(self, checkpoint: str | Path | None = None, every_minutes: float = 5.0, progress: bool = True) -> None:
+    def fit(
+        self,
+        checkpoint: str | Path | None = None,
+        every_minutes: float = 5.0,
+        progress: bool = True,
+        should_stop: Callable[[float], bool] | None = None,
+    ) -> None:
         """Trains to the end, from where the trainer stands.
 
         Args:
             checkpoint: folder that is brought up to date every `every_minutes`, at Ctrl-C and at the end.
             progress: a bar with loss, accuracy and time left; silent where the output is not a terminal or JupyterLab.
+            should_stop: asked after each iteration, with the seconds of the longest one so far, evaluation included;
+                True ends training as Ctrl-C does.
 
         Raises:
             TrainingDiverged: if the loss stops being finite.
@@ -192,11 +200,13 @@ class Trainer:
         """
         total = self.clock.total_steps
         started, last_saved, saved = time.perf_counter() - self.seconds, time.perf_counter(), False
+        longest = 0.0
         if self.captured is None and self.may_capture and total - self.step >= WORTH_CAPTURING:
             self.captured = try_to_capture(self)
         bar = progress_bar(total, self.step, progress)
         with deferred_interrupt() as interrupted, contextlib.closing(bar):
             while self.step < total:
+                began = time.perf_counter()
                 epoch, i = divmod(self.step, self.steps_per_epoch)
                 if i == 0 or not self.plan:
                     self.plan_epoch(epoch)
@@ -212,7 +222,9 @@ class Trainer:
                     self.end_epoch(epoch)
                     self.seconds = time.perf_counter() - started
                 due = time.perf_counter() - last_saved > 60 * every_minutes
-                stop = interrupted()  # read once: what is announced below is what was saved
+                longest = max(longest, time.perf_counter() - began)
+                # read once: what is announced below is what was saved
+                stop = interrupted() or (should_stop is not None and should_stop(longest))
                 if checkpoint is not None and (stop or due or self.step == total):
                     self.check_finite(i)
                     saved = self._save_or_warn(checkpoint)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import multiprocessing
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,6 +18,7 @@ import torch
 from dnll_core.classical import CLASSIFIERS, run_classical
 from dnll_core.config import Experiment
 from dnll_core.console import watched
+from dnll_core.data import load_data
 from dnll_core.run import train
 
 
@@ -21,33 +26,58 @@ class WorkerDied(RuntimeError):
     """A worker process ended without an answer."""
 
 
-def record_of(fields: dict, seed: int, measure: bool = False, checkpoint: Path | None = None) -> dict:
+shared_data = functools.lru_cache(maxsize=2)(load_data)  # two, because domain adaptation loads a pair
+
+
+def record_of(
+    fields: dict,
+    seed: int,
+    measure: bool = False,
+    checkpoint: Path | None = None,
+    should_stop: Callable[[float], bool] | None = None,
+) -> dict:
     """Runs what `fields` describe, an `Experiment` or one of `classical.CLASSIFIERS`, on one thread; its record.
 
+    The runs of a process share the data sets that it has loaded.
+
     Args:
-        measure, checkpoint: see `run.train`.
+        measure, checkpoint, should_stop: see `run.train`.
     """
     torch.set_num_threads(1)
     if fields["method"] in CLASSIFIERS:
         return run_classical(seed=seed, **fields)
-    experiment = Experiment(**fields)
-    return train(experiment, seed, progress=False, measure=measure, checkpoint=checkpoint).record()
+    where = {"measure": measure, "checkpoint": checkpoint, "should_stop": should_stop}
+    return train(Experiment(**fields), seed, progress=False, load=shared_data, **where).record()
 
 
-def spread(function: Callable, tasks: Sequence, workers: int, what: str) -> Iterator:
-    """function(task) for each task, in order, over `workers` fresh processes, with one bar over all of them.
+@dataclass(frozen=True)
+class Pool:
+    """Where tasks are carried out.
 
-    At Ctrl-C workers finish what they do when they are interrupted (a run with a checkpoint writes it), and take no
+    submit: (function, argument) -> the future of its result. size: how many are carried out at a time, now.
+    interrupt: stops what is carried out for a campaign (its name), where Ctrl-C does not reach it by itself.
+    """
+
+    submit: Callable[[Callable, object], Future]
+    size: Callable[[], int]
+    interrupt: Callable[[str], None]
+
+
+@contextlib.contextmanager
+def processes(workers: int, what: str) -> Iterator[Pool]:
+    """A pool of `workers` fresh processes on this machine. At the end of the block they finish what they do.
+
+    At Ctrl-C they finish what they do when they are interrupted (a run with a checkpoint writes it), and take no
     further task.
 
     Raises:
-        WorkerDied: if the system ended a worker, mostly for want of memory. What was yielded before is not lost.
+        WorkerDied: if the system ended a worker, mostly for want of memory.
     """
-    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_outlive_interrupts)
     try:
-        futures = [executor.submit(_unless_interrupted, function, task) for task in tasks]
-        for future in watched(futures, len(tasks), what):
-            yield future.result()
+        submit = functools.partial(executor.submit, _unless_interrupted)
+        yield Pool(submit, lambda: workers, lambda campaign: None)
     except BrokenProcessPool as error:
         raise WorkerDied(
             f"a worker process of {what} died (out of memory?); run the same command again, with fewer --workers."
@@ -56,15 +86,43 @@ def spread(function: Callable, tasks: Sequence, workers: int, what: str) -> Iter
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+def spread(function: Callable, tasks: Sequence, workers: int, what: str) -> Iterator:
+    """function(task) for each task, in order, over `workers` fresh processes, with one bar over all of them.
+
+    Raises:
+        WorkerDied: see `processes`. What was yielded before is not lost.
+    """
+    with processes(workers, what) as pool:
+        futures = [pool.submit(function, task) for task in tasks]
+        for future in watched(futures, len(tasks), what):
+            yield future.result()
+
+
 _interrupted = threading.Event()  # of this process
+
+
+def _note_interrupt(number: int, frame: object) -> None:
+    _interrupted.set()
+
+
+def _outlive_interrupts() -> None:
+    """Ctrl-C must not end a worker that waits for a task: the executor would then end all the others at once."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored on purpose
+        signal.signal(signal.SIGINT, _note_interrupt)
 
 
 def _unless_interrupted(function: Callable, task: object) -> object:
     """A pool hands its workers the next tasks before the last are finished: after Ctrl-C they are not begun."""
-    if _interrupted.is_set():
-        raise KeyboardInterrupt
+    waiting = signal.getsignal(signal.SIGINT)
+    if waiting is _note_interrupt:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
+        if _interrupted.is_set():
+            raise KeyboardInterrupt
         return function(task)
     except KeyboardInterrupt:
         _interrupted.set()
         raise
+    finally:
+        if waiting is _note_interrupt:
+            signal.signal(signal.SIGINT, _note_interrupt)

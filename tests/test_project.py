@@ -29,7 +29,8 @@ def test_every_import_is_a_declared_dependency():
     import re
     import sys
 
-    declared = {re.split(r"[><=\[ ]", line)[0] for line in PROJECT["dependencies"]}
+    lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dask"]
+    declared = {re.split(r"[><=\[ ]", line)[0] for line in lines}
     declared |= {"sklearn", "PIL", "IPython", "dnll_core"}  # modules of scikit-learn, pillow, and JupyterLab's kernel
     for path in (ROOT / "dnll_core").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,12 +1,14 @@
-"""Worker processes: order, a worker that dies, and what Ctrl-C leaves undone."""
+"""Worker processes: order, a worker that dies, what Ctrl-C leaves undone, and data that are loaded once."""
 
 import math
 import os
+import signal
 import threading
 
 import pytest
 
 from dnll_core import workers
+from dnll_core.config import Experiment
 
 
 def test_outcomes_come_in_the_order_of_the_tasks():
@@ -32,3 +34,33 @@ def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             workers._unless_interrupted(task, number)
     assert begun == [1, 2]
+
+
+def test_ctrl_c_interrupts_a_task_and_not_a_worker_that_waits_for_one(monkeypatch):
+    def press(_=None):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(workers, "_interrupted", threading.Event())
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        workers._outlive_interrupts()
+        with pytest.raises(KeyboardInterrupt):
+            workers._unless_interrupted(press, None)
+        workers._interrupted.clear()
+        press()  # between two tasks: nothing is raised
+        with pytest.raises(KeyboardInterrupt):
+            workers._unless_interrupted(pytest.fail, "begun")
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # by nohup, for example
+        workers._outlive_interrupts()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_runs_of_a_process_share_their_data():
+    fast = Experiment(method="supervised", labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1).to_dict()
+    workers.shared_data.cache_clear()
+    first, second = (workers.record_of(fast, 0) for _ in range(2))
+    assert workers.shared_data.cache_info().misses == 1
+    assert workers.shared_data.cache_info().hits == 1
+    assert first["final"] == second["final"]
