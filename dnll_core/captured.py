@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dnll_core.batches import HostPool
+from dnll_core.resume import restore, state
 
 if TYPE_CHECKING:
     from dnll_core.trainer import Trainer
@@ -48,13 +49,13 @@ class CapturedStep:
         self.pool = pool if isinstance(pool, HostPool) and trainer.method.unlabelled_views else None
         if self.pool is not None:
             self.pool.fetch(trainer.step % trainer.steps_per_epoch)
-        before = {name: tensor.clone() for name, tensor in trainer.state().items()}
+        before = {name: tensor.clone() for name, tensor in state(trainer).items()}
         try:
             with torch.cuda.device(trainer.device):  # generators and streams of the capture are the current device's
                 self._record(trainer)
         finally:
             trainer.optimizer.zero_grad(set_to_none=True)
-            trainer.restore(before)
+            restore(trainer, before)
         torch.cuda.synchronize(trainer.device)
         self.seconds = time.perf_counter() - started
 

@@ -27,6 +27,7 @@ from dnll_core.data import load_data
 from dnll_core.dataset import Dataset
 from dnll_core.device import choose_compute
 from dnll_core.domain import load_pair
+from dnll_core.evaluation import accuracy
 from dnll_core.measure import transfer_observer
 from dnll_core.methods import build_method, heads
 from dnll_core.models import build_network
@@ -139,16 +140,18 @@ def train(
         if checkpoint is not None:
             trainer.load(checkpoint)
         trainer.fit(checkpoint, checkpoint_minutes, progress, should_stop)
-        if experiment.source is not None:  # the authors' add-on code tests on noisy images; this says what that costs
-            provenance["test_on_strong_view"] = trainer.evaluate(trainer.views["strong"])["test"]
-    images = experiment.labelled_batch + experiment.unlabelled_batch
+        images, labels = trainer.data.held_out["test"]
+        if experiment.source is not None and len(images) > 0:
+            # the authors' add-on code tests on noisy images; this says what that costs
+            provenance["test_on_strong_view"] = accuracy(trainer.predict(images, trainer.views["strong"]), labels)
     if trainer.captured is not None:
         provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     if trainer.earlier_sources:  # the run was continued after the code had changed
         provenance["earlier_source_sha256"] = trainer.earlier_sources
+    batch = experiment.labelled_batch + experiment.unlabelled_batch
     provenance |= {
         "seconds": round(trainer.seconds, 2),
-        "images_per_second": round(images * trainer.step / trainer.seconds, 1),
+        "images_per_second": round(batch * trainer.step / trainer.seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
     return Run(experiment, seed, trainer.history, provenance, trainer)

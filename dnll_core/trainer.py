@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dnll_core import resume
 from dnll_core.augment import Augmentation
 from dnll_core.batches import HostPool, TrainingData, permuted_batches
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
-from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
 from dnll_core.console import deferred_interrupt, progress_bar
@@ -255,12 +255,12 @@ class Trainer:
         row["loss"] = round(float(self.losses.mean()), 6)
         row |= {name: round(float(self.sums[name]) / count, 6) for name, count in self.counts.items()}
         self.counts = {}
-        self._clear_sums()
+        self.clear_sums()
         if (epoch + 1) % self.experiment.eval_every == 0 or epoch + 1 == self.experiment.epochs:
             row |= self.evaluate()
         self.history.append(row)
 
-    def _clear_sums(self) -> None:
+    def clear_sums(self) -> None:
         for value in self.sums.values():
             value.zero_()  # in place: a captured iteration adds to this very memory
 
@@ -270,21 +270,19 @@ class Trainer:
         """What is evaluated: the method's networks, or their averages over the steps if `ema_decay` is above 0."""
         return (self.average or self.method).predictors()
 
-    def evaluate(self, view: Augmentation | None = None) -> dict[str, dict]:
+    def evaluate(self) -> dict[str, dict]:
         """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}.
 
-        With a source, "target" has what can be said of the unlabelled images, see `domain.without_labels`.
-
-        Args:
-            view: the augmentation of the images; by default none.
+        On images as they are. With a source, "target" has what can be said of the unlabelled ones without their labels,
+        see `domain.without_labels`.
         """
         results = {}
         for name, (images, labels) in self.data.held_out.items():
             if len(images) > 0:
-                results[name] = accuracy(self.predict(images, view), labels)
+                results[name] = accuracy(self.predict(images), labels)
         if self.experiment.source is not None:
             apart = max(1, len(self.data.unlabelled) // CRITERION_IMAGES)  # a folder's pool is sorted by class
-            results["target"] = without_labels(self.predict(self.data.unlabelled[::apart], view))
+            results["target"] = without_labels(self.predict(self.data.unlabelled[::apart]))
         return results
 
     def predict(self, images: Tensor, view: Augmentation | None = None) -> Tensor:
@@ -300,6 +298,18 @@ class Trainer:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
+    def save(self, folder: str | Path) -> None:
+        """Writes everything that the rest of the run depends on."""
+        resume.save(self, folder)
+
+    def load(self, folder: str | Path) -> bool:
+        """Continues from the checkpoint in `folder`; False if there is none.
+
+        Raises:
+            CheckpointError: if it is damaged or belongs to another experiment, seed, split or device.
+        """
+        return resume.load(self, folder)
+
     def _save_or_warn(self, folder: str | Path) -> bool:
         """A disk that is full must not end a run that is otherwise well; the checkpoint before is still there."""
         try:
@@ -308,83 +318,6 @@ class Trainer:
             warnings.warn(f"no checkpoint was written to {folder} ({error}); training goes on", stacklevel=2)
             return False
         return True
-
-    def state(self) -> dict[str, Tensor]:
-        """Every tensor that the rest of the run depends on, by name; not copied."""
-        tensors = {f"method.{name}": value for name, value in self.method.state_dict().items()}
-        if self.average is not None:
-            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for i, p in enumerate(self.parameters):
-            tensors[f"momentum.{i}"] = self.optimizer.state[p].get("momentum_buffer", torch.zeros_like(p))
-        tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
-        tensors |= {"losses": self.losses, "clock": self.clock.step}
-        tensors |= {"rng.generator": self.generator.get_state(), "rng.cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            tensors["rng.cuda"] = torch.cuda.get_rng_state(self.device)
-        return tensors
-
-    @torch.no_grad()
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Puts back what `state` gave, in place: this keeps the memory format, and with it the order of summation."""
-        modules = {"method": self.method} | ({"average": self.average} if self.average is not None else {})
-        for prefix, module in modules.items():
-            for name, value in module.state_dict().items():
-                value.copy_(tensors[f"{prefix}.{name}"])
-        for i, p in enumerate(self.parameters):
-            momentum = self.optimizer.state[p].setdefault("momentum_buffer", torch.empty_like(p))
-            momentum.copy_(tensors[f"momentum.{i}"])
-        self.losses.copy_(tensors["losses"])
-        self.clock.step.copy_(tensors["clock"])
-        self._clear_sums()
-        for name, value in tensors.items():
-            if name.startswith("sum."):
-                self.sums.setdefault(name[4:], torch.zeros_like(value, device=self.device)).copy_(value)
-        self.generator.set_state(tensors["rng.generator"])
-        torch.set_rng_state(tensors["rng.cpu"])
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["rng.cuda"], self.device)
-
-    def save(self, folder: str | Path) -> None:
-        """Writes everything that the rest of the run depends on."""
-        standing = {"step": self.step, "seconds": self.seconds, "history": self.history, "counts": self.counts}
-        standing |= {"source": self.source, "earlier_sources": self.earlier_sources}
-        save_checkpoint(folder, self.state(), self._identity() | standing)
-
-    def load(self, folder: str | Path) -> bool:
-        """Continues from the checkpoint in `folder`; False if there is none.
-
-        Raises:
-            CheckpointError: if it is damaged or belongs to another experiment, seed, split or device.
-        """
-        found = load_checkpoint(folder)
-        if found is None:
-            return False
-        tensors, info = found
-        for name, mine in self._identity().items():
-            if info.get(name) != mine:
-                raise CheckpointError(
-                    f"the checkpoint in {folder} belongs to another run: {_difference(name, info.get(name), mine)}. "
-                    "Give this run another folder, or delete that one."
-                )
-        self.restore(tensors)
-        self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
-        self.counts = info["counts"]
-        other = [info["source"]] if info.get("source", self.source) != self.source else []
-        self.earlier_sources = info.get("earlier_sources", []) + other
-        if self.step % self.steps_per_epoch:
-            self.plan_epoch(self.step // self.steps_per_epoch)
-        return True
-
-    def _identity(self) -> dict:
-        """What a checkpoint must share with a run to continue it bit for bit."""
-        return {
-            "experiment": self.experiment.to_dict(),
-            "seed": self.seed,
-            "split": self.data.split,
-            "device": self.device.type,
-            "precision": self.compute.precision,
-            "threads": self.compute.threads,
-        }
 
     def _shown(self, loss: Tensor) -> dict[str, str]:
         shown = {"loss": f"{float(loss):.3f}"}
@@ -401,10 +334,3 @@ def _row(table: Tensor, i: int | Tensor) -> Tensor:
 
 def _floats(module: nn.Module) -> list[Tensor]:
     return [value for value in module.state_dict().values() if value.is_floating_point()]
-
-
-def _difference(name: str, theirs, mine) -> str:
-    if isinstance(theirs, dict) and isinstance(mine, dict):
-        changed = [f"{k} was {theirs.get(k)!r}, is {mine.get(k)!r}" for k in mine if theirs.get(k) != mine.get(k)]
-        return f"{name}: {'; '.join(changed)}"
-    return f"{name} was {theirs!r}, is {mine!r}"

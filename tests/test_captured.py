@@ -8,6 +8,7 @@ from dnll_core.batches import HostPool
 from dnll_core.captured import CapturedStep
 from dnll_core.config import CHOICES, Experiment
 from dnll_core.methods.base import side_by_side
+from dnll_core.resume import restore, state
 from dnll_core.run import own_random_state, prepare
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3}
@@ -49,10 +50,10 @@ def test_a_place_on_the_device_is_as_good_as_a_number():
 def test_state_can_be_put_back():
     """After some more iterations and `restore`, training goes on as if they had not been: capture warms up so."""
     straight, detour = (trained(steps, method="mean-teacher", ema_decay=0.9) for steps in (6, 3))
-    before = {name: tensor.clone() for name, tensor in detour.state().items()}
+    before = {name: tensor.clone() for name, tensor in state(detour).items()}
     for i in range(3):
         detour.iterate(i)
-    detour.restore(before)
+    restore(detour, before)
     with own_random_state(detour.device, 0):
         torch.set_rng_state(before["rng.cpu"])
         for step in range(3, 6):

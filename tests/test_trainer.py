@@ -237,12 +237,12 @@ def test_measuring_from_the_middle_of_an_epoch_averages_what_was_seen(tmp_path):
 
 
 def test_a_full_disk_does_not_end_a_run(tmp_path, monkeypatch):
-    from dnll_core import trainer as module
+    from dnll_core import resume
 
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(module, "save_checkpoint", full)
+    monkeypatch.setattr(resume, "save_checkpoint", full)
     with pytest.warns(UserWarning, match=r"No space left on device.*training goes on"):
         run = train(Experiment(**FAST), 0, checkpoint=tmp_path)
     same(run, train(Experiment(**FAST), 0))
