@@ -33,10 +33,15 @@ def kind_of(fields: dict, device: str, precision: str) -> Kind | None:
     e = experiment_of(fields)
     if e is None:
         return None
+    return e.network, shape_of(e), e.method, e.labelled_batch, e.unlabelled_batch, device, precision
+
+
+def shape_of(e: Experiment) -> tuple:
+    """(H, W) or (H, W, 3) of the images; of a folder, which is not looked into, its name and the size."""
     shape = SHAPES.get("digits" if e.dataset.startswith("digits") else e.dataset, (e.dataset,))
     if e.size is not None:
         shape = (e.size, e.size, *shape[2:]) if len(shape) > 1 else (*shape, e.size)
-    return e.network, shape, e.method, e.labelled_batch, e.unlabelled_batch, device, precision
+    return shape
 
 
 def measured(folders: Iterable[Path]) -> dict[Kind, float]:
@@ -69,7 +74,9 @@ def seconds_left(task: Task, known: dict[Kind, float]) -> float | None:
     if task.fields["method"] in CLASSIFIERS:
         return known.get(kind_of(task.fields, cpu_name(), ""))
     experiment = Experiment(**task.fields)
-    compute = choose_compute(network=experiment.network)
+    shape = shape_of(experiment)
+    pixels = shape[0] * shape[1] if isinstance(shape[0], int) else (experiment.size or 32) ** 2
+    compute = choose_compute(network=experiment.network, pixels=pixels)
     if compute.device.type == "cpu":
         compute = replace(compute, threads=1)
     each = known.get(kind_of(task.fields, compute.describe(), compute.precision))

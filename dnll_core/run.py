@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import numbers
 import platform
 from collections.abc import Callable, Iterator
@@ -176,9 +177,10 @@ def prepare(
         dataset: images to use in the place of those that the experiment names, for benchmarks.
     """
     e = experiment
-    compute = choose_compute(device, precision, e.network)
+    compute = choose_compute(device, precision, e.network)  # first: a device that is not there needs no data
     if dataset is None:
         dataset = load(e.dataset, root, size=e.size, progress=progress)
+    compute = choose_compute(device, precision, e.network, math.prod(dataset.size))
     if e.source is None:
         split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
         truth = dataset.y_train[split.unlabelled]
