@@ -142,7 +142,7 @@ def batch_norms(source: str = "digits-source", target: str = "digits-target", **
 def ramps(source: str = "digits-source", target: str = "digits-target", **changes) -> dict[str, Experiment]:
     """DNLL under domain adaptation by how fast lambda grows and to what; drawn evenly, to change nothing else.
 
-    Names are "<lambda>, <share of the run that the ramp takes>".
+    Names are "<lambda>, <share of the run that the ramp takes>"; the search chose a slow one.
     """
     dnll = adaptation(source, target, **changes)["dnll"].replace(selection="ep")
     return {
