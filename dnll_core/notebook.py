@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from sklearn.datasets import load_sample_image
-from torch import Tensor, from_numpy
-from torch.nn import functional as F
+from torch import Tensor, cat, from_numpy, uint8
+from torch.nn.functional import avg_pool2d
 
 from dnll_core import results, scorecard
 from dnll_core.campaign import run_cells
-from dnll_core.cells import PROFILES, Cell, at_length, cells
+from dnll_core.cells import Cell, at_length, cells
 from dnll_core.common import unknown
-from dnll_core.config import ConfigError, Experiment
+from dnll_core.config import ConfigError
 from dnll_core.data import data_root, load_data
 from dnll_core.findings import Records
 from dnll_core.paper import LABELS, NUMBERS, OURS
@@ -100,18 +100,41 @@ def shortened(cell: Cell, epochs: int) -> Cell:
     return dataclasses.replace(cell, experiment=experiment, profile=f"trial of the {cell.profile}")
 
 
-def run_groups(
-    chosen: Iterable[Cell], *, seeds: int = 1, workers: int | None = None, out: str | Path | None = None
-) -> dict[Cell, list[dict]]:
-    """Cell -> its records, of runs made now (or recorded in `out`), see `campaign.run_cells`.
+def with_labels(cell: Cell, labels: int) -> Cell:
+    """The cell with another number of labels, which no table has; its batch of labelled images grows with it to 64."""
+    name = " ".join(str(labels) if word == str(cell.labels) else word for word in cell.name.split())
+    experiment = cell.experiment.replace(labels=labels, labelled_batch=min(labels, 64))
+    return dataclasses.replace(cell, name=name, labels=labels, experiment=experiment, printed=None, printed_as=None)
+
+
+def with_strong_view(cell: Cell, spec: str) -> Cell:
+    """The cell with another strong view (see `augment.parse`), which no table has.
 
     Raises:
-        ConfigError: for parameters that are not counts.
+        ConfigError: for a view that does not exist.
+    """
+    experiment = cell.experiment.replace(strong=spec)
+    changes = {"name": f"{cell.name} {spec}", "reading": spec, "role": "variant", "printed": None, "printed_as": None}
+    return dataclasses.replace(cell, experiment=experiment, note=f"strong view: {spec}", **changes)
+
+
+def checked_runs(seeds: int = 1, workers: int | None = None, out: str | Path | None = None) -> dict:
+    """The parameters that say how `run_groups` runs, checked before anything is run.
+
+    Raises:
+        ConfigError: for seeds or workers that are not counts.
+    """
+    return {"seeds": count("seeds", seeds), "workers": count("workers", workers, optional=True), "out": text(out)}
+
+
+def run_groups(chosen: Iterable[Cell], **how) -> dict[Cell, list[dict]]:
+    """Cell -> its records, of runs made now (or recorded in `out`). how: of `checked_runs`.
+
+    Raises:
         RunsFailed, WorkerDied, RecordError: see `campaign.run_cells`.
     """
     chosen = list(chosen)
-    seeds, workers = count("seeds", seeds), count("workers", workers, optional=True)
-    records = run_cells({cell.name: cell.experiment for cell in chosen}, seeds=seeds, workers=workers, out=text(out))
+    records = run_cells({cell.name: cell.experiment for cell in chosen}, **how)
     return {cell: records[cell.name] for cell in chosen}
 
 
@@ -169,24 +192,27 @@ def recorded_groups(table: int, folder: str | Path = TABLES) -> dict[str, dict[C
 def recorded_table(table: int, folder: str | Path = TABLES) -> str:
     """The records of the longer profiles beside the paper's numbers, and what is not recorded, with the reason.
 
-    A cell stands there if it has a record, or a number of the paper; the others are counted below.
+    A cell stands there if it has a record, or a number of the paper; the others are counted below. Of the profiles
+    without any record, the paper's stands there as a table if no other does.
     """
     parts, recorded = [], recorded_groups(table, folder)
     for profile in _profiles_of(table):
-        of_profile = cells(table, profile)
-        command = f"`python -m dnll_core.campaign --tables {table} --profile {profile}`"
+        of_profile = sorted(cells(table, profile), key=lambda cell: cell.labels or 0)  # stable: then by priority
+        reasons = {scorecard.missing_because(cell) for cell in of_profile if not recorded.get(profile, {}).get(cell)}
+        because = f"{'; '.join(sorted(reasons))}. `python -m dnll_core.campaign --tables {table} --profile {profile}`"
         if profile not in recorded and (recorded or profile != _profiles_of(table)[0]):
-            why = ", ".join(sorted({scorecard.missing_because(cell) for cell in of_profile}))
-            parts.append(f"**Profile {profile}**: not recorded ({why}; {command}).")
+            parts.append(f"**Profile {profile}**: not recorded: {because}")
             continue
-        frame = scorecard.compared(of_profile, folder)
+        frame = scorecard.compared(of_profile, folder).drop(columns="why not")
         shown = frame[(frame["n"] > 0) | frame["paper (%)"].notna()]
-        if not (shown["why not"] != "").any():
-            shown = shown.drop(columns="why not")
-        parts.append(f"**Profile {profile}**\n\n{markdown(shown)}")
         left = len(frame) - len(shown)
-        if left:
-            parts.append(f"{left} further cells, without a number in the paper, are not recorded: {command}.")
+        if not recorded:  # columns of dashes
+            shown = shown[["n", "last epoch (%)", "paper (%)"]]
+        parts.append(f"**Profile {profile}**\n\n{markdown(shown)}")
+        if reasons:
+            what = ["where it says so above"] * bool((shown["n"] == 0).any())
+            what += [f"{left} cells without a number in the paper"] * bool(left)
+            parts.append(f"Not recorded ({', and '.join(what)}): {because}")
         group = [record for of_cell in recorded.get(profile, {}).values() for record in of_cell]
         if group:
             parts.append(f"<sub>{results.provenance_of(group)}</sub>")
@@ -242,10 +268,10 @@ def colour_images(n: int = 8) -> tuple[Tensor, str]:
         return load_data("cifar10", download=False).x_train[:n].contiguous(), "CIFAR-10"
     squares = []
     for name in ("china.jpg", "flower.jpg"):
-        photo = from_numpy(np.ascontiguousarray(load_sample_image(name))).permute(2, 0, 1)[None].float()
+        photo = from_numpy(load_sample_image(name).copy()).permute(2, 0, 1)[None].float()  # (1, 3, 427, 640)
         squares += [photo[..., y : y + 192, x : x + 192] for y in (0, 192) for x in (0, 192, 384)]
-    images = [F.avg_pool2d(squares[i % len(squares)], 6).round() for i in range(0, 5 * n, 5)]  # of both in turn
-    return from_numpy(np.concatenate([image.numpy() for image in images]).astype(np.uint8)), "two photographs"
+    of_both = [squares[5 * i % len(squares)] for i in range(n)]  # 5 and 12 have no common factor: all of them in turn
+    return cat([avg_pool2d(square, 6).round().to(uint8) for square in of_both]), "two photographs"
 
 
 def shown_views(views: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
@@ -253,11 +279,3 @@ def shown_views(views: Tensor, mean: Sequence[float], std: Sequence[float]) -> n
     pixels = views * views.new_tensor(std).view(1, -1, 1, 1) + views.new_tensor(mean).view(1, -1, 1, 1)
     array = pixels.clamp(0, 1).permute(0, 2, 3, 1).numpy()
     return array[..., 0] if array.shape[-1] == 1 else array
-
-
-def length_of(experiment: Experiment) -> str:
-    """ "digits, small, 40 epochs": what stands below a live result."""
-    return f"{experiment.dataset}, {experiment.network}, {experiment.epochs} epochs"
-
-
-assert set(RECORDED) < set(PROFILES)

@@ -150,7 +150,8 @@ def curves_of_cells(groups: Groups, title: str | None = None, floor: float | Non
             extent += [settled.min(), settled.max()]
             for run in runs if len(runs) > 1 else ():
                 axis.plot(epochs, run, color=style.color, alpha=0.3, linewidth=0.8)
-            look = {"color": style.color, "marker": style.marker, "markersize": 7, "markevery": 0.12}
+            look = {"color": style.color, "marker": style.marker, "markersize": 7}
+            look["markevery"] = 0.12 if len(epochs) > 1 else 1  # the former alone would drop a single point
             face = style.color if fill == "full" else "white"
             label = f"{cell.name}, n = {len(runs)}"
             mean = runs.mean(0)
@@ -198,7 +199,8 @@ def sensitivity(groups: Groups, title: str | None = None) -> Figure:
         axes[0, 0].set_ylabel("test accuracy, last epoch (%)")
         axes[0, 0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
         figure.suptitle(title or title_of(list(groups)), x=0.01, ha="left", fontsize=11)
-        label = f"mean ± sd, {_counted(groups)}"
+        several = any(len(records) > 1 for records in groups.values())
+        label = f"{'mean ± sd' if several else 'a run'}, {_counted(groups)}"
         handles = [_line(selection, BLUE, f"{selection.upper()}, {label}") for selection in _LOOKS]
         if any(cell.printed is not None for cell in plain):
             handles += [_line(selection, GREY, f"the paper, {selection.upper()}", PAPER) for selection in _LOOKS]
