@@ -27,7 +27,6 @@ from dnll_core.campaign import run_cells
 from dnll_core.cells import Cell, at_length, cells
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError
-from dnll_core.data import data_root, load_data
 from dnll_core.findings import Records
 from dnll_core.paper import LABELS, NUMBERS, OURS
 from dnll_core.scorecard import percent
@@ -258,20 +257,14 @@ def standing(table: int, labels: int) -> tuple[int, int, str, float]:
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
-def colour_images(n: int = 8) -> tuple[Tensor, str]:
-    """Small colour photographs to augment: the first n of CIFAR-10 if it is on disk, else cut from two of scikit-learn.
-
-    Returns:
-        (n, 3, 32, 32) uint8, and where they are from.
-    """
-    if (data_root() / "cifar10.npz").is_file():
-        return load_data("cifar10", download=False).x_train[:n].contiguous(), "CIFAR-10"
+def colour_images(n: int = 8) -> Tensor:
+    """Small colour photographs to augment, (n, 3, 32, 32) uint8, cut from the two that come with scikit-learn."""
     squares = []
     for name in ("china.jpg", "flower.jpg"):
         photo = from_numpy(load_sample_image(name).copy()).permute(2, 0, 1)[None].float()  # (1, 3, 427, 640)
         squares += [photo[..., y : y + 192, x : x + 192] for y in (0, 192) for x in (0, 192, 384)]
     of_both = [squares[5 * i % len(squares)] for i in range(n)]  # 5 and 12 have no common factor: all of them in turn
-    return cat([avg_pool2d(square, 6).round().to(uint8) for square in of_both]), "two photographs"
+    return cat([avg_pool2d(square, 6).round().to(uint8) for square in of_both])
 
 
 def shown_views(views: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:

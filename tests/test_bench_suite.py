@@ -50,8 +50,10 @@ def test_readings():
     assert read("WRN-28-2: images", True, {"settings": {"dnll": fast}}) == ("128,000 images/s", False)
     pair = {"settings": {"dnll": setting([0.006] * 3), "mean-teacher": fast}}
     assert read("DNLL / Mean", True, pair) == ("1.50 (1.50 to 1.50); Mean Teacher 4.00 ms", True)
-    plain = {"settings": {"dnll": fast, "step=plain, precision=float32": slow}}
-    assert read("CNN-13, 50 + 50, two", False, plain) == ("10.0 times (10.0 to 10.0)", True)
+    plain = {"settings": {"dnll": fast, "step=plain, precision=float32": dict(slow)}}
+    plain["settings"]["step=plain, precision=float32"]["ceiling"] = {"flops_per_second": 0.4e12, "size": 8}
+    text = "10.0 times (10.0 to 10.0); large products gain 2.5 times"
+    assert read("CNN-13, 50 + 50, two", False, plain) == (text, True)
     assert read("CNN-13: views", True, {"settings": {"dnll": fast}}) == ("2.0%", True)
     drawn = setting([1.0], parts={"batch and views": 1.0, "label draw": 2.0, "forward": 47.0})
     assert read("WRN-28-2: views", False, {"settings": {"dnll": drawn}}) == ("6.0%", False)
@@ -60,7 +62,8 @@ def test_readings():
     assert read("images in host", False, host) == ("1.15 times (1.15 to 1.15)", False)
     assert read("images in a memory", False, host) == ("1.00 times (1.00 to 1.00)", True)
     assert read("time of an", False, growth())[1] is False  # half as much again
-    assert read("memory", False, growth()) == ("64 bytes an image and 6.0 more", True)
+    assert read("memory", False, growth()) == ("64 bytes an image and 6.0 more: the order of an epoch takes 8", False)
+    assert read("memory", False, growth(int(64.5e6)))[1] is True
     assert read("memory", False, growth(None)) == ("not known on this system", False)
 
 
@@ -74,7 +77,7 @@ def test_the_table_says_what_is_not_measured_and_on_what(tmp_path):
     (tmp_path / "bench" / "growth-amd.json").write_text(json.dumps(growth()))
     text = bench_suite.table(tmp_path)
     assert "| CNN-13, 50 + 50 (paper: 143 ms) | 5 ms | 4.00 ms | yes | NVIDIA H200 |" in text
-    assert "| memory for M images | the images | 64 bytes an image and 6.0 more | yes | AMD EPYC, 1 thread |" in text
+    assert "| memory for M images of 8x8 | the images and a constant | 64 bytes an image and 6.0 more: " in text
 
 
 def test_when_the_digits_pass_93_percent(tmp_path):

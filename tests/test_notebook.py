@@ -7,7 +7,7 @@ import pytest
 import torch
 from fabricated import record, write
 
-from dnll_core import data, notebook
+from dnll_core import notebook
 from dnll_core.cells import cells
 from dnll_core.config import ConfigError
 from dnll_core.notebook import (
@@ -187,22 +187,11 @@ def test_the_papers_tables_and_where_dnll_stands():
 
 def test_photographs_are_always_there(tmp_path, monkeypatch):
     monkeypatch.setenv("DNLL_DATA", str(tmp_path))
-    images, origin = colour_images(30)
+    images = colour_images(30)
     assert images.shape == (30, 3, 32, 32)
     assert images.dtype == torch.uint8
-    assert origin == "two photographs"
     assert len(images[:12].unique(dim=0)) == 12
     assert (images.float().std(dim=(1, 2, 3)) > 5).all()  # none is of one colour
-
-
-def test_photographs_are_cifars_if_it_is_there(tmp_path, monkeypatch):
-    monkeypatch.setenv("DNLL_DATA", str(tmp_path))
-    (tmp_path / "cifar10.npz").touch()
-    x = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 3, 32, 32)
-    monkeypatch.setattr(notebook, "load_data", lambda name, download: data.Dataset(name, x, x, x, x, (), (), ()))
-    images, origin = colour_images(2)
-    assert images[:, 0, 0, 0].tolist() == [0, 1]
-    assert origin == "CIFAR-10"
 
 
 def test_views_are_shown_as_pixels():
