@@ -11,8 +11,10 @@ the networks of a method take a stream each (`methods.base.forward_each`), so th
 from __future__ import annotations
 
 import gc
+import math
 import time
 import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,6 +39,7 @@ class CapturedStep:
 
     Raises:
         ValueError: on another device.
+        RuntimeError: if CUDA cannot record the iteration, or replays another one than it recorded.
     """
 
     def __init__(self, trainer: Trainer):
@@ -53,6 +56,8 @@ class CapturedStep:
         try:
             with torch.cuda.device(trainer.device):  # generators and streams of the capture are the current device's
                 self._record(trainer)
+                trainer.optimizer.zero_grad(set_to_none=True)
+                verify(trainer, lambda: self.graph.replay() or self.loss, before)
         finally:
             trainer.optimizer.zero_grad(set_to_none=True)
             restore(trainer, before)
@@ -86,6 +91,32 @@ class CapturedStep:
             self.pool.fetch(i)
         self.graph.replay()
         return self.loss
+
+
+def verify(trainer: Trainer, replay: Callable[[], Tensor], before: dict[str, Tensor]) -> None:
+    """Compares two replayed iterations with two plain ones from the state `before`; leaves the trainer changed.
+
+    The first loss is compared closely. The second shows that the first step moved the weights alike, and metrics show
+    the unlabelled images, on which the loss may not weigh yet; both may differ more: a rounding error that turns a
+    prediction changes a label. Random states must end alike, so that no draw is repeated or left out.
+
+    Raises:
+        RuntimeError: if one of them differs by more than rounding explains.
+    """
+    seen: list[dict[str, float]] = []
+    random: list[Tensor] = []
+    for step in (lambda: CapturedStep._iterate(trainer)[0], replay):
+        restore(trainer, before)
+        losses = {f"loss of iteration {i}": float(step()) for i in (1, 2)}
+        seen.append(losses | {name: float(value) for name, value in trainer.sums.items()})
+        random.append(torch.cat([value for name, value in state(trainer).items() if name.startswith("rng.")]))
+    close, near = (0.02, 0.05) if trainer.compute.precision == "bfloat16" else (1e-4, 5e-3)
+    for name, plain in seen[0].items():
+        tolerance = close if name == "loss of iteration 1" else near
+        if not math.isclose(plain, seen[1][name], rel_tol=tolerance, abs_tol=1e-4):
+            raise RuntimeError(f"its replay has {name} {seen[1][name]:.6g}, and the plain iteration {plain:.6g}")
+    if not torch.equal(*random):
+        raise RuntimeError("its replay has another random state, and the plain iteration draws other numbers")
 
 
 def try_to_capture(trainer: Trainer) -> CapturedStep | None:

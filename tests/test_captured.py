@@ -86,6 +86,30 @@ def test_what_cannot_be_captured_runs_plainly(monkeypatch):
         assert captured.try_to_capture(trainer) is None
 
 
+@pytest.mark.parametrize("wrong", [None, "another batch", "no step", "other draws"])
+def test_a_replay_is_compared_with_the_plain_iteration(wrong):
+    """On a CPU, with the plain iteration in the place of the replay, and with what a bad recording might do."""
+    trainer, _ = prepare(Experiment(**FAST), 0, device="cpu", precision="float32", progress=False)
+    trainer.plan_epoch(0)
+    before = {name: tensor.clone() for name, tensor in state(trainer).items()}
+
+    def replay():
+        if wrong == "another batch":
+            trainer.clock.step += 1
+        if wrong == "other draws":
+            trainer.generator.manual_seed(1)
+        loss = CapturedStep._iterate(trainer)[0].clone()
+        if wrong == "no step":
+            trainer.method.load_state_dict({k[7:]: v for k, v in before.items() if k.startswith("method.")})
+        return loss
+
+    if wrong is None:
+        captured.verify(trainer, replay, before)
+    else:
+        with pytest.raises(RuntimeError, match=r"its replay has .*, and the plain iteration"):
+            captured.verify(trainer, replay, before)
+
+
 def test_networks_run_one_after_the_other_outside_a_recording():
     order = []
     work = [lambda: order.append(0) or ["a"], lambda: order.append(1) or ["b"]]
