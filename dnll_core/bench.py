@@ -104,7 +104,7 @@ def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextl
         torch.cuda.reset_peak_memory_stats(device)
         in_use = torch.cuda.memory_allocated(device)
     subject = Subject(setting, seed)
-    compute, times = subject.trainer.compute, []
+    compute, captured, times = subject.trainer.compute, subject.trainer.captured, []
     stack.enter_context(own_random_state(device, seed))
     if compute.threads not in (None, torch.get_num_threads()):  # once for all, where all settings have as many
         stack.enter_context(compute.own_threads())
@@ -118,7 +118,7 @@ def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextl
         "unlabelled": setting.unlabelled,
         "pool": setting.pool,
         "step": setting.step,
-        "captured": None if subject.captured is None else subject.captured.seconds,
+        "captured": None if captured is None else captured.seconds,
         "device": compute.describe(),
         "precision": compute.precision,
         "threads": compute.threads,

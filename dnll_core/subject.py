@@ -128,13 +128,13 @@ class Subject:
             make_plain(self.trainer)
         self.trainer.plan_epoch(0)
         self.timer = Timer(self.trainer.device)
-        self.captured = None
         if setting.step == "fast" and self.trainer.device.type == "cuda":
             with own_random_state(self.trainer.device, seed):
-                self.captured = try_to_capture(self.trainer)
+                self.trainer.captured = try_to_capture(self.trainer)
         self.network = next(iter(self.trainer.predictors().values()))
         pool = self.trainer.data.unlabelled
-        self.images = pool[torch.arange(e.labelled_batch + e.unlabelled_batch, device=pool.device) % len(pool)]
+        index = torch.arange(e.labelled_batch + e.unlabelled_batch) % len(pool)
+        self.images = pool[index].to(self.trainer.device)  # from wherever the pool lies
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -153,11 +153,11 @@ class Subject:
     @contextlib.contextmanager
     def uncaptured(self) -> Iterator[None]:
         """Iterations run plainly inside the block, so that they can be looked into."""
-        self.trainer.captured = None
+        captured, self.trainer.captured = self.trainer.captured, None
         try:
             yield
         finally:
-            self.trainer.captured = self.captured
+            self.trainer.captured = captured
 
     def step(self) -> None:
         """One more iteration. After the last of the epoch its first comes again."""
