@@ -196,6 +196,14 @@ def growth_slopes(record: dict) -> tuple[float, float]:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a damaged file may raise
+
+
+def broken(path: Path, error: Exception) -> str:
+    """The message about a file that is no benchmark."""
+    return f"{path} is not a readable benchmark ({error!r}); delete it or restore it."
+
+
 def load(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
     """The records of `bench.measure` in a folder, by file name without its ending; empty if there are none.
 
@@ -209,8 +217,8 @@ def load(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
             if "settings" in record:  # else one of `bench.growth`
                 table({path.stem: record})
                 records[path.stem] = record
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None
+        except UNREADABLE as error:
+            raise RecordError(broken(path, error)) from None
     return records
 
 

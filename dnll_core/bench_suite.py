@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from dnll_core import bench, results
-from dnll_core.bench_report import growth_slopes, milliseconds, ratio, scaled
+from dnll_core.bench_report import UNREADABLE, broken, growth_slopes, milliseconds, ratio, scaled
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
 from dnll_core.device import cpu_name
@@ -187,14 +187,21 @@ TARGETS = (
 
 
 def load(folder: str | Path) -> dict[tuple[str, bool], dict]:
-    """(name of the suite, whether on a GPU) -> record; of several machines the file name that comes last."""
+    """(name of the suite, whether on a GPU) -> record; of several machines the file name that comes last.
+
+    Raises:
+        RecordError: naming a file that cannot be read.
+    """
     found = {}
     for path in sorted(Path(folder).glob("*.json")):
         name = next((name for name in sorted(SUITE, key=len, reverse=True) if path.stem.startswith(f"{name}-")), None)
         if name is None:
             continue
-        record = json.loads(path.read_bytes())
-        device = record["device"] if "device" in record else next(iter(record["settings"].values()))["device"]
+        try:
+            record = json.loads(path.read_bytes())
+            device = record["device"] if "device" in record else next(iter(record["settings"].values()))["device"]
+        except UNREADABLE as error:
+            raise results.RecordError(broken(path, error)) from None
         found[name, "thread" not in device] = record | {"device": device}
     return found
 

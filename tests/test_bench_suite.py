@@ -6,6 +6,7 @@ import pytest
 
 from dnll_core import bench, bench_suite, timing
 from dnll_core.bench_suite import SUITE, TARGETS
+from dnll_core.results import RecordError
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +79,13 @@ def test_the_table_says_what_is_not_measured_and_on_what(tmp_path):
     text = bench_suite.table(tmp_path)
     assert "| CNN-13, 50 + 50 (paper: 143 ms) | 5 ms | 4.00 ms | yes | NVIDIA H200 |" in text
     assert "| memory for M images of 8x8 | the images and a constant | 64 bytes an image and 6.0 more: " in text
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"settings": 3}', '{"settings": {"dnll": {}}}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "plain-here.json").write_text(text)
+    with pytest.raises(RecordError, match=r"plain-here\.json is not a readable benchmark"):
+        bench_suite.load(tmp_path)
 
 
 def test_when_the_digits_pass_93_percent(tmp_path):
