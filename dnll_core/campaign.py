@@ -80,20 +80,31 @@ def campaign_tasks(name: str, seeds: int, out: Path) -> list[Task]:
     return [Task(fields, seed, out / name, measure=measure) for seed in range(seeds) for fields in experiments]
 
 
-def table_tasks(tables: list[int], profile: str, seeds: int, out: Path, dataset: str | None = None) -> list[Task]:
+def table_tasks(
+    tables: list[int], profile: str, seeds: int | None, out: Path, dataset: str | None = None
+) -> list[Task]:
     """The runs of the cells of some tables, by seed, then priority of the cell, then order of the tables.
 
     An experiment that is a cell of several tables is there once.
+
+    Args:
+        seeds: of each cell; None: its own `runs`. A cell with fewer runs than others begins with their later seeds.
 
     Raises:
         ConfigError: see `cells.cells`.
     """
     found = [(table, cell) for table in tables for cell in cells.cells(table, profile, dataset)]
     found.sort(key=lambda item: item[1].priority)  # stable
-    titles: dict[Experiment, str] = {}
+    titles: dict[Experiment, tuple[str, int]] = {}
     for table, cell in found:
-        titles.setdefault(cell.experiment, f"Table {table}: {cell.name}")
-    return [Task(e.to_dict(), seed, out / TABLES, title) for seed in range(seeds) for e, title in titles.items()]
+        titles.setdefault(cell.experiment, (f"Table {table}: {cell.name}", seeds or cell.runs))
+    rounds = max(runs for _, runs in titles.values())
+    return [
+        Task(experiment.to_dict(), turn - (rounds - runs), out / TABLES, title)
+        for turn in range(rounds)
+        for experiment, (title, runs) in titles.items()
+        if turn >= rounds - runs
+    ]
 
 
 def with_defaults(fields: dict) -> dict:
@@ -196,9 +207,7 @@ def planned(options: argparse.Namespace) -> list[Task]:
             raise ConfigError(unknown("campaign", name, CAMPAIGNS))
         tasks += campaign_tasks(name, options.seeds or SEEDS, out)
     if options.tables:
-        profile = options.profile
-        seeds = options.seeds or cells.SEEDS.get(profile, 1)
-        tasks += table_tasks(options.tables, profile, seeds, out, options.dataset)
+        tasks += table_tasks(options.tables, options.profile, options.seeds, out, options.dataset)
     elif not options.names:
         raise ConfigError(f"name a campaign ({', '.join(CAMPAIGNS)}), or --tables.")
     return tasks

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.paper import LABELS, NUMBERS, OURS, SETTINGS, Key
-from dnll_core.searches import METHODS, RAMPS
+from dnll_core.recipes import LAPTOP_FURTHER, PUBLISHED, PUBLISHED_ON, READINGS, SHORT_EPOCHS, at_length, laptop, quick
 
 PROFILES = ("quick", "laptop", "short", "paper")
 TABLES = (1, 2, 3, 4, 5, 6)
@@ -38,52 +38,16 @@ TITLES = {
     "fixmatch": "FixMatch",
     "fixmatch-randaugment": "FixMatch, RandAugment",
     "mixmatch": "MixMatch",
+    "mutual-learning": "mutual learning",
+    "pi-model": "Π model",
+    "temporal-ensembling": "Temporal Ensembling",
+    "vat": "VAT",
 }
 ROWS = {name: TITLES[name] for name in ("mean-teacher", "dual-student", "mixmatch")}
 ROWS |= {"dnll": OURS, "pseudo-label": "Pseudo-Labeling"}
 COMPARED = ("dnll", "supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")  # in every benchmark
 
-# The sources of these numbers are in the docstring of `_benchmark`.
-PUBLISHED: dict[str, dict[str, object]] = {
-    "dnll": {"m": 3, "selection": "epm"},
-    "supervised": {},
-    "mean-teacher": {"consistency_scale": 20.0},
-    "dual-student": {"consistency_scale": 20.0, "stabilisation_scale": 100.0, "logit_distance": 0.02},
-    "pseudo-label": {"threshold": 0.95},
-    "fixmatch": {"ramp_epochs": 0.0},
-    "fixmatch-randaugment": {"ramp_epochs": 0.0, "weak": "crop+flip", "strong": "crop+flip+randaugment+cutout"},
-    "mixmatch": {"lam": 75.0},
-}
-PUBLISHED_ON: dict[tuple[str, str], dict[str, object]] = {
-    ("mnist", "dual-student"): {
-        "consistency_scale": 8.0,
-        "stabilisation_scale": 7.0,
-        "logit_distance": 0.08,
-        "stable_threshold": 0.6,
-    },
-    ("svhn", "fixmatch-randaugment"): {"weak": "crop", "strong": "crop+randaugment+cutout"},  # no house number flips
-}
-# Views that section 4.2 leaves open, as (fields, what they are). The first is the one that baselines are judged by.
-READINGS: dict[int, dict[str, tuple[dict[str, object], str]]] = {
-    1: {
-        "lineage": (
-            {"weak": "translate+flip", "strong": "translate+flip", "translation": 4},
-            "the views of the literature that section 4.2 follows: translation by up to 4 pixels and flip, two draws",
-        ),
-        "literal": ({}, "section 4.2 to the letter: the image itself, and the image with Gaussian noise"),
-    },
-    4: {
-        "literal": ({}, "section 4.2 to the letter: both views are the image; dropout alone makes predictions differ"),
-        "noise": ({"strong": "noise"}, "as in the reference of section 4.2, whose network adds Gaussian noise"),
-    },
-}
-SHORT_EPOCHS = {"cifar10": 45, "svhn": 28, "mnist": 32}  # each about 15,000 iterations of 128 unlabelled images
-QUICK_EPOCHS = {"digits": 40, "usps": 10, "folder": 30}  # other data sets, with tens of thousands of images: 2
 LABELS_FIRST = (4000, 20, 1000, 100, 2000, 50)  # of two cells that tell equally much, which is run first
-
-# Table 4 on two CPU cores: what all methods share, and what differs between them.
-LAPTOP: dict[str, object] = {"network": "small", "unlabelled_batch": 128, "epochs": 10}
-LAPTOP_OF: dict[str, dict[str, object]] = {}
 
 
 @dataclass(frozen=True)
@@ -101,6 +65,7 @@ class Cell:
         priority: lower is run first: what tells most comes first.
         note: what the reading is.
         profile: one of PROFILES.
+        runs: how many a campaign makes of it, with seeds 0, 1, ...
     """
 
     table: int
@@ -115,6 +80,7 @@ class Cell:
     priority: int
     note: str
     profile: str
+    runs: int
 
 
 def cells(table: int, profile: str = "quick", dataset: str | None = None) -> list[Cell]:
@@ -139,12 +105,6 @@ def cells(table: int, profile: str = "quick", dataset: str | None = None) -> lis
         )
     found = {5: _sensitivity, 6: _variants}.get(table, _benchmark)(table, profile, dataset)
     return sorted(found, key=lambda cell: cell.priority)  # stable
-
-
-def at_length(experiment: Experiment, epochs: int) -> Experiment:
-    """The experiment in another number of epochs; each ramp keeps its share of the run."""
-    ramps = {name: getattr(experiment, name) * epochs / experiment.epochs for name in RAMPS}
-    return experiment.replace(epochs=epochs, **ramps)
 
 
 def negatives_of_an_image(experiment: Experiment) -> int:
@@ -187,6 +147,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
       Cutout on crop and flip, as published, without the flip on SVHN.
     - MixMatch (Table 2): weight 75 for CIFAR-10 [its paper], with the ramp of all methods here.
     - WRN-28-2 has the baselines' settings of CNN-13: for this budget none are published.
+    - Profile "laptop": the small network, images of half the size, and settings that searches chose (`recipes.laptop`).
     """
     experiments = _experiments(table, profile, dataset)
     data = experiments["dnll"].dataset
@@ -216,6 +177,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
                 tier=0 if ours else 3 if told_first else 4,
                 note=note,
                 profile=profile,
+                **{"runs": 1} if profile == "laptop" and method in LAPTOP_FURTHER else {},
             )
         )
     return found
@@ -279,12 +241,13 @@ def _experiments(table: int, profile: str, dataset: str | None) -> dict[str, Exp
     """Method -> its experiment at a profile, with the views of section 4.2 and no labels chosen yet."""
     own, network = SETUP[table]
     if profile == "quick":
-        return {method: _quick(method, dataset or "digits") for method in COMPARED}
+        return {method: quick(method, dataset or "digits") for method in COMPARED}
     data, methods = dataset or own, [*COMPARED]
+    if profile == "laptop":
+        return {method: laptop(method, data) for method in (*methods, *LAPTOP_FURTHER)}
     kind = data.partition(":")[0]
-    if profile != "laptop":
-        methods += ["fixmatch-randaugment"] if data in ("cifar10", "svhn") else []
-        methods += ["mixmatch"] if table == 2 else []
+    methods += ["fixmatch-randaugment"] if data in ("cifar10", "svhn") else []
+    methods += ["mixmatch"] if table == 2 else []
     found = {}
     for method in methods:
         fields = {"dataset": data, "network": network, "method": method.removesuffix("-randaugment")}
@@ -294,22 +257,7 @@ def _experiments(table: int, profile: str, dataset: str | None) -> dict[str, Exp
         found[method] = Experiment(**fields)
         if profile == "short":
             found[method] = at_length(found[method], SHORT_EPOCHS.get(kind, SHORT_EPOCHS["cifar10"]))
-        if profile == "laptop":
-            scaled = at_length(found[method], LAPTOP["epochs"])
-            found[method] = scaled.replace(**LAPTOP | LAPTOP_OF.get(method, {}))
     return found
-
-
-def _quick(method: str, dataset: str) -> Experiment:
-    """What the searches chose on the digits, in fewer epochs; for DNLL with m = 3 (1 of a folder)."""
-    kind = dataset.partition(":")[0]
-    experiment = at_length(METHODS[method], QUICK_EPOCHS.get(kind, 2))
-    changes = {"dataset": dataset, "weak": "auto"}
-    if kind in ("cifar10", "svhn", "folder"):
-        changes["strong"] = "auto"  # grey digits keep the noise that the searches preferred
-    if method == "dnll":
-        changes["m"] = 1 if kind == "folder" else 3
-    return experiment.replace(**changes)
 
 
 def _labels(table: int, profile: str, dataset: str) -> tuple[int | None, ...]:
@@ -331,7 +279,7 @@ def _labelled(experiment: Experiment, labels: int | None, profile: str) -> Exper
 
 def _cell(key: Key, row: str | None, *, name: str, experiment: Experiment, tier: int, **fields) -> Cell:
     """A cell with the paper's number, if `row` is there and the images are the paper's."""
-    fields = {"method": "dnll", "reading": None, "role": "ours", "note": ""} | fields
+    fields = {"method": "dnll", "reading": None, "role": "ours", "note": "", "runs": SEEDS[fields["profile"]]} | fields
     printed = NUMBERS.get(key) if row is not None and experiment.dataset == key.dataset else None
     order = LABELS_FIRST.index(key.labels) if key.labels in LABELS_FIRST else 0
     where = {"labels": key.labels, "printed": printed, "printed_as": row, "priority": 10 * tier + order}

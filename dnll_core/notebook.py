@@ -24,11 +24,12 @@ from torch.nn.functional import avg_pool2d
 
 from dnll_core import results, scorecard
 from dnll_core.campaign import run_cells
-from dnll_core.cells import Cell, at_length, cells
+from dnll_core.cells import Cell, cells
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError
 from dnll_core.findings import Records
 from dnll_core.paper import LABELS, NUMBERS, OURS
+from dnll_core.recipes import at_length
 from dnll_core.scorecard import percent
 
 TABLES = results.RESULTS / "tables"

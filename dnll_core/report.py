@@ -9,13 +9,17 @@ import re
 import statistics
 from pathlib import Path
 
-from dnll_core import bench_suite, plots, results
+from dnll_core import bench_suite, plots, results, scorecard
+from dnll_core.cells import SETUP, cells
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import atomic_file
 from dnll_core.config import Experiment
 from dnll_core.data import load_data
 from dnll_core.experiments import adaptation, methods, quickstart, recorded
+from dnll_core.findings import Records
 from dnll_core.misprints import MISPRINTS
+from dnll_core.notebook import recorded_groups
+from dnll_core.plots_scorecard import NAMES
 
 ROOT = results.PACKAGE.parent
 
@@ -55,6 +59,46 @@ def campaign_records(campaign: str, experiments: dict[str, Experiment]) -> dict[
     return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))
 
 
+def paper_table(folder: Path = results.RESULTS / "tables") -> str:
+    """Every number of DNLL in Tables 1-6: recorded ones beside the paper's, the others by table, with the reason."""
+    lines = [
+        "| the paper's | cell, profile | paper (%) | last epoch (%) | best on test (%) | n | device |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number, (dataset, network) in SETUP.items():
+        what = f"Table {number}: {NAMES[dataset]}, {NAMES[network]}"
+        ours = [cell for cell in cells(number, "paper") if cell.method == "dnll" and cell.printed is not None]
+        found = recorded_groups(number, folder)
+        for profile, groups in found.items():
+            own = [cell for cell in groups if cell.method == "dnll" and cell.printed is not None and groups[cell]]
+            for name, row in scorecard.compared(own, folder).iterrows():
+                beside = (row["paper (%)"], row["last epoch (%)"], row["best on test (%)"], row["n"], row["device"])
+                lines.append(" | ".join(map(str, (f"| {what}", f"{name}, {profile}", *beside))) + " |")
+        if not found:
+            printed = ", ".join(dict.fromkeys(f"{cell.printed:.2f}" for cell in ours))
+            why = "; ".join(dict.fromkeys(scorecard.missing_because(cell) for cell in ours))
+            lines.append(f"| {what} | {len(ours)} cells | {printed} | not recorded: {why} | – | 0 | – |")
+    return "\n".join(lines)
+
+
+def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
+    """Table 4 at profile "laptop": a line for each method, a column for each number of labels."""
+    records = Records(folder)
+    groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
+    labels = sorted({cell.labels for cell in groups})
+    lines = [f"| last epoch (%) | {' | '.join(f'{n} labels' for n in labels)} | n | seconds a run |"]
+    lines.append("|---" * (len(labels) + 3) + "|")
+    for method in dict.fromkeys(cell.method for cell in groups):
+        of = {cell.labels: records for cell, records in groups.items() if cell.method == method}
+        shown = [scorecard.percent(results.accuracies(of[n])) if of[n] else "not recorded" for n in labels]
+        every = [record for records in of.values() for record in records]
+        counts = "...".join(dict.fromkeys(str(k) for k in (min(map(len, of.values())), max(map(len, of.values())))))
+        seconds = f"{statistics.fmean(record['seconds'] for record in every):.0f}" if every else "–"
+        lines.append(f"| {plots.METHODS[method].label} | {' | '.join(shown)} | {counts} | {seconds} |")
+    everything = [record for records in groups.values() for record in records]
+    return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
+
+
 def misprint_table() -> str:
     """Every entry of `misprints.MISPRINTS`, in Markdown. "Computed" means that a test recomputes the contradiction."""
     lines = ["| where | as printed | what is right | how we know |", "|---|---|---|---|"]
@@ -81,6 +125,8 @@ def readme() -> str:
     """The README as it should be."""
     blocks = {
         "quickstart table": table(quickstart_records()),
+        "paper table": paper_table(),
+        "laptop table": laptop_table(),
         "methods table": table(campaign_records("methods", methods())),
         "adaptation table": table(campaign_records("adaptation", adaptation("usps", "mnist"))),
         "speed table": bench_suite.table(),

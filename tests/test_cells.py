@@ -8,11 +8,11 @@ import torch
 from dnll_core import experiments
 from dnll_core.bench_report import real_epoch
 from dnll_core.cells import (
+    COMPARED,
     LABELS_FIRST,
     PROFILES,
     TABLES,
     TITLES,
-    at_length,
     cells,
     negatives_of_an_image,
     with_weight_of,
@@ -22,6 +22,7 @@ from dnll_core.methods import Negatives, Output
 from dnll_core.methods.base import Batch, Method
 from dnll_core.paper import NUMBERS, SETTINGS
 from dnll_core.plots import METHODS
+from dnll_core.recipes import LAPTOP_FURTHER, at_length
 from dnll_core.run import prepare
 from dnll_core.schedules import Clock
 from dnll_core.subject import synthetic
@@ -240,8 +241,12 @@ def test_short_is_about_fifteen_thousand_iterations_of_the_papers_experiment():
 def test_laptop_is_table_4_with_the_small_network():
     for cell in cells(4, "laptop"):
         e = cell.experiment
-        assert (e.dataset, e.network, e.strong, e.unlabelled_batch) == ("mnist", "small", "noise", 128)
-        assert 20 <= e.labelled_batch <= min(50, cell.labels)
+        assert (e.dataset, e.network, e.size, e.strong) == ("mnist", "small", 14, "noise")
+        assert e.labelled_batch == min(50, cell.labels)
+        assert cell.runs == (1 if cell.method in LAPTOP_FURTHER else 3)
+        shared = {"unlabelled_batch", "epochs", "noise_std", "dropout", "momentum"}
+        assert not differing(e, named(4, "laptop")["DNLL 20 noise"].experiment) & shared, cell.name
+    assert {cell.method for cell in cells(4, "laptop")} == {*COMPARED, *LAPTOP_FURTHER}
     assert named(4, "laptop")["DNLL 20 noise"].printed == 99.19
     with pytest.raises(ConfigError, match=r"Table 2 has no profile 'laptop'.*Table 2 has quick, short, paper"):
         cells(2, "laptop")

@@ -54,6 +54,7 @@ def test_every_method_gets_as_many_trials():
     assert trials["quickstart-supervised-2"] == trials["quickstart-dnll-2"]
     assert {n for name, n in trials.items() if name.startswith("methods-")} == {12}
     assert {n for name, n in trials.items() if name.startswith("adaptation-")} == {8}
+    assert {n for name, n in trials.items() if name.startswith("laptop-") and name != "laptop-start"} == {6}
 
 
 def chosen_by(name):
@@ -79,6 +80,12 @@ def test_domain_adaptation_uses_the_best_of_both_stages():
         tops = [json.loads((results.RESULTS / "search" / f"{stage}.json").read_text())["trials"][0] for stage in stages]
         best = max(zip(tops, stages), key=lambda pair: pair[0]["mean"])[1]
         assert experiment == chosen_by(best), name
+
+
+def test_the_laptops_table_uses_what_its_searches_chose():
+    assert chosen_by("laptop-start") == searches.LAPTOP_START
+    for name, experiment in searches.LAPTOP_CHOSEN.items():
+        assert experiment == chosen_by(f"laptop-{name}"), name
 
 
 def test_trials_of_domain_adaptation_are_judged_without_target_labels(monkeypatch):
