@@ -10,7 +10,7 @@ import statistics
 from pathlib import Path
 
 from dnll_core import bench_suite, plots, results, scorecard
-from dnll_core.cells import SETUP, cells
+from dnll_core.cells import SETUP, Cell, cells
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import atomic_file
 from dnll_core.config import Experiment
@@ -19,7 +19,8 @@ from dnll_core.experiments import adaptation, methods, quickstart, recorded
 from dnll_core.findings import Records
 from dnll_core.misprints import MISPRINTS
 from dnll_core.notebook import recorded_groups
-from dnll_core.plots_scorecard import NAMES
+from dnll_core.plots_scorecard import NAMES, scorecard_figure
+from dnll_core.plots_tables import points_of_cells
 
 ROOT = results.PACKAGE.parent
 
@@ -81,10 +82,15 @@ def paper_table(folder: Path = results.RESULTS / "tables") -> str:
     return "\n".join(lines)
 
 
+def laptop_groups(folder: Path = results.RESULTS / "tables") -> dict[Cell, list[dict]]:
+    """The cells of Table 4 at profile "laptop" with their records."""
+    records = Records(folder)
+    return {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
+
+
 def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
     """Table 4 at profile "laptop": a line for each method, a column for each number of labels."""
-    records = Records(folder)
-    groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
+    groups = laptop_groups(folder)
     labels = sorted({cell.labels for cell in groups})
     lines = [f"| last epoch (%) | {' | '.join(f'{n} labels' for n in labels)} | n | seconds a run |"]
     lines.append("|---" * (len(labels) + 3) + "|")
@@ -145,6 +151,8 @@ def draw_figures(folder: Path) -> list[Path]:
     figures = {
         "idea.png": plots.idea(three, digits.classes, 3, 0.7),
         "quickstart_curves.png": plots.lines(curves, levels),
+        "table4_laptop.png": points_of_cells(laptop_groups()),
+        "scorecard.png": scorecard_figure(scorecard.rows()),
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():

@@ -1,0 +1,62 @@
+"""Figure 5's record holds what the networks of the recorded runs say, measured by independent means."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import silhouette_score
+
+from dnll_core import figure5, load_data, results, train
+from dnll_core.cells import cells
+from dnll_core.config import Experiment
+from dnll_core.scorecard import Records
+
+TINY = Experiment(labels=20, labelled_batch=20, unlabelled_batch=256, epochs=1)
+
+
+@pytest.fixture(scope="module")
+def made():
+    data = load_data("digits")
+    images, labels = data.x_test[:60], data.y_test[:60].numpy()
+    runs = {name: train(TINY.replace(method=name), 0, progress=False) for name in figure5.METHODS}
+    return runs, images, labels, figure5.record_of(runs, images, labels, perplexity=5)
+
+
+def test_measures_and_errors_are_of_the_first_submodel(made):
+    runs, images, labels, record = made
+    for name, run in runs.items():
+        one, network = record["representations"][name], next(iter(run.trainer.predictors().values())).eval()
+        with torch.no_grad():
+            logits, hidden = network(run.trainer.plain(images, run.trainer.generator), return_features=True)
+        assert one["hidden"]["silhouette"] == pytest.approx(silhouette_score(hidden.numpy(), labels), abs=1e-3)
+        assert one["wrong"] == np.flatnonzero(logits.argmax(1).numpy() != labels).tolist()
+        assert one["map"]["silhouette"] == pytest.approx(silhouette_score(np.array(one["points"]), labels))
+        assert one["final"] == run.final
+
+
+def test_it_is_plain_json_and_a_damaged_file_is_named(made, tmp_path):
+    *_, record = made
+    path = tmp_path / "figure5.json"
+    path.write_text(json.dumps(record))
+    assert figure5.load(path) == record
+    assert len(figure5.figure(record).axes) == 4
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(results.RecordError, match=r"figure5.json is not a readable record of Figure 5"):
+        figure5.load(path)
+    with pytest.raises(SystemExit, match="profile='laptp' is not known"):
+        figure5.main(["--profile", "laptp"])
+
+
+def test_the_fewest_labels_and_of_several_readings_the_first():
+    chosen = figure5.fewest_labels(cells(4, "paper"))
+    assert (chosen["dnll"].labels, chosen["dnll"].reading) == (20, "literal")
+    assert set(figure5.METHODS) <= set(chosen)
+
+
+def test_committed_records_are_of_recorded_runs():
+    records = Records()
+    for path in figure5.FOLDER.glob("*.json"):
+        for one in figure5.load(path)["representations"].values():
+            if "experiment" in one:
+                assert records.of(Experiment(**one["experiment"]))[0]["final"] == one["final"], path
