@@ -32,6 +32,7 @@ from dnll_core.experiments import (
     addons,
     batch_norms,
     experiment_of,
+    limits,
     methods,
     quickstart,
     ramps,
@@ -61,8 +62,9 @@ CAMPAIGNS = {
         e.to_dict() for e in ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()
     ],
     "adaptation-batch-norm": lambda: [e.to_dict() for e in batch_norms("usps", "mnist", epochs=4).values()],
+    "limits": lambda: [experiment.to_dict() for experiment in limits().values()],
 }
-MEASURED = ("transfers",)  # campaigns whose runs also count what the submodels pass to each other
+MEASURED = ("transfers", "limits")  # campaigns whose runs also count what the submodels pass to each other
 TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
 SEEDS = 3  # of a campaign; those of tables are in `cells.SEEDS`
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from dnll_core import results
 from dnll_core.cells import cells as cells  # Tables 1-6
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.recipes import at_length, laptop
 from dnll_core.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, RAMPS, SUPERVISED
 
 # Domain adaptation, by campaign: what two CPU cores can do, and Dual Student's schedule, 26,700 iterations. In the
@@ -149,6 +150,17 @@ def ramps(source: str = "digits-source", target: str = "digits-target", **change
         f"{lam:g}, {share:g}": dnll.replace(lam=lam, **dict.fromkeys(RAMPS, share * dnll.epochs))
         for lam in (1.0, 3.0)
         for share in (0.2, 0.75)
+    }
+
+
+def limits() -> dict[str, Experiment]:
+    """What might lift DNLL's cell of Table 4 with twenty labels on two CPU cores: more passes, or a stronger view."""
+    cell = laptop("dnll", "mnist").replace(labels=20)
+    long = at_length(cell, 3 * cell.epochs)
+    return {
+        "as in Table 4": cell,
+        "three times as long": long,
+        "three times as long, translated": long.replace(strong="translate+noise", translation=1),
     }
 
 

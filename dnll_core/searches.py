@@ -326,9 +326,9 @@ LAPTOP_CHOSEN: dict[str, Experiment] = {
     for name, changes in {
         "dnll": {},
         "supervised": {},
-        "mean-teacher": {},
-        "dual-student": {},
+        "mean-teacher": {"consistency_scale": 100.0, "teacher_decay": 0.99},
+        "dual-student": {"consistency_scale": 10.0, "stabilisation_scale": 100.0, "shared_bn": False},
         "pseudo-label": {},
-        "fixmatch": {},
+        "fixmatch": {"fixmatch_threshold": 0.8, "ramp_epochs": 0.0},
     }.items()
 }
