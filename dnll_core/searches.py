@@ -325,10 +325,10 @@ LAPTOP_CHOSEN: dict[str, Experiment] = {
     name: winner(f"laptop-{name}", **changes)
     for name, changes in {
         "dnll": {},
-        "supervised": {},
+        "supervised": {"weak": "noise", "weight_decay": 5e-3},
         "mean-teacher": {"consistency_scale": 100.0, "teacher_decay": 0.99},
         "dual-student": {"consistency_scale": 10.0, "stabilisation_scale": 100.0, "shared_bn": False},
-        "pseudo-label": {},
+        "pseudo-label": {"threshold": 0.95, "shared_bn": True},
         "fixmatch": {"fixmatch_threshold": 0.8, "ramp_epochs": 0.0},
     }.items()
 }
