@@ -214,7 +214,7 @@ def load(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
     for path in sorted(Path(folder).glob("*.json")):
         try:
             record = json.loads(path.read_bytes())
-            if "settings" in record:  # else one of `bench.growth`
+            if record.get("settings"):  # else one of `bench.growth`
                 table({path.stem: record})
                 records[path.stem] = record
         except UNREADABLE as error:

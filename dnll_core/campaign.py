@@ -13,119 +13,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import signal
 import sys
+import tempfile
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from dnll_core import carry, cells, estimates, results
-from dnll_core.classical import CLASSIFIERS
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.console import positive
 from dnll_core.device import choose_compute
-from dnll_core.experiments import (
-    ADAPTATION_EPOCHS,
-    adaptation,
-    addons,
-    batch_norms,
-    experiment_of,
-    limits,
-    methods,
-    quickstart,
-    ramps,
-    transfers,
-)
+from dnll_core.experiments import experiment_of
+from dnll_core.plan import CAMPAIGNS, SEEDS, campaign_tasks, missing, table_tasks
 from dnll_core.tasks import Report, Task, run_tasks
 from dnll_core.workers import Pool, WorkerDied, processes
 
 
-def _adaptation(campaign: str, source: str, target: str) -> list[dict]:
-    experiments = adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign])
-    return [experiment.to_dict() for experiment in experiments.values()]
-
-
-CAMPAIGNS = {
-    "quickstart": lambda: [
-        *(experiment.to_dict() for experiment in quickstart().values()),
-        *({"method": method, "dataset": "digits", "labels": 20} for method in CLASSIFIERS),
-    ],
-    "transfers": lambda: [experiment.to_dict() for experiment in transfers().values()],
-    "methods": lambda: [experiment.to_dict() for experiment in methods().values()],
-    "addons": lambda: [experiment.to_dict() for experiment in addons("cifar10").values()],
-    "adaptation": lambda: _adaptation("adaptation", "usps", "mnist"),
-    "adaptation-full": lambda: _adaptation("adaptation-full", "usps", "mnist"),
-    "adaptation-reverse": lambda: _adaptation("adaptation-reverse", "mnist", "usps"),
-    "adaptation-ramps": lambda: [
-        e.to_dict() for e in ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()
-    ],
-    "adaptation-batch-norm": lambda: [e.to_dict() for e in batch_norms("usps", "mnist", epochs=4).values()],
-    "limits": lambda: [experiment.to_dict() for experiment in limits().values()],
-}
-MEASURED = ("transfers", "limits")  # campaigns whose runs also count what the submodels pass to each other
-TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
-SEEDS = 3  # of a campaign; those of tables are in `cells.SEEDS`
-
-
 class RunsFailed(RuntimeError):
     """Some runs have no record, for the reasons given."""
-
-
-# -- what is to be run -------------------------------------------------------------------------------------------------
-
-
-def campaign_tasks(name: str, seeds: int, out: Path) -> list[Task]:
-    """The runs of one of CAMPAIGNS, seed by seed, whether recorded or not."""
-    measure, experiments = name in MEASURED, CAMPAIGNS[name]()
-    return [Task(fields, seed, out / name, measure=measure) for seed in range(seeds) for fields in experiments]
-
-
-def table_tasks(
-    tables: list[int], profile: str, seeds: int | None, out: Path, dataset: str | None = None
-) -> list[Task]:
-    """The runs of the cells of some tables, by seed, then priority of the cell, then order of the tables.
-
-    An experiment that is a cell of several tables is there once.
-
-    Args:
-        seeds: of each cell; None: its own `runs`. A cell with fewer runs than others begins with their later seeds.
-
-    Raises:
-        ConfigError: see `cells.cells`.
-    """
-    found = [(table, cell) for table in tables for cell in cells.cells(table, profile, dataset)]
-    found.sort(key=lambda item: item[1].priority)  # stable
-    titles: dict[Experiment, tuple[str, int]] = {}
-    for table, cell in found:
-        titles.setdefault(cell.experiment, (f"Table {table}: {cell.name}", seeds or cell.runs))
-    rounds = max(runs for _, runs in titles.values())
-    return [
-        Task(experiment.to_dict(), turn - (rounds - runs), out / TABLES, title)
-        for turn in range(rounds)
-        for experiment, (title, runs) in titles.items()
-        if turn >= rounds - runs
-    ]
-
-
-def with_defaults(fields: dict) -> dict:
-    """The fields of a recorded experiment, with the defaults of those that did not exist yet."""
-    experiment = experiment_of(fields)
-    return fields if experiment is None else experiment.to_dict()
-
-
-def missing(tasks: list[Task]) -> list[Task]:
-    """The tasks that have no record in their folder yet.
-
-    Raises:
-        RecordError: see `results.load`.
-    """
-    done = {
-        folder: [(with_defaults(record["experiment"]), record["seed"]) for record in results.load(folder)]
-        for folder in {task.folder for task in tasks}
-    }
-    return [task for task in tasks if (task.fields, task.seed) not in done[task.folder]]
 
 
 # -- running it --------------------------------------------------------------------------------------------------------
@@ -185,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
     what = made.add_argument_group("what is run").add_argument
     what("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(CAMPAIGNS)}")
     what("--tables", nargs="+", type=int, default=[], metavar="N", help="of the paper: 1 to 6, in this order")
-    what("--profile", default="quick", help=f"size of the tables' runs: {', '.join(cells.PROFILES)} (default quick)")
+    what("--profile", help=f"size of the tables' runs: {', '.join(cells.PROFILES)} (default quick)")
     what("--dataset", help="of the tables' runs, in the place of the profile's")
     usual = ", ".join(f"{seeds} if {profile}" for profile, seeds in cells.SEEDS.items())
     what("--seeds", type=positive, metavar="N", help=f"0, 1, ... of each (default {SEEDS}; of tables {usual})")
@@ -204,12 +115,17 @@ def parser() -> argparse.ArgumentParser:
 def planned(options: argparse.Namespace) -> list[Task]:
     """All runs that the command names, recorded or not."""
     out, tasks = options.out.resolve(), []
+    dataset = options.dataset
+    if not options.tables and (dataset is not None or options.profile is not None):
+        raise ConfigError("--profile and --dataset are for --tables; a named campaign has its own.")
+    if dataset is not None and dataset.startswith("folder:"):
+        dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"  # one name, wherever it is called from
     for name in options.names:
         if name not in CAMPAIGNS:
             raise ConfigError(unknown("campaign", name, CAMPAIGNS))
         tasks += campaign_tasks(name, options.seeds or SEEDS, out)
     if options.tables:
-        tasks += table_tasks(options.tables, options.profile, options.seeds, out, options.dataset)
+        tasks += table_tasks(options.tables, options.profile or "quick", options.seeds, out, dataset)
     elif not options.names:
         raise ConfigError(f"name a campaign ({', '.join(CAMPAIGNS)}), or --tables.")
     return tasks
@@ -251,6 +167,26 @@ def say(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     started, options = time.time(), parser().parse_args(arguments)
+    with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a campaign
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with _ended_like_ctrl_c():
+        _main(options, started)
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """A SIGTERM inside the block, as job schedulers send it, is a KeyboardInterrupt: runs stop with checkpoints."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _main(options: argparse.Namespace, started: float) -> None:
     try:
         tasks = planned(options)
         carried = {} if options.carry is None else carry.read(options.carry)
@@ -260,14 +196,20 @@ def main(arguments: list[str] | None = None) -> None:
             return
         out = options.out.resolve()
         folders = sorted({task.folder for task in tasks} | {out / name.split("/")[0] for name in carried})
-        try:
+        if options.carry is not None:
+            with _as_config_error(
+                "--carry", options.carry
+            ):  # it is written at last, too late to hear that it cannot be
+                options.carry.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=options.carry).close()
+        with _as_config_error("--out", options.out):
             for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
             for message in carry.unpack(carried, out):
                 say(message)
-        except OSError as error:
-            raise ConfigError(f"--out {options.out} cannot be written to: {error}.") from None
-        tasks = missing(tasks)
+        planned_runs, tasks = len(tasks), missing(tasks)
+        if not tasks:
+            print(f"all {planned_runs} runs are recorded in {options.out}")
         report = run(tasks, folders, options, started)
     except (ConfigError, results.RecordError, carry.CarryError, WorkerDied) as error:
         sys.exit(str(error))
@@ -278,9 +220,27 @@ def main(arguments: list[str] | None = None) -> None:
         parts.append(f"{len(report.unfinished)} left when the time was over; the same command goes on")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} in the hands of another campaign")
-    print("; ".join(parts))
+    if tasks:
+        print("; ".join(parts))
     if report.failures:
-        sys.exit("\n".join(report.failures))
+        sys.exit("\n".join(by_cause(report.failures)))
+
+
+@contextlib.contextmanager
+def _as_config_error(option: str, place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{option} {place} cannot be written to: {error}.") from None
+
+
+def by_cause(failures: list[str]) -> list[str]:
+    """Messages "<run>: <cause>", each cause once, with the number of further runs that failed for it."""
+    causes = Counter(message.partition(": ")[2] for message in failures)
+    first = {message.partition(": ")[2]: message for message in reversed(failures)}
+    return [
+        first[cause] + (f"\n({n - 1} more failed for the same reason)" if n > 1 else "") for cause, n in causes.items()
+    ]
 
 
 def run(tasks: list[Task], folders: list[Path], options: argparse.Namespace, started: float) -> Report:

@@ -50,13 +50,21 @@ def pack(folders: Iterable[Path], place: Path) -> list[str]:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in folders:
             for path in sorted(folder.glob("*-seed*.json")):
-                archive.writestr(f"{folder.name}/{path.name}", path.read_bytes())
+                if RECORD.fullmatch(name := f"{folder.name}/{path.name}"):
+                    archive.writestr(name, path.read_bytes())
+                else:
+                    left_out.append(f"{path} was left out: it has not the name of a record.")
         if buffer.tell() > ROOM:
             raise CarryError(
                 f"the records alone take {buffer.tell()} bytes, and {ROOM} can be carried; they stay where they are."
             )
         for folder in _unfinished(folders):
             files = _complete(folder)
+            if not files or not OF_CHECKPOINT.fullmatch(
+                f"{folder.parent.parent.name}/{CHECKPOINTS}/{folder.name}/{MANIFEST}"
+            ):
+                left_out.append(f"the checkpoint of {folder.name} was left out: it is damaged, or has gone.")
+                continue
             taken = buffer.tell() + sum(len(data) + 500 for data in files.values())  # with their names, twice
             if taken > ROOM:
                 left_out.append(f"the checkpoint of {folder.name} was left out: {taken} bytes of {ROOM} at most.")
@@ -89,8 +97,11 @@ def read(place: Path) -> dict[str, bytes]:
         raise CarryError(f"{str(error).split(' Delete the folder')[0]} {remedy}") from None
     if found is None:
         return {}
-    with zipfile.ZipFile(io.BytesIO(found[0]["archive"].numpy().tobytes())) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
+    try:
+        with zipfile.ZipFile(io.BytesIO(found[0]["archive"].numpy().tobytes())) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise CarryError(f"{place} is damaged ({error}). {remedy}") from None
     for name in files:
         if not RECORD.fullmatch(name) and not OF_CHECKPOINT.fullmatch(name):
             raise CarryError(f"{place} holds {name!r}, which is no part of a campaign. {remedy}")
@@ -116,7 +127,7 @@ def unpack(files: dict[str, bytes], out: Path) -> list[str]:
     for name, parts in checkpoints.items():
         folder = out / name
         try:
-            step = json.loads(parts[MANIFEST])["content"]["info"]["step"]
+            step = _step(parts)
             if not (folder.parent.parent / f"{folder.name}.json").exists() and step > checkpoint_step(folder):
                 with exclusive(folder / ".campaign"):
                     _write(parts, folder)
@@ -133,13 +144,23 @@ def _unfinished(folders: Iterable[Path]) -> list[Path]:
 
 
 def _complete(folder: Path) -> dict[str, bytes]:
-    """The files of a checkpoint that may be replaced while it is read; empty if it has gone."""
+    """The files of a checkpoint that may be replaced while it is read; empty if it has gone or is damaged."""
     for _ in range(5):
         with contextlib.suppress(FileNotFoundError):
             manifest = (folder / MANIFEST).read_bytes()
-            parts = [part["file"] for part in json.loads(manifest)["content"]["parts"]]
+            try:
+                parts = [part["file"] for part in json.loads(manifest)["content"]["parts"]]
+            except (ValueError, KeyError, TypeError):
+                return {}
             return {name: (folder / name).read_bytes() for name in parts} | {MANIFEST: manifest}
     return {}
+
+
+def _step(parts: dict[str, bytes]) -> int:
+    try:
+        return json.loads(parts[MANIFEST])["content"]["info"]["step"]
+    except (ValueError, KeyError, TypeError):
+        raise CheckpointError("it is damaged.") from None
 
 
 def _write(parts: dict[str, bytes], folder: Path) -> None:

@@ -33,6 +33,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is damaged, incomplete, or belongs to another run."""
 
 
+class InUse(CheckpointError):
+    """A checkpoint folder that another process holds."""
+
+
 def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) -> None:
     """Writes a checkpoint over the one in `folder`, atomically.
 
@@ -97,7 +101,7 @@ def exclusive(folder: str | Path) -> Iterator[None]:
     """Keeps a checkpoint folder for one process: makes it, checks that it can be written to, and locks it.
 
     Raises:
-        CheckpointError: if it cannot be used, or another process trains there.
+        CheckpointError: if it cannot be used; InUse if another process trains there.
     """
     if not str(folder):
         raise CheckpointError("checkpoint='' is no folder; give a path, or None for no checkpoint.")
@@ -112,7 +116,7 @@ def exclusive(folder: str | Path) -> Iterator[None]:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                raise CheckpointError(f"another process is training with the checkpoint in {folder}.") from None
+                raise InUse(f"another process is training with the checkpoint in {folder}.") from None
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -32,10 +33,9 @@ def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
 
 def positive(text: str) -> int:
     """The type of a command line's count: 1, 2, ..."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1, not {text!r}")
+    return int(text)
 
 
 def watched(items: Iterable, total: int, what: str, wanted: bool = True) -> tqdm:

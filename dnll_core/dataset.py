@@ -40,6 +40,10 @@ class Dataset:
     def channels(self) -> int:
         return self.x_train.shape[1]
 
+    def summary(self) -> str:
+        """Name and numbers of images: enough to notice that a folder has changed, not to prove that it has not."""
+        return f"{self.name}: {len(self.x_train)} for training, {len(self.x_test)} for testing"
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 import statistics
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from dnll_core import results
+from dnll_core import bench_report, results
 from dnll_core.classical import CLASSIFIERS
 from dnll_core.config import Experiment
 from dnll_core.data import SOURCES, load_data
@@ -57,11 +56,13 @@ def measured(folders: Iterable[Path]) -> dict[Kind, float]:
     benchmarks: dict[Kind, list[float]] = {}
     for folder in folders:
         for record in results.load(folder):
+            if not {"device", "precision", "seconds"} <= record.keys():
+                continue  # not of a run of ours, and no time to learn from
             kind = kind_of(record["experiment"], record["device"], record["precision"])
             steps = record["history"][-1]["step"] if "history" in record else 1
             runs.setdefault(kind, []).append(record["seconds"] / steps)
-        for path in sorted(folder.glob("bench/*.json")):
-            for setting in json.loads(path.read_bytes()).get("settings", {}).values():
+        for benchmark in bench_report.load(folder / "bench").values():
+            for setting in benchmark["settings"].values():
                 if (setting.get("pool", "auto"), setting.get("step", "fast")) != ("auto", "fast"):
                     continue  # not as a run does it
                 kind = kind_of(setting["experiment"], setting["device"], setting["precision"])

@@ -61,6 +61,14 @@ def text(value: object) -> str | None:
     return None if value is None or str(value).lower() in ("none", "null", "") else str(value)
 
 
+def names(value: object) -> list[str] | None:
+    """A parameter that is a list, or one text with commas, or a single thing; None for nothing."""
+    if isinstance(value, list | tuple):
+        return [str(item).strip() for item in value]
+    found = text(value)
+    return None if found is None else [item.strip() for item in found.split(",")]
+
+
 def chosen_cells(
     table: int,
     profile: str = "quick",
@@ -80,14 +88,12 @@ def chosen_cells(
         ConfigError: for parameters that do not exist or do not fit; see also `cells.cells`.
     """
     found = cells(table, profile, text(dataset))
-    wanted = text(methods) if methods is None or isinstance(methods, str) else methods
+    wanted, known = names(methods), list(dict.fromkeys(cell.method for cell in found))
     if wanted is not None:
-        names = wanted.split(",") if isinstance(wanted, str) else [str(name) for name in wanted]
-        names, known = [name.strip() for name in names], list(dict.fromkeys(cell.method for cell in found))
-        for name in names or [""]:
+        for name in wanted or [""]:
             if name not in known:
                 raise ConfigError(unknown("methods", name, known))
-        found = [cell for cell in found if cell.method in names]
+        found = [cell for cell in found if cell.method in wanted]
     passes = count("epochs", epochs, optional=True)
     return found if passes is None else [shortened(cell, passes) for cell in found]
 

@@ -22,6 +22,7 @@ from dnll_core.common import atomic_file
 PACKAGE = Path(__file__).parent
 RESULTS = PACKAGE.parent / "data" / "results"
 FORMAT = 1
+RUN_FILE = re.compile(r"-seed\d+\.json$")
 
 
 class RecordError(ValueError):
@@ -62,6 +63,9 @@ def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
     """
     records = []
     for path in sorted(Path(folder).rglob("*-seed*.json")):
+        inside = path.relative_to(folder).parts[:-1]
+        if not RUN_FILE.search(path.name) or any(part.startswith(".") for part in inside):
+            continue  # a copy, for example JupyterLab's, must not count as another run
         try:
             record = json.loads(path.read_bytes())
             experiment = record["experiment"]

@@ -182,13 +182,14 @@ def prepare(
         dataset = load(e.dataset, root, size=e.size, progress=progress)
     compute = choose_compute(device, precision, e.network, math.prod(dataset.size))
     if e.source is None:
-        split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
+        with as_config_error():
+            split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
         truth = dataset.y_train[split.unlabelled]
     else:
         source = load(e.source, root, size=e.size, progress=progress)
         truth = dataset.y_train  # of the pool, which is the whole target; seen by `measure` alone
         dataset, split = load_pair(source, dataset, e.labels, seed)
-    with own_random_state(compute.device, seed, "initialisation"):
+    with own_random_state(compute.device, seed, "initialisation"), as_config_error():
         method = build_method(
             e,
             lambda: build_network(
@@ -212,7 +213,20 @@ def prepare(
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
+    if e.dataset.startswith("folder:"):
+        provenance["images"] = dataset.summary()
     return trainer, provenance
+
+
+@contextlib.contextmanager
+def as_config_error() -> Iterator[None]:
+    """What does not fit the data, such as m with few classes, is the experiment's fault, and the message says so."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def augmentation(dataset: Dataset, experiment: Experiment, spec: str) -> Augmentation:

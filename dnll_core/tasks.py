@@ -23,12 +23,12 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from dnll_core import results
-from dnll_core.checkpoint import MANIFEST, CheckpointError, exclusive
+from dnll_core.checkpoint import MANIFEST, CheckpointError, InUse, exclusive
 from dnll_core.config import ConfigError
 from dnll_core.console import bar_is_off
 from dnll_core.dataset import DataError
 from dnll_core.trainer import TrainingDiverged
-from dnll_core.workers import Pool, WorkerDied, record_of
+from dnll_core.workers import Pool, WorkerDied, interrupted, record_of
 
 CHECKPOINTS = ".checkpoints"  # folder beside the records
 LOOK_AFTER = 300.0  # seconds between calls of `meanwhile`
@@ -104,7 +104,7 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
 
     def should_stop(ahead: float) -> bool:
         nonlocal stopped
-        stopped = campaign in _stopped or (stop_at is not None and time.time() + ahead > stop_at)
+        stopped = campaign in _stopped or interrupted() or (stop_at is not None and time.time() + ahead > stop_at)
         return stopped
 
     what = f"{task.fields['method']} on {task.fields['dataset']}, seed {task.seed}"
@@ -205,8 +205,12 @@ class _Work:
             if task.checkpoint is not None:
                 try:  # not the checkpoint's own lock: that one the worker takes
                     held.enter_context(exclusive(task.checkpoint / ".campaign"))
-                except CheckpointError:
+                except InUse:
                     return False
+                except CheckpointError as error:  # it cannot be written there
+                    self.report.failures.append(f"{task.name}: {error}")
+                    self._tell(task, "failed", ended=True)
+                    return True
             if task.is_recorded:
                 _clear(task)
                 self._tell(task, "was recorded by another campaign", ended=True)
@@ -237,7 +241,7 @@ class _Work:
         self.pool.interrupt(self.campaign)
         wait(self.running)
         for future in list(self.running):
-            with contextlib.suppress(KeyboardInterrupt):
+            with contextlib.suppress(KeyboardInterrupt, BrokenProcessPool, WorkerDied):  # some died before they began
                 self.settle(future)
 
     def close(self) -> None:

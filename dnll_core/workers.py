@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +69,8 @@ class Pool:
 def processes(workers: int, what: str) -> Iterator[Pool]:
     """A pool of `workers` fresh processes on this machine. At the end of the block they finish what they do.
 
+    They end by themselves, with a checkpoint, when this process dies.
+
     At Ctrl-C they finish what they do when they are interrupted (a run with a checkpoint writes it), and take no
     further task.
 
@@ -77,7 +81,7 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_outlive_interrupts)
     try:
         submit = functools.partial(executor.submit, _unless_interrupted)
-        yield Pool(submit, lambda: workers, lambda campaign: None)
+        yield Pool(submit, lambda: workers, lambda campaign: _ask_to_stop())
     except BrokenProcessPool as error:
         raise WorkerDied(
             f"a worker process of {what} died (out of memory?); run the same command again, with fewer --workers."
@@ -99,16 +103,42 @@ def spread(function: Callable, tasks: Sequence, workers: int, what: str) -> Iter
 
 
 _interrupted = threading.Event()  # of this process
+_at_work = threading.Lock()  # held while a worker carries out a task
+STOP = getattr(signal, "SIGUSR1", None)  # asks a worker to stop after its iteration; Windows has no such signal
+
+
+def interrupted() -> bool:
+    """Whether this worker was asked to stop, by Ctrl-C or because there is nobody left to take its results."""
+    return _interrupted.is_set()
 
 
 def _note_interrupt(number: int, frame: object) -> None:
     _interrupted.set()
 
 
+def _ask_to_stop() -> None:
+    """Tells the workers of this process what Ctrl-C on a terminal tells them; once more changes nothing."""
+    for process in multiprocessing.active_children() if STOP is not None else ():
+        os.kill(process.pid, STOP)
+
+
 def _outlive_interrupts() -> None:
     """Ctrl-C must not end a worker that waits for a task: the executor would then end all the others at once."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored on purpose
         signal.signal(signal.SIGINT, _note_interrupt)
+    if STOP is not None:
+        signal.signal(STOP, _note_interrupt)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
+
+
+def _follow(sentinel: int) -> None:
+    """Waits for the end of the parent, then ends this process after what it is at, which it stops."""
+    multiprocessing.connection.wait([sentinel])
+    _interrupted.set()
+    with _at_work:
+        os._exit(1)
 
 
 def _unless_interrupted(function: Callable, task: object) -> object:
@@ -119,7 +149,8 @@ def _unless_interrupted(function: Callable, task: object) -> object:
     try:
         if _interrupted.is_set():
             raise KeyboardInterrupt
-        return function(task)
+        with _at_work:
+            return function(task)
     except KeyboardInterrupt:
         _interrupted.set()
         raise

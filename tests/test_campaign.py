@@ -1,14 +1,17 @@
 """A campaign runs what is missing in the order that tells most, stops in time, and goes on here or elsewhere."""
 
 import contextlib
+import os
+import signal
 import sys
 from dataclasses import dataclass
 
 import pytest
 import torch
+from PIL import Image
 from test_tasks import FAST, LONGER, final, inline, task_of
 
-from dnll_core import campaign, cells, experiments, results, tasks, train, workers
+from dnll_core import campaign, cells, experiments, plan, results, tasks, train, workers
 from dnll_core.campaign import RunsFailed, missing, run_cells, table_tasks
 from dnll_core.checkpoint import exclusive
 from dnll_core.config import Experiment
@@ -138,6 +141,8 @@ def test_dry_run_with_the_real_records(tmp_path, capsys):
         (["--tables", "8"], r"table=8 is not known"),
         (["--tables", "1", "--profile", "papper"], r"profile='papper' is not known. Did you mean 'paper'"),
         (["--tables", "1", "--profile", "laptop"], r"Table 1 has no profile 'laptop'"),
+        (["quickstart", "--dataset", "mnist"], r"--profile and --dataset are for --tables"),
+        (["quickstart", "--profile", "paper"], r"--profile and --dataset are for --tables"),
         ([], r"name a campaign \(quickstart, .*\), or --tables"),
     ],
 )
@@ -181,6 +186,70 @@ def test_campaigns_with_different_folders_share_nothing(tiny, tmp_path):
     assert checkpoint_step(begun.checkpoint) == 1
     [record] = results.load(tmp_path / "second")
     assert final(record) == final(tiny)
+
+
+def test_a_record_under_the_name_of_another_run_is_named(tiny, tmp_path):
+    task = task_of(LONGER, tmp_path / "tiny")
+    results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path / "tiny").rename(
+        tmp_path / "tiny" / f"{task.name}.json"
+    )
+    with pytest.raises(results.RecordError, match=f"{task.name}.json is not the record of that run but of another"):
+        missing([task])
+
+
+def test_records_of_a_folder_that_has_changed_are_not_taken_for_it(here, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    for k in range(2):
+        (photos / str(k)).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(torch.full((8, 8), 40 * i + k, dtype=torch.uint8).numpy()).save(
+                photos / str(k) / f"{i}.png"
+            )
+    e = FAST.replace(dataset=f"folder:{photos}", labels=None, unlabelled_batch=2, labelled_batch=2, weak="identity")
+    monkeypatch.setitem(campaign.CAMPAIGNS, "own", lambda: [e.to_dict()])
+    command = ["own", "--seeds", "1", "--out", str(tmp_path / "out")]
+    campaign.main(command)
+    plan._images_of.cache_clear()
+    assert missing(campaign.planned(campaign.parser().parse_args(command))) == []
+    (photos / "0" / "0.png").rename(photos / "0" / "new.png")
+    plan._images_of.cache_clear()
+    with pytest.raises(SystemExit, match=r"photos is .*; the records in .* are of .*Name another --out"):
+        campaign.main(command)
+
+
+def test_a_folder_has_one_name_wherever_the_command_is_called(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for spelt in ("photos", "photos/", f"{tmp_path}/./photos"):
+        options = campaign.parser().parse_args(["--tables", "4", "--dataset", f"folder:{spelt}"])
+        assert {task.fields["dataset"] for task in campaign.planned(options)} == {f"folder:{tmp_path / 'photos'}"}
+
+
+def test_everything_recorded_and_failures_of_one_cause(tiny, tmp_path, capsys):
+    for _ in range(2):
+        campaign.main(["tiny", "--seeds", "1", "--out", str(tmp_path)])
+    assert capsys.readouterr().out.splitlines()[-1] == f"all 1 runs are recorded in {tmp_path}"
+    told = campaign.by_cause(["a, seed 0: no data: there", "b: other", "a, seed 1: no data: there"])
+    assert told == ["a, seed 0: no data: there\n(1 more failed for the same reason)", "b: other"]
+
+
+def test_a_place_that_cannot_be_carried_to_is_named_before_anything_is_run(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"--carry .*file cannot be written to"):
+        campaign.main(["tiny", "--out", str(tmp_path / "out"), "--carry", str(tmp_path / "file")])
+    assert results.load(tmp_path / "out") == []
+
+
+def test_sigterm_is_an_interrupt(tiny, tmp_path, monkeypatch):
+    def terminated(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(campaign, "run_tasks", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+        campaign.main(["tiny", "--out", str(tmp_path)])
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_run_of_another_campaign_is_left_to_it(tiny, tmp_path, capsys):

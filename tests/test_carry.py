@@ -183,3 +183,32 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
     (tmp_path / "carry").write_text("")
     with pytest.raises(CarryError, match=r"the state could not be packed into .*carry"):
         pack([tmp_path], tmp_path / "carry")
+
+
+def test_a_copy_of_a_record_and_a_damaged_checkpoint_are_left_out_and_named(tmp_path):
+    write_record(tmp_path / "tables")
+    write_record(tmp_path / "tables", f"{RUN} (1)")
+    write_checkpoint(tmp_path / "tables", OTHER)
+    third = OTHER.replace("seed12", "seed13")
+    write_checkpoint(tmp_path / "tables", third)
+    for damaged in ("", "{", '{"content": {}}'):
+        (tmp_path / "tables" / CHECKPOINTS / third / checkpoint.MANIFEST).write_text(damaged)
+        messages = pack([tmp_path / "tables"], tmp_path / "carry")
+        assert len(messages) == 2
+        assert f"{RUN} (1).json was left out" in messages[0]
+        assert f"the checkpoint of {third} was left out" in messages[1]
+        assert {name.split("/")[-1].split(".json")[0] for name in read(tmp_path / "carry")} >= {RUN, "checkpoint"}
+        assert unpack(read(tmp_path / "carry"), tmp_path / "there") == []
+
+
+def test_a_set_that_is_no_archive_is_refused(tmp_path):
+    save_checkpoint(tmp_path, {"archive": torch.zeros(10, dtype=torch.uint8)}, {})
+    with pytest.raises(CarryError, match=r"is damaged .*Nothing was unpacked"):
+        read(tmp_path)
+
+
+def test_a_carried_checkpoint_with_a_broken_manifest_is_not_unpacked(tmp_path):
+    name = f"tables/{CHECKPOINTS}/{RUN}"
+    [message] = unpack({f"{name}/part-00-ab.pt": b"x", f"{name}/checkpoint.json": b"{"}, tmp_path)
+    assert "was not unpacked: it is damaged" in message
+    assert not (tmp_path / name / "checkpoint.json").exists()

@@ -252,6 +252,11 @@ def test_laptop_is_table_4_with_the_small_network():
         cells(2, "laptop")
 
 
+def test_quick_domains_of_the_digits_are_as_long_as_the_digits():
+    for dataset in ("digits-source", "digits-target"):
+        assert {cell.experiment.epochs for cell in cells(5, "quick", dataset)} == {40}
+
+
 def test_quick_runs_on_the_digits():
     for table, count in zip(TABLES, (6, 6, 6, 6, 8, 4)):
         of_table = cells(table)

@@ -1,10 +1,12 @@
 """When a progress bar shows: terminals and JupyterLab, nowhere else."""
 
+import argparse
 import sys
 
 import pytest
 
 from dnll_core import console
+from dnll_core.console import positive
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,9 @@ def test_a_silent_bar_writes_nothing(capsys):
     with console.progress_bar(10, 0, True) as bar:  # pytest captures the output, so it is no terminal
         bar.update(10)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "0.5", "many", ""])
+def test_a_count_of_the_command_line_says_what_it_takes(text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"takes a whole number from 1, not '{text}'"):
+        positive(text)

@@ -82,8 +82,9 @@ def test_a_checkpoint_counts_as_done(tmp_path):
 
 def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
     setting = {"experiment": FAST.to_dict(), "device": DEVICE, "precision": HERE.precision, "train": [0.5, 0.7, 0.5]}
+    setting["inference"] = [0.1]
     otherwise = {"plain": {"step": "plain", "pool": "auto"}, "host": {"step": "fast", "pool": "host"}}
-    others = {name: {**setting, **changes, "train": [9.0]} for name, changes in otherwise.items()}
+    others = {name: {**setting, **changes, "train": [9.0] * 3} for name, changes in otherwise.items()}
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "some.json").write_text(json.dumps({"settings": {"dnll": setting, **others}}))
     (tmp_path / "bench" / "growth.json").write_text(json.dumps({"sizes": []}))
@@ -114,3 +115,11 @@ def test_committed_records_and_benchmarks_can_be_read():
 def test_in_words():
     assert [estimates.in_words(s) for s in (None, 3.2, 150, 7200)] == ["not known", "3 s", "2 min", "2.0 h"]
     assert in_words(6.0 * 60) == "6 min"
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"settings": {"a": {}}}'])
+def test_a_damaged_benchmark_is_named(tmp_path, damage):
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "x.json").write_text(damage)
+    with pytest.raises(results.RecordError, match=r"x.json is not a readable benchmark"):
+        estimates.measured([tmp_path])

@@ -16,6 +16,7 @@ from dnll_core.notebook import (
     colour_images,
     count,
     markdown,
+    names,
     printed_table,
     recorded_groups,
     recorded_table,
@@ -163,7 +164,7 @@ def test_records_stand_beside_the_paper(tmp_path):
     assert found["FixMatch 50 noise"]["paper (%)"] == "–"
     assert found["DNLL 50 noise"]["last epoch (%)"] == "not recorded"
     assert set(found) == {"DNLL 20 noise", "DNLL 50 noise", "DNLL 100 noise", "FixMatch 50 noise"}
-    assert "14 cells without a number" in text  # of 18
+    assert "29 cells without a number" in text  # of 33
     assert "3 runs; device a device" in text
     assert "**Profile paper**: not recorded: needs a GPU" in text
 
@@ -198,3 +199,10 @@ def test_views_are_shown_as_pixels():
     view = torch.tensor([-2.0, 0.0, 2.0, 9.0]).view(1, 1, 2, 2)
     assert shown_views(view, [0.5], [0.25]).tolist() == [[[0, 0.5], [1, 1]]]
     assert shown_views(view.expand(1, 3, 2, 2), [0.5] * 3, [0.25] * 3).shape == (1, 2, 2, 3)
+
+
+def test_a_list_arrives_as_a_list_as_text_or_as_one_thing():
+    assert names([1, "2 "]) == names("1, 2") == ["1", "2"]
+    assert names(4) == ["4"]
+    assert names(None) is names("none") is None
+    assert names([]) == []

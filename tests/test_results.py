@@ -120,3 +120,13 @@ def test_committed_record(path: Path):
         assert [row["epoch"] for row in history] == list(range(1, e["epochs"] + 1))
         assert record["final"] == results.final_numbers(history)
         assert record["best_on_test"]["accuracy"] == results.accuracies([record], which="best")[0]
+
+
+def test_a_copy_is_not_another_run(run, tmp_path):
+    path = run.save(tmp_path / "quickstart")
+    hidden = path.parent / ".ipynb_checkpoints"
+    hidden.mkdir()
+    for copy in (hidden / f"{path.stem}-checkpoint.json", hidden / path.name, path.with_name(f"{path.stem} (1).json")):
+        copy.write_bytes(path.read_bytes())
+    assert len(results.load(tmp_path)) == 1
+    assert len(results.load(hidden)) == 1  # whoever names the folder means it

@@ -248,3 +248,11 @@ def test_a_process_trains_one_run_at_a_time(monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(attempt, orders)) == [Outcome({}), Outcome({})]
     assert met == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_failure(tmp_path):
+    (tmp_path / tasks.CHECKPOINTS).write_text("a file in the place of a folder")
+    report = run_tasks([task_of(FAST, tmp_path)], inline())
+    assert report.elsewhere == report.recorded == []
+    [failure] = report.failures
+    assert "cannot be written to" in failure

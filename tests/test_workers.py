@@ -3,12 +3,15 @@
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from dnll_core import workers
 from dnll_core.config import Experiment
+from dnll_core.results import PACKAGE
 
 
 def test_outcomes_come_in_the_order_of_the_tasks():
@@ -64,3 +67,31 @@ def test_runs_of_a_process_share_their_data():
     assert workers.shared_data.cache_info().misses == 1
     assert workers.shared_data.cache_info().hits == 1
     assert first["final"] == second["final"]
+
+
+ORPHANS = """
+import time
+from dnll_core.workers import interrupted, processes
+
+def train(_):
+    print("at work", flush=True)
+    while not interrupted():
+        time.sleep(0.01)
+    print("stopped", flush=True)
+
+if __name__ == "__main__":
+    with processes(1, "orphans") as pool:
+        pool.submit(train, None).result()
+"""
+
+
+def test_workers_end_with_their_parent(tmp_path):
+    """Also when it is killed: else they would train on for nobody, and hold the checkpoints of their runs."""
+    (tmp_path / "orphans.py").write_text(ORPHANS)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])}
+    command = [sys.executable, str(tmp_path / "orphans.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout.readline() == "at work\n"
+        parent.kill()
+        parent.wait()
+        assert parent.stdout.read() == "stopped\n"  # the end of the output: nobody holds it any more
