@@ -45,7 +45,8 @@ def title_of(cells: Sequence[Cell], what: str = "") -> str:
     title = f"{what or f'Table {table}'}: {', '.join(NAMES.get(name, name) for name in SETUP[table])}"
     if profile == "paper" and (e.dataset, e.network) == SETUP[table]:
         return title
-    ran = f"{NAMES.get(e.dataset, e.dataset)}, {NAMES.get(e.network, e.network)}, {e.epochs} epochs"
+    pixels = [] if e.size is None else [f"{e.size} × {e.size} pixels"]
+    ran = ", ".join([NAMES.get(e.dataset, e.dataset), NAMES.get(e.network, e.network), *pixels, f"{e.epochs} epochs"])
     return f"{title}\n{profile} profile: {ran}"
 
 
