@@ -49,12 +49,12 @@ def scorecard_figure(rows: pd.DataFrame) -> Figure:
                 y = _table(axis, table, *tables[table], y)
         judged = attempted[attempted["verdict"].isin(("green", "red"))]
         green, missing = sum(judged["verdict"] == "green"), sum(attempted["verdict"] == "missing")
-        text = f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} are not recorded."
+        text = f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} boxes are not recorded."
         text += "\nBold: ours, and the profile if it is not the paper's. Below: the paper's."
         figure.suptitle(text, x=0.01, ha="left", fontsize=12)
         keys = {
             "green": "✓ at least the paper's − 0.5 points or our sd (times: + 5 %)",
-            "red": "✗ below",
+            "red": "✗ worse",
             "missing": "not recorded",
         }
         handles = [

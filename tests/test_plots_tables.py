@@ -147,7 +147,7 @@ def test_the_scorecard_shows_every_attempted_number(tmp_path):
     shown = texts(figure)
     for printed in attempted["printed"]:
         assert f"{printed:.2f}" in shown or f"{printed:.2f} ×" in shown
-    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 53 are not recorded")
+    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 53 boxes are not recorded")
     assert {f"Table {n}" for n in range(1, 8)} == {text.split(" ·")[0] for text in shown if " · " in text}
 
 
