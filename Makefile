@@ -32,7 +32,7 @@ reproduce: $(READY)  ## run the paper's tables; ARGS="--profile short --tables 4
 	$(BIN)/python -m dnll_core.campaign $(or $(ARGS),--tables 1 2 3 4 5 6)
 
 outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place, before a commit
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 figures: $(READY)  ## redraw figures and the README's table from the records
 	$(BIN)/python -m dnll_core.report
