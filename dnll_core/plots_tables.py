@@ -117,7 +117,7 @@ def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
     keys = [Line2D([], [], label=f"a run, {_counted(groups)}", **look)]
     if any(cell.role == "variant" for cell in drawn):
-        keys.append(Line2D([], [], markerfacecolor="white", label="a run of a departure", **look))
+        keys.append(Line2D([], [], markerfacecolor="white", label="a run of a variant, or of a second reading", **look))
     if any(len(records) > 1 for records in groups.values()):
         keys.append(Line2D([], [], color=GREY, marker="|", markersize=12, linewidth=2, label="mean ± sd"))
     if any(cell.printed is not None for cell in drawn):
