@@ -69,10 +69,11 @@ def paper_table(folder: Path = results.RESULTS / "tables") -> str:
     for number, (dataset, network) in SETUP.items():
         what = f"Table {number}: {NAMES[dataset]}, {NAMES[network]}"
         ours = [cell for cell in cells(number, "paper") if cell.method == "dnll" and cell.printed is not None]
+        ours.sort(key=_by_labels)
         found = recorded_groups(number, folder)
         for profile, groups in found.items():
             own = [cell for cell in groups if cell.method == "dnll" and cell.printed is not None and groups[cell]]
-            for name, row in scorecard.compared(own, folder).iterrows():
+            for name, row in scorecard.compared(sorted(own, key=_by_labels), folder).iterrows():
                 beside = (row["paper (%)"], row["last epoch (%)"], row["best on test (%)"], row["n"], row["device"])
                 lines.append(" | ".join(map(str, (f"| {what}", f"{name}, {profile}", *beside))) + " |")
         if not found:
@@ -80,6 +81,10 @@ def paper_table(folder: Path = results.RESULTS / "tables") -> str:
             why = "; ".join(dict.fromkeys(scorecard.missing_because(cell) for cell in ours))
             lines.append(f"| {what} | {len(ours)} cells | {printed} | not recorded: {why} | – | 0 | – |")
     return "\n".join(lines)
+
+
+def _by_labels(cell: Cell) -> tuple:
+    return cell.labels or 0, cell.experiment.m, cell.experiment.selection  # of Table 5 by m, then EP before EPM
 
 
 def laptop_groups(folder: Path = results.RESULTS / "tables") -> dict[Cell, list[dict]]:
