@@ -6,6 +6,7 @@ subject.train_seconds()
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import dataclasses
 import tempfile
@@ -68,8 +69,8 @@ class Setting:
         for name in {"threads", "unlabelled"} & own.keys():
             try:
                 own[name] = positive(str(own[name]))
-            except ValueError:
-                raise ConfigError(f"{name} takes a whole number from 1, not {own[name]!r}.") from None
+            except argparse.ArgumentTypeError as error:
+                raise ConfigError(f"{name} {error}.") from None
         for name, accepted in (("pool", PLACES), ("step", STEPS)):
             if own.get(name, accepted[0]) not in accepted:
                 raise ConfigError(unknown(name, own[name], accepted))

@@ -458,7 +458,7 @@ def test_bad_input_is_a_message(arguments, message, capsys):
 def test_counts_start_at_one(capsys):
     with pytest.raises(SystemExit):
         bench.main(["--iterations", "0"])
-    assert "invalid positive value: '0'" in capsys.readouterr().err
+    assert "takes a whole number from 1, not '0'" in capsys.readouterr().err
 
 
 def test_the_command_measures_compares_and_writes(tmp_path, capsys):
