@@ -197,9 +197,8 @@ def _main(options: argparse.Namespace, started: float) -> None:
         out = options.out.resolve()
         folders = sorted({task.folder for task in tasks} | {out / name.split("/")[0] for name in carried})
         if options.carry is not None:
-            with _as_config_error(
-                "--carry", options.carry
-            ):  # it is written at last, too late to hear that it cannot be
+            # it is written at last, which is too late to hear that it cannot be
+            with _as_config_error("--carry", options.carry):
                 options.carry.mkdir(parents=True, exist_ok=True)
                 tempfile.TemporaryFile(dir=options.carry).close()
         with _as_config_error("--out", options.out):

@@ -65,9 +65,8 @@ def quick(method: str, dataset: str) -> Experiment:
         changes["strong"] = "auto"  # grey digits keep the noise that the searches preferred
     if method == "dnll":
         changes["m"] = 1 if kind == "folder" else 3
-    return at_length(METHODS[method], QUICK_EPOCHS.get("digits" if kind.startswith("digits") else kind, 2)).replace(
-        **changes
-    )
+    epochs = QUICK_EPOCHS.get("digits" if kind.startswith("digits") else kind, 2)  # their two domains, too
+    return at_length(METHODS[method], epochs).replace(**changes)
 
 
 def laptop(method: str, dataset: str) -> Experiment:
