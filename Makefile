@@ -13,7 +13,7 @@ help:  ## print this list
 
 quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
 	@mkdir -p $(OUT) && rm -f $(OUT)/00_quickstart.*
-	@$(BIN)/python -m dnll_core.parameters notebooks/00_quickstart.ipynb $(ARGS)
+	@$(BIN)/python -m dnll_core.campaign.parameters notebooks/00_quickstart.ipynb $(ARGS)
 	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --stdout-file - $(ARGS)
 	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(OUT)/00_quickstart.ipynb
 	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab)."
@@ -35,7 +35,7 @@ outputs: $(READY)  ## run the notebooks at their defaults and store their output
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 figures: $(READY)  ## redraw figures and the README's table from the records
-	$(BIN)/python -m dnll_core.report
+	$(BIN)/python -m dnll_core.figures.report
 
 bench: $(READY)  ## time training iterations on this machine; ARGS="--compare method=mean-teacher"
 	$(BIN)/python -m dnll_core.bench $(ARGS)

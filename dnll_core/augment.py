@@ -12,6 +12,8 @@ value and nothing is indexed by a boolean mask, so the host never waits for the 
 CUDA graph (call it once beforehand: the first call puts mean and std on the device).
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 
@@ -19,7 +21,6 @@ import torch
 from torch import Tensor
 
 from dnll_core.common import unknown
-from dnll_core.randaugment import LUMA as LUMA
 from dnll_core.randaugment import luma as _luma
 from dnll_core.randaugment import random_augment, random_cutout
 

@@ -1,8 +1,8 @@
 """A whole training iteration as one CUDA graph: recorded once, then replayed without Python launching each kernel.
 
-    trainer.captured = CapturedStep(trainer)  # `Trainer.fit` does this by itself
+    trainer.captured = CapturedStep(trainer.learner)  # `Trainer.fit` does this by itself
 
-The mathematics is that of `Trainer.iterate`, which is what is recorded: drawing the batch, views, labels, both passes,
+The mathematics is that of `Learner.iterate`, which is what is recorded: drawing the batch, views, labels, both passes,
 the optimiser, averages. It reads its place in the epoch from the clock, and weights, momentum, plan and random states
 stay where they are in memory, so plain iterations, checkpoints and evaluation go on beside it. While it is recorded,
 the networks of a method take a stream each (`methods.base.forward_each`), so that small ones fill the device together.
@@ -15,75 +15,72 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from dnll_core.batches import HostPool
-from dnll_core.resume import restore, state
-
-if TYPE_CHECKING:
-    from dnll_core.trainer import Trainer
+from dnll_core.data.host_pool import HostPool
+from dnll_core.learner import Learner
 
 WARM_UP = 3  # iterations before the recording, in which libraries choose their algorithms and allocate
 WORTH_CAPTURING = 100  # iterations; recording takes about as long as a few plain ones
 
 
 class CapturedStep:
-    """Records the iteration of a trainer on a CUDA device; the trainer's state is afterwards what it was before.
+    """Records the iteration of a learner on a CUDA device; the learner's state is afterwards what it was before.
 
     Attributes:
         seconds: what the warm-up and the recording took.
-        metrics: names of what the iteration adds to the trainer's sums.
+        metrics: names of what the iteration adds to the learner's sums.
 
     Raises:
         ValueError: on another device.
         RuntimeError: if CUDA cannot record the iteration, or replays another one than it recorded.
     """
 
-    def __init__(self, trainer: Trainer):
-        if trainer.device.type != "cuda":
-            raise ValueError(f"an iteration can be captured on a CUDA device, not on {trainer.device}.")
+    def __init__(self, learner: Learner):
+        if learner.device.type != "cuda":
+            raise ValueError(f"an iteration can be captured on a CUDA device, not on {learner.device}.")
         started = time.perf_counter()
-        if not trainer.plan:
-            trainer.plan_epoch(trainer.step // trainer.steps_per_epoch)
-        pool = trainer.data.unlabelled
-        self.pool = pool if isinstance(pool, HostPool) and trainer.method.unlabelled_views else None
+        epoch, place = divmod(int(learner.clock.step), learner.steps_per_epoch)
+        if not learner.plan:
+            learner.plan_epoch(epoch)
+        pool = learner.data.unlabelled
+        self.pool = pool if isinstance(pool, HostPool) and learner.method.unlabelled_views else None
         if self.pool is not None:
-            self.pool.fetch(trainer.step % trainer.steps_per_epoch)
-        before = {name: tensor.clone() for name, tensor in state(trainer).items()}
+            self.pool.fetch(place)
+        before = {name: tensor.clone() for name, tensor in learner.state().items()}
         try:
-            with torch.cuda.device(trainer.device):  # generators and streams of the capture are the current device's
-                self._record(trainer)
-                trainer.optimizer.zero_grad(set_to_none=True)
-                verify(trainer, lambda: self.graph.replay() or self.loss, before)
+            with torch.cuda.device(learner.device):  # generators and streams of the capture are the current device's
+                self._record(learner)
+                learner.optimizer.zero_grad(set_to_none=True)
+                verify(learner, lambda: self.graph.replay() or self.loss, before)
         finally:
-            trainer.optimizer.zero_grad(set_to_none=True)
-            restore(trainer, before)
-        torch.cuda.synchronize(trainer.device)
+            learner.optimizer.zero_grad(set_to_none=True)
+            learner.restore(before)
+        torch.cuda.synchronize(learner.device)
         self.seconds = time.perf_counter() - started
 
-    def _record(self, trainer: Trainer) -> None:
+    def _record(self, learner: Learner) -> None:
         stream = torch.cuda.Stream()  # what a graph needs must not be allocated on the default stream
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
-                self._iterate(trainer)
+                self._iterate(learner)
         torch.cuda.current_stream().wait_stream(stream)
-        trainer.optimizer.zero_grad(set_to_none=True)  # gradients then live in the graph's own memory
+        learner.optimizer.zero_grad(set_to_none=True)  # gradients then live in the graph's own memory
         gc.collect()  # an older graph must not be destroyed during the capture
         self.graph = torch.cuda.CUDAGraph()
-        self.graph.register_generator_state(trainer.generator)
+        self.graph.register_generator_state(learner.generator)
         with torch.cuda.graph(self.graph, stream=stream):
-            self.loss, self.metrics = self._iterate(trainer)
+            self.loss, self.metrics = self._iterate(learner)
 
     @staticmethod
-    def _iterate(trainer: Trainer) -> tuple[Tensor, tuple[str, ...]]:
+    def _iterate(learner: Learner) -> tuple[Tensor, tuple[str, ...]]:
         # its place in the epoch, 0-dim int64, stays on the device; drawn before the iteration moves the clock
-        place = torch.remainder(trainer.clock.step, trainer.steps_per_epoch).long()
-        _, output = trainer.iterate(place)
-        return trainer.account(place, output.loss.detach(), output.metrics), tuple(output.metrics)
+        place = torch.remainder(learner.clock.step, learner.steps_per_epoch).long()
+        _, output = learner.iterate(place)
+        return learner.account(place, output.loss.detach(), output.metrics), tuple(output.metrics)
 
     def replay(self, i: int) -> Tensor:
         """Iteration i of the epoch, which is where the clock stands. Returns its loss, which the next overwrites."""
@@ -93,8 +90,8 @@ class CapturedStep:
         return self.loss
 
 
-def verify(trainer: Trainer, replay: Callable[[], Tensor], before: dict[str, Tensor]) -> None:
-    """Compares two replayed iterations with two plain ones from the state `before`; leaves the trainer changed.
+def verify(learner: Learner, replay: Callable[[], Tensor], before: dict[str, Tensor]) -> None:
+    """Compares two replayed iterations with two plain ones from the state `before`; leaves the learner changed.
 
     The first loss is compared closely. The second shows that the first step moved the weights alike, and metrics show
     the unlabelled images, on which the loss may not weigh yet; both may differ more: a rounding error that turns a
@@ -105,12 +102,12 @@ def verify(trainer: Trainer, replay: Callable[[], Tensor], before: dict[str, Ten
     """
     seen: list[dict[str, float]] = []
     random: list[Tensor] = []
-    for step in (lambda: CapturedStep._iterate(trainer)[0], replay):
-        restore(trainer, before)
+    for step in (lambda: CapturedStep._iterate(learner)[0], replay):
+        learner.restore(before)
         losses = {f"loss of iteration {i}": float(step()) for i in (1, 2)}
-        seen.append(losses | {name: float(value) for name, value in trainer.sums.items()})
-        random.append(torch.cat([value for name, value in state(trainer).items() if name.startswith("rng.")]))
-    close, near = (0.02, 0.05) if trainer.compute.precision == "bfloat16" else (1e-4, 5e-3)
+        seen.append(losses | {name: float(value) for name, value in learner.sums.items()})
+        random.append(torch.cat([value for name, value in learner.state().items() if name.startswith("rng.")]))
+    close, near = (0.02, 0.05) if learner.compute.precision == "bfloat16" else (1e-4, 5e-3)
     for name, plain in seen[0].items():
         tolerance = close if name == "loss of iteration 1" else near
         if not math.isclose(plain, seen[1][name], rel_tol=tolerance, abs_tol=1e-4):
@@ -119,13 +116,13 @@ def verify(trainer: Trainer, replay: Callable[[], Tensor], before: dict[str, Ten
         raise RuntimeError("its replay has another random state, and the plain iteration draws other numbers")
 
 
-def try_to_capture(trainer: Trainer) -> CapturedStep | None:
+def try_to_capture(learner: Learner) -> CapturedStep | None:
     """The captured iteration; None, with a warning, where CUDA cannot record it: training is then slower, not wrong."""
     try:
-        return CapturedStep(trainer)
+        return CapturedStep(learner)
     except RuntimeError as error:
         warnings.warn(
-            f"the iteration of {trainer.experiment.method} could not be captured as a CUDA graph "
+            f"the iteration of {learner.experiment.method} could not be captured as a CUDA graph "
             f"({str(error).splitlines()[0]}); it runs uncaptured.",
             stacklevel=3,
         )

@@ -92,7 +92,7 @@ class Experiment:
     """
 
     # -- data ----------------------------------------------------------------------------------------------------------
-    dataset: str = "digits"  # a name of `data.NAMES`, or "folder:PATH"
+    dataset: str = "digits"  # a name of `data.sets.NAMES`, or "folder:PATH"
     source: str | None = None  # [paper 4.8] domain adaptation: where labelled images come from; the others: `dataset`
     labels: int | None = 20  # labelled images, balanced over the classes; None: every training image that has a label
     include_labelled: bool = False  # [paper 4.3] "the rest" is unlabelled; True adds the labelled images to the pool

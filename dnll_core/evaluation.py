@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
 from dnll_core.device import Compute
+from dnll_core.methods.base import Batch, Observer, Output
 
 BATCH = 1000  # images at a time
 
@@ -49,3 +51,63 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> dict:
     right = (probabilities.argmax(-1) == labels).double().mean(-1)  # (S,)
     ensemble = (probabilities.mean(0).argmax(-1) == labels).double().mean()
     return {"submodels": right.tolist(), "ensemble": float(ensemble)}
+
+
+def transfer_observer(truth: Tensor) -> Observer:
+    """An observer for a trainer.
+
+    Args:
+        truth: (N,) int64, the true classes of the unlabelled pool; -1 where it is not known, and such images are left
+            out. On the trainer's device.
+    """
+
+    @torch.no_grad()
+    def observe(batch: Batch, output: Output) -> dict[str, Tensor]:
+        if output.teacher_logits is None:
+            return {}
+        y = truth[batch.index]  # (U,)
+        known = y >= 0
+
+        def share(events: list[Tensor]) -> Tensor:
+            """Mean over networks and over the images whose class is known. events: each (U,)."""
+            return torch.stack([(event * known).float() for event in events]).mean() * len(y) / known.sum().clamp(min=1)
+
+        def contains(labels: Tensor) -> Tensor:
+            return labels.gather(1, y.clamp(min=0)[:, None])[:, 0]  # (U,)
+
+        predicted = [logits.argmax(1) for logits in output.teacher_logits]
+        seen = {"weak accuracy": share([p == y for p in predicted]), "wrong labels": share([p != y for p in predicted])}
+        if output.student_logits is not None:
+            seen["strong accuracy"] = share([logits.argmax(1) == y for logits in output.student_logits])
+        if output.negatives:
+            seen["wrong sets"] = share([contains(labels) for labels in output.negatives])
+            seen["wrong negatives"] = share([contains(labels) / labels.sum(1) for labels in output.negatives])
+        if len(predicted) == 2:
+            seen["agreement"] = (predicted[0] == predicted[1]).float().mean()
+        if len(output.targets) == 2:
+            first, second = output.targets
+            used = (first.sum(1) > 0) & (second.sum(1) > 0)
+            seen["used"] = used.float().mean()
+            seen["same target"] = ((first == second).all(1) & used).float().mean()
+        return seen
+
+    return observe
+
+
+def without_labels(probabilities: torch.Tensor) -> dict[str, float]:
+    """What can be known of predictions on unlabelled images, to choose settings without labels of the target.
+
+    "information": how sure each prediction is while the classes are in balance, H(mean p) - mean H(p) over log K, of
+    the mean probabilities of the submodels; 0...1, the mutual information of Bridle et al. (NeurIPS 1991).
+    "agreement": share of images on which two submodels predict the same class; absent with one predictor.
+
+    Args:
+        probabilities: (S, N, K).
+    """
+    p = probabilities.double().mean(0)  # (N, K)
+    entropy_of_mean, mean_entropy = torch.special.entr(p.mean(0)).sum(), torch.special.entr(p).sum(1).mean()
+    criteria = {"information": float((entropy_of_mean - mean_entropy) / math.log(p.shape[1]))}
+    if len(probabilities) == 2:
+        first, second = probabilities.argmax(-1)
+        criteria["agreement"] = float((first == second).double().mean())
+    return criteria

@@ -10,6 +10,8 @@ Weights are drawn from torch's global random state: two calls in a row give two 
 None of the networks adds noise to its input, as those of the CNN-13 lineage do: here noise is an augmentation.
 """
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -20,19 +20,19 @@ from torch import Tensor
 
 from dnll_core import results
 from dnll_core.augment import Augmentation
-from dnll_core.batches import HostPool, TrainingData
 from dnll_core.checkpoint import exclusive
 from dnll_core.common import stream_seed, unknown
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.data import load_data
-from dnll_core.dataset import Dataset
+from dnll_core.data.dataset import Dataset
+from dnll_core.data.domain import load_pair
+from dnll_core.data.host_pool import HostPool
+from dnll_core.data.load import load_data
+from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import choose_compute
-from dnll_core.domain import load_pair
-from dnll_core.evaluation import accuracy
-from dnll_core.measure import transfer_observer
+from dnll_core.evaluation import accuracy, transfer_observer
+from dnll_core.learner import Learner, TrainingData
 from dnll_core.methods import build_method, heads
 from dnll_core.models import build_network
-from dnll_core.splits import Split, split_labels
 from dnll_core.trainer import Trainer
 
 POOLS = ("auto", "device", "host")
@@ -137,14 +137,16 @@ def train(
     trainer, provenance = prepare(experiment, seed, **places, progress=progress, measure=measure, load=load)
     trainer.may_capture &= capture
     lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
-    with lock, own_random_state(trainer.device, seed), trainer.compute.own_threads():
+    with lock, own_random_state(trainer.learner.device, seed), trainer.learner.compute.own_threads():
         if checkpoint is not None:
             trainer.load(checkpoint)
         trainer.fit(checkpoint, checkpoint_minutes, progress, should_stop)
-        images, labels = trainer.data.held_out["test"]
+        images, labels = trainer.learner.data.held_out["test"]
         if experiment.source is not None and len(images) > 0:
             # the authors' add-on code tests on noisy images; this says what that costs
-            provenance["test_on_strong_view"] = accuracy(trainer.predict(images, trainer.views["strong"]), labels)
+            provenance["test_on_strong_view"] = accuracy(
+                trainer.predict(images, trainer.learner.views["strong"]), labels
+            )
     if trainer.captured is not None:
         provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     if trainer.earlier_sources:  # the run was continued after the code had changed
@@ -200,7 +202,8 @@ def prepare(
         )
         views = {name: augmentation(dataset, e, spec) for name, spec in (("weak", e.weak), ("strong", e.strong))}
         data = training_data(dataset, split, compute.device, pool)
-        trainer = Trainer(method, e, data, views, augmentation(dataset, e, "identity"), compute, seed)
+        learner = Learner(method, e, data, views, compute, seed)
+    trainer = Trainer(learner, augmentation(dataset, e, "identity"))
     trainer.source = results.source_hash()
     if measure:
         trainer.observer = transfer_observer(truth.to(compute.device))

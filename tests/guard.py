@@ -158,8 +158,10 @@ def main() -> None:
     outcome = compared(old, new)
     options.files[2].write_text(json.dumps(outcome, indent=1) + "\n")
     unequal = [name for name, run in outcome["runs"].items() if not run["equal"]]
-    print(f"{len(outcome['runs'])} runs, not equal: {unequal}; {outcome['named']} names, not equal: "
-          f"{outcome['named that differ']}")
+    print(
+        f"{len(outcome['runs'])} runs, not equal: {unequal}; {outcome['named']} names, not equal: "
+        f"{outcome['named that differ']}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from dnll_core import captured, train
-from dnll_core.batches import HostPool
 from dnll_core.captured import CapturedStep
 from dnll_core.config import CHOICES, Experiment
+from dnll_core.data.host_pool import HostPool
 from dnll_core.methods.base import side_by_side
-from dnll_core.resume import restore, state
 from dnll_core.run import own_random_state, prepare
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3}
@@ -19,28 +18,28 @@ def trained(steps, device="cpu", how="number", precision="float32", pool="auto",
     """A trainer after some iterations: by number, by a tensor on the device, or replayed."""
     e = Experiment(**FAST | fields)
     trainer, _ = prepare(e, 0, device=device, precision=precision, pool=pool, progress=False)
-    with own_random_state(trainer.device, 0):
+    with own_random_state(trainer.learner.device, 0):
         for step in range(steps):
-            epoch, i = divmod(step, trainer.steps_per_epoch)
+            epoch, i = divmod(step, trainer.learner.steps_per_epoch)
             if i == 0:
-                trainer.plan_epoch(epoch)
+                trainer.learner.plan_epoch(epoch)
             if how == "captured" and step == 0:
-                trainer.captured = CapturedStep(trainer)
+                trainer.captured = CapturedStep(trainer.learner)
             if how == "tensor":
-                CapturedStep._iterate(trainer)
+                CapturedStep._iterate(trainer.learner)
             else:
                 trainer.train_step(i)
     return trainer
 
 
 def assert_same(one, other, tolerance):
-    for (name, a), b in zip(one.method.state_dict().items(), other.method.state_dict().values()):
+    for (name, a), b in zip(one.learner.method.state_dict().items(), other.learner.method.state_dict().values()):
         assert torch.allclose(a.float(), b.float(), rtol=tolerance, atol=tolerance), name
-    assert float(one.clock.step) == float(other.clock.step)
-    assert torch.allclose(one.losses, other.losses, rtol=tolerance, atol=tolerance)
-    assert one.sums.keys() == other.sums.keys() and one.sums
-    for name, value in one.sums.items():
-        assert torch.allclose(value, other.sums[name], rtol=tolerance, atol=tolerance), name
+    assert float(one.learner.clock.step) == float(other.learner.clock.step)
+    assert torch.allclose(one.learner.losses, other.learner.losses, rtol=tolerance, atol=tolerance)
+    assert one.learner.sums.keys() == other.learner.sums.keys() and one.learner.sums
+    for name, value in one.learner.sums.items():
+        assert torch.allclose(value, other.learner.sums[name], rtol=tolerance, atol=tolerance), name
 
 
 def test_a_place_on_the_device_is_as_good_as_a_number():
@@ -50,16 +49,16 @@ def test_a_place_on_the_device_is_as_good_as_a_number():
 def test_state_can_be_put_back():
     """After some more iterations and `restore`, training goes on as if they had not been: capture warms up so."""
     straight, detour = (trained(steps, method="mean-teacher", ema_decay=0.9) for steps in (6, 3))
-    before = {name: tensor.clone() for name, tensor in state(detour).items()}
+    before = {name: tensor.clone() for name, tensor in detour.learner.state().items()}
     for i in range(3):
-        detour.iterate(i)
-    restore(detour, before)
-    with own_random_state(detour.device, 0):
+        detour.learner.iterate(i)
+    detour.learner.restore(before)
+    with own_random_state(detour.learner.device, 0):
         torch.set_rng_state(before["rng.cpu"])
         for step in range(3, 6):
-            i = step % detour.steps_per_epoch
+            i = step % detour.learner.steps_per_epoch
             if i == 0:
-                detour.plan_epoch(step // detour.steps_per_epoch)
+                detour.learner.plan_epoch(step // detour.learner.steps_per_epoch)
             detour.train_step(i)
     assert_same(straight, detour, 0)
 
@@ -67,7 +66,7 @@ def test_state_can_be_put_back():
 def test_only_cuda_captures():
     trainer, _ = prepare(Experiment(**FAST), 0, device="cpu", progress=False)
     with pytest.raises(ValueError, match="on a CUDA device, not on cpu"):
-        CapturedStep(trainer)
+        CapturedStep(trainer.learner)
 
 
 def test_nothing_is_captured_without_cuda_or_on_request():
@@ -78,36 +77,36 @@ def test_nothing_is_captured_without_cuda_or_on_request():
 def test_what_cannot_be_captured_runs_plainly(monkeypatch):
     trainer, _ = prepare(Experiment(**FAST), 0, device="cpu", progress=False)
 
-    def refuse(trainer):
+    def refuse(learner):
         raise RuntimeError("operation not permitted when stream is capturing\nmore")
 
     monkeypatch.setattr(captured, "CapturedStep", refuse)
     with pytest.warns(UserWarning, match="dnll could not be captured .*not permitted when stream is capturing.; it"):
-        assert captured.try_to_capture(trainer) is None
+        assert captured.try_to_capture(trainer.learner) is None
 
 
 @pytest.mark.parametrize("wrong", [None, "another batch", "no step", "other draws"])
 def test_a_replay_is_compared_with_the_plain_iteration(wrong):
     """On a CPU, with the plain iteration in the place of the replay, and with what a bad recording might do."""
     trainer, _ = prepare(Experiment(**FAST), 0, device="cpu", precision="float32", progress=False)
-    trainer.plan_epoch(0)
-    before = {name: tensor.clone() for name, tensor in state(trainer).items()}
+    trainer.learner.plan_epoch(0)
+    before = {name: tensor.clone() for name, tensor in trainer.learner.state().items()}
 
     def replay():
         if wrong == "another batch":
-            trainer.clock.step += 1
+            trainer.learner.clock.step += 1
         if wrong == "other draws":
-            trainer.generator.manual_seed(1)
-        loss = CapturedStep._iterate(trainer)[0].clone()
+            trainer.learner.generator.manual_seed(1)
+        loss = CapturedStep._iterate(trainer.learner)[0].clone()
         if wrong == "no step":
-            trainer.method.load_state_dict({k[7:]: v for k, v in before.items() if k.startswith("method.")})
+            trainer.learner.method.load_state_dict({k[7:]: v for k, v in before.items() if k.startswith("method.")})
         return loss
 
     if wrong is None:
-        captured.verify(trainer, replay, before)
+        captured.verify(trainer.learner, replay, before)
     else:
         with pytest.raises(RuntimeError, match=r"its replay has .*, and the plain iteration"):
-            captured.verify(trainer, replay, before)
+            captured.verify(trainer.learner, replay, before)
 
 
 def test_networks_run_one_after_the_other_outside_a_recording():
@@ -145,7 +144,7 @@ def test_large_networks_in_bfloat16_replay_too(network):
 @needs_cuda
 def test_images_from_the_host_replay_too():
     plain, replayed = trained(10, "cuda"), trained(10, "cuda", "captured", pool="host")
-    assert isinstance(replayed.data.unlabelled, HostPool)
+    assert isinstance(replayed.learner.data.unlabelled, HostPool)
     assert_same(plain, replayed, 1e-3)
 
 
@@ -155,8 +154,8 @@ def test_a_captured_run_resumes(tmp_path):
     whole = train(e, 0, device="cuda", precision="float32", progress=False)
     assert whole.trainer.captured is not None and whole.provenance["capture_seconds"] > 0
     trainer, _ = prepare(e, 0, device="cuda", precision="float32", progress=False)
-    with own_random_state(trainer.device, 0):
-        trainer.plan_epoch(0)
+    with own_random_state(trainer.learner.device, 0):
+        trainer.learner.plan_epoch(0)
         for i in range(3):
             trainer.train_step(i)
             trainer.step += 1
@@ -173,7 +172,7 @@ def test_an_iteration_never_waits_for_the_device(method, how):
     trainer = trained(2, "cuda", how, method=method)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        with own_random_state(trainer.device, 0):
+        with own_random_state(trainer.learner.device, 0):
             trainer.train_step(2)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -93,7 +93,8 @@ def test_errors_name_what_they_got_and_what_is_accepted(given, message):
 
 
 def test_the_names_are_those_of_the_modules_that_own_them():
-    from dnll_core import config, data, models
+    from dnll_core import config, models
+    from dnll_core.data.sets import NAMES
 
-    assert {*config.AUTO} == {*data.NAMES, "folder"}
+    assert {*config.AUTO} == {*NAMES, "folder"}
     assert {*config.CHOICES["network"]} == {*models.NETWORKS, "auto"}

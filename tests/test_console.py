@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from dnll_core import console
-from dnll_core.console import positive
+from dnll_core.common import bar_is_off, positive, progress_bar
 
 
 @pytest.mark.parametrize(
@@ -25,11 +24,11 @@ def test_where_bars_show(kernel, server, wanted, expected, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     if server:
         monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
-    assert console.bar_is_off(wanted) is expected
+    assert bar_is_off(wanted) is expected
 
 
 def test_a_silent_bar_writes_nothing(capsys):
-    with console.progress_bar(10, 0, True) as bar:  # pytest captures the output, so it is no terminal
+    with progress_bar(10, 0, True) as bar:  # pytest captures the output, so it is no terminal
         bar.update(10)
     assert capsys.readouterr() == ("", "")
 

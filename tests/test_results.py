@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dnll_core import Experiment, load_data, results, train
-from dnll_core.classical import run_classical
+from dnll_core.data import split_labels
+from dnll_core.methods.classical import run_classical
 from dnll_core.results import RecordError
-from dnll_core.splits import split_labels
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 512, "epochs": 2, "lr": 0.1}
 COMMITTED = sorted(results.RESULTS.rglob("*-seed*.json"))

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dnll_core import Experiment, results, train
-from dnll_core.batches import permuted_batches
 from dnll_core.checkpoint import CheckpointError, load_checkpoint
+from dnll_core.learner import permuted_batches
 from dnll_core.run import own_random_state, prepare
 from dnll_core.trainer import TrainingDiverged
 
@@ -25,7 +25,7 @@ def curve(run):
 
 
 def weights(run):
-    return {name: value.clone() for name, value in run.trainer.method.state_dict().items()}
+    return {name: value.clone() for name, value in run.trainer.learner.method.state_dict().items()}
 
 
 def same(run, other):
@@ -43,7 +43,10 @@ def press_ctrl_c_at(step, experiment, folder, **kwargs):
             os.kill(os.getpid(), signal.SIGINT)
 
     trainer.observer = press
-    with own_random_state(trainer.device, 0), pytest.raises(KeyboardInterrupt, match=f"after iteration {step} of"):
+    with (
+        own_random_state(trainer.learner.device, 0),
+        pytest.raises(KeyboardInterrupt, match=f"after iteration {step} of"),
+    ):
         trainer.fit(folder, every_minutes=1e9, progress=False)
 
 
@@ -140,7 +143,7 @@ def test_divergence_is_an_error_that_says_where_and_keeps_the_checkpoint(tmp_pat
     def poison(batch, output):
         if trainer.step == 5:
             with torch.no_grad():
-                next(trainer.method.parameters()).fill_(torch.nan)
+                next(trainer.learner.method.parameters()).fill_(torch.nan)
 
     trainer.observer = poison
     with pytest.raises(TrainingDiverged, match=r"iteration 7 \(epoch 2\)"):
@@ -159,17 +162,17 @@ def test_training_leaves_the_global_random_state_alone():
 def test_evaluation_against_a_loop():
     run = train(Experiment(**FAST), 0)
     trainer = run.trainer
-    images, labels = trainer.data.held_out["test"]
+    images, labels = trainer.learner.data.held_out["test"]
     accuracies, mixed = [], 0
     nets = [net.eval() for net in trainer.predictors().values()]
     with torch.no_grad():
         for net in nets:
             right = 0
             for x, y in zip(images, labels, strict=True):
-                right += int(net(trainer.plain(x[None], trainer.generator)).argmax() == y)
+                right += int(net(trainer.plain(x[None], trainer.learner.generator)).argmax() == y)
             accuracies.append(right / len(labels))
         for x, y in zip(images, labels, strict=True):
-            p = sum(net(trainer.plain(x[None], trainer.generator)).softmax(1) for net in nets)
+            p = sum(net(trainer.plain(x[None], trainer.learner.generator)).softmax(1) for net in nets)
             mixed += int(p.argmax() == y)
     assert run.history[-1]["test"]["submodels"] == pytest.approx(accuracies)
     assert run.history[-1]["test"]["ensemble"] == pytest.approx(mixed / len(labels))
@@ -183,29 +186,31 @@ def test_one_optimiser_step_equals_one_for_each_submodel():
     e = Experiment(**FAST)
     trainer, _ = prepare(e, 0, progress=False, precision="float32")
     reference, _ = prepare(e, 0, progress=False, precision="float32")
-    trainer.plan_epoch(0)
+    trainer.learner.plan_epoch(0)
     trainer.train_step(0)
-    reference.plan_epoch(0)
-    batch = reference.draw_batch(0)
-    output = reference.method.compute(batch, reference.clock, reference.generator)
-    for net in reference.method.base.submodels:
+    reference.learner.plan_epoch(0)
+    batch = reference.learner.draw_batch(0)
+    output = reference.learner.method.compute(batch, reference.learner.clock, reference.learner.generator)
+    for net in reference.learner.method.base.submodels:
         gradients = torch.autograd.grad(output.loss, list(net.parameters()), retain_graph=True)
         for p, g in zip(net.parameters(), gradients, strict=True):  # first step of SGD with Nesterov momentum
             g = g + e.weight_decay * p.detach()
             p.data -= e.lr * (g + e.momentum * g)
-    for p, q in zip(trainer.method.parameters(), reference.method.parameters(), strict=True):
+    for p, q in zip(trainer.learner.method.parameters(), reference.learner.method.parameters(), strict=True):
         torch.testing.assert_close(p, q, atol=1e-6, rtol=1e-5)
 
 
 def test_ema_of_weights_is_what_is_evaluated():
     e = Experiment(**FAST, ema_decay=0.5)
     trainer, _ = prepare(e, 0, progress=False)
-    start = [p.detach().clone() for p in trainer.method.parameters()]
-    trainer.plan_epoch(0)
+    start = [p.detach().clone() for p in trainer.learner.method.parameters()]
+    trainer.learner.plan_epoch(0)
     trainer.train_step(0)
-    for first, mean, p in zip(start, trainer.average.parameters(), trainer.method.parameters(), strict=True):
+    for first, mean, p in zip(
+        start, trainer.learner.average.parameters(), trainer.learner.method.parameters(), strict=True
+    ):
         torch.testing.assert_close(mean, (first + p) / 2)
-    assert next(iter(trainer.predictors().values())) is trainer.average.base.submodels[0]
+    assert next(iter(trainer.predictors().values())) is trainer.learner.average.base.submodels[0]
 
 
 def test_wrong_arguments_of_train():
@@ -222,7 +227,7 @@ def test_wrong_arguments_of_train():
 def test_a_checkpoint_of_another_split_is_refused(tmp_path):
     e = Experiment(**FAST)
     trainer, _ = prepare(e, 0, progress=False)
-    trainer.data.split = "another"
+    trainer.learner.data.split = "another"
     trainer.save(tmp_path)
     with pytest.raises(CheckpointError, match="split was 'another'"):
         train(e, 0, checkpoint=tmp_path)
@@ -237,12 +242,12 @@ def test_measuring_from_the_middle_of_an_epoch_averages_what_was_seen(tmp_path):
 
 
 def test_a_full_disk_does_not_end_a_run(tmp_path, monkeypatch):
-    from dnll_core import resume
+    from dnll_core import trainer
 
     def full(*_):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(resume, "save_checkpoint", full)
+    monkeypatch.setattr(trainer, "save_checkpoint", full)
     with pytest.warns(UserWarning, match=r"No space left on device.*training goes on"):
         run = train(Experiment(**FAST), 0, checkpoint=tmp_path)
     same(run, train(Experiment(**FAST), 0))
@@ -254,7 +259,7 @@ def test_an_ignored_ctrl_c_stays_ignored():
         trainer, _ = prepare(Experiment(**FAST), 0, progress=False)
         trainer.observer = lambda *_: os.kill(os.getpid(), signal.SIGINT)
         trainer.fit(progress=False)
-        assert trainer.step == trainer.clock.total_steps
+        assert trainer.step == trainer.learner.clock.total_steps
     finally:
         signal.signal(signal.SIGINT, before)
 

@@ -63,6 +63,10 @@ class Output:
     targets: list[Tensor] = field(default_factory=list)
 
 
+# Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.
+Observer = Callable[[Batch, Output], dict[str, Tensor] | None]
+
+
 class Method(nn.Module):
     """An algorithm: its networks and every state it learns or remembers, so that `state_dict` saves all of it."""
 

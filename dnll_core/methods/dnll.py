@@ -124,3 +124,22 @@ class Negatives(Method):
 
     def predictors(self) -> dict[str, nn.Module]:
         return self.base.predictors()
+
+
+def negatives_of_an_image(experiment: Experiment) -> int:
+    """How many terms of Eq. 9 a submodel's unsupervised loss sums over for one image, each with weight λ.
+
+    m from every teacher (Eq. 9), or one mean from it (reduction="mean"); two teachers under teaching="both" (Eqs.
+    18-19), else one. The expected loss is in proportion to this number, whatever the draw.
+    """
+    teachers = 2 if experiment.teaching == "both" else 1
+    return teachers * (experiment.m if experiment.reduction == "sum" else 1)
+
+
+def with_weight_of(experiment: Experiment, reference: Experiment) -> Experiment:
+    """The experiment with λ such that all terms of Eq. 9 together weigh as much as in the reference.
+
+    Without it m = 3 is also three times the weight of m = 1, and cross + self twice that of self.
+    """
+    share = negatives_of_an_image(reference) / negatives_of_an_image(experiment)
+    return experiment.replace(lam=reference.lam * share)

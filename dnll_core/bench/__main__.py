@@ -1,0 +1,3 @@
+from dnll_core.bench.command import main
+
+main()

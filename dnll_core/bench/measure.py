@@ -1,0 +1,173 @@
+"""The cost of training iterations: settings in turn, A, B, A, B, ..., and what an iteration consists of."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import functools
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from dnll_core.bench.subject import Setting, Subject, profile
+from dnll_core.bench.timing import ceiling, count_flops, peak_memory, resident_memory
+from dnll_core.common import atomic_file, watched
+from dnll_core.device import choose_compute
+from dnll_core.run import own_random_state
+
+FORMAT = 1
+SMALLEST = 10_000  # unlabelled images where --growth begins
+
+
+def interleaved(
+    works: dict[str, Callable[[], float]], rounds: int, what: str = "", progress: bool = False
+) -> dict[str, list[float]]:
+    """Calls each of `works`, which time themselves, once in each round: A, B, A, B, ... Name -> `rounds` seconds."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for _ in watched(range(rounds), rounds, what, progress):
+        for name, work in works.items():
+            times[name].append(work())
+    return times
+
+
+def measure(
+    settings: dict[str, Setting],
+    iterations: int | None = None,
+    *,
+    warmup: int | None = None,
+    burst: int | None = None,
+    profiled: int = 2,
+    seed: int = 0,
+    progress: bool = False,
+) -> dict:
+    """Times training iterations and inference batches of all settings in turn, and looks into an iteration.
+
+    Args:
+        settings: by name; the first is what the others are compared with.
+        iterations: timed blocks of each setting; None: 5 on a CPU, 30 elsewhere.
+        warmup: first iterations, timed apart, the very first while its FLOPs are counted; None: 2 on a CPU, 20
+            elsewhere.
+        burst: iterations in a block, of which the mean counts; None: 1 on a CPU, 10 elsewhere, where in training the
+            host runs ahead of the device.
+        profiled: iterations between warm-up and timing whose parts are timed.
+        progress: a bar on a terminal.
+
+    Returns:
+        A record of plain JSON values. record["settings"][name]: what ran where ("experiment", "device", "precision",
+        "threads", "unlabelled", "pool", "step"); in seconds "warmup", "train" and "inference" (lists), "parts" and
+        "host" (medians; None but on CUDA), "captured" (to record the CUDA graph; None without); "flops" of an
+        iteration; "ceiling", "evaluation" and "memory" (see `timing`).
+    """
+    subjects, measured = {}, {}
+    with contextlib.ExitStack() as stack:
+        for name, setting in settings.items():
+            subjects[name], measured[name] = _made_ready(setting, warmup, seed, stack)
+            measured[name] |= _looked_into(subjects[name], profiled)
+        on_cpu = all(subject.trainer.learner.device.type == "cpu" for subject in subjects.values())
+        iterations, burst = iterations or (5 if on_cpu else 30), burst or (1 if on_cpu else 10)
+        for kind, work in (("train", Subject.train_seconds), ("inference", Subject.inference_seconds)):
+            works = {name: functools.partial(work, subject, burst) for name, subject in subjects.items()}
+            for name, times in interleaved(works, iterations, kind, progress).items():
+                measured[name][kind] = times
+        ceilings = {compute: ceiling(compute) for compute in {s.trainer.learner.compute for s in subjects.values()}}
+        for name, subject in subjects.items():
+            measured[name]["ceiling"] = ceilings[subject.trainer.learner.compute]
+    provenance = next(iter(subjects.values())).provenance
+    shared = {key: provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
+    finished = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return {"format": FORMAT, **shared, "finished": finished, "seed": seed, "burst": burst, "settings": measured}
+
+
+def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextlib.ExitStack) -> tuple[Subject, dict]:
+    """A warm subject, and what there is to say of it so far. The very first iteration loads and compiles code."""
+    device, in_use = choose_compute(setting.device, setting.precision, setting.experiment.network).device, 0
+    if device.type == "cuda":
+        torch.cuda.init()  # the statistics exist only from then on
+        torch.cuda.reset_peak_memory_stats(device)
+        in_use = torch.cuda.memory_allocated(device)
+    subject = Subject(setting, seed)
+    compute, captured, times = subject.trainer.learner.compute, subject.trainer.captured, []
+    stack.enter_context(own_random_state(device, seed))
+    if compute.threads not in (None, torch.get_num_threads()):  # once for all, where all settings have as many
+        stack.enter_context(compute.own_threads())
+    with subject.uncaptured():  # nothing is dispatched, so nothing counted, in a replay
+        flops = count_flops(lambda: times.append(subject.train_seconds()))
+    for _ in range((warmup or (2 if device.type == "cpu" else 20)) - 1):
+        times.append(subject.train_seconds())
+    subject.inference_seconds()
+    return subject, {
+        "experiment": setting.experiment.to_dict(),
+        "unlabelled": setting.unlabelled,
+        "pool": setting.pool,
+        "step": setting.step,
+        "captured": None if captured is None else captured.seconds,
+        "device": compute.describe(),
+        "precision": compute.precision,
+        "threads": compute.threads,
+        "warmup": times,
+        "flops": flops,
+        "memory": peak_memory(device, in_use),
+    }
+
+
+def _looked_into(subject: Subject, profiled: int) -> dict:
+    """What is measured of a setting beside its times, in iterations of its own."""
+    host = None
+    if subject.trainer.learner.device.type == "cuda":
+        host = statistics.median(subject.host_seconds() for _ in range(10))
+    return {
+        "parts": {part: statistics.median(times) for part, times in profile(subject, profiled).items()},
+        "host": host,
+        "evaluation": subject.evaluation(),
+    }
+
+
+def growth(setting: Setting, sizes: list[int], iterations: int = 30, seed: int = 0, progress: bool = False) -> dict:
+    """How time depends on M: iterations at each of `sizes` unlabelled images in turn, and what an epoch takes.
+
+    An epoch's seconds are those of drawing its batches (measured, whole) plus its number of iterations times the
+    median iteration. At the smallest size a whole epoch is also run, to see that this is so.
+
+    Returns:
+        {"sizes": [{"unlabelled", "iterations", "train" (list), "plan", "epoch", "memory", "image"}, ...],
+        "whole_epoch"}: seconds, and in bytes by how much the process grew for this size (None where the system does
+        not tell) and what an image has.
+    """
+    with contextlib.ExitStack() as stack:
+        subjects, memory = {}, {}
+        for size in sorted(sizes):
+            before = resident_memory()
+            subjects[str(size)], about = _made_ready(setting.replace(unlabelled=size), 10, seed, stack)
+            memory[str(size)] = None if before is None else resident_memory() - before
+        times = interleaved({name: s.train_seconds for name, s in subjects.items()}, iterations, "train", progress)
+        rows = []
+        for name, subject in subjects.items():
+            trainer, steps = subject.trainer, subject.trainer.learner.steps_per_epoch
+            with subject.at_work():
+                plan = statistics.median(
+                    subject.timer.seconds(lambda t=trainer: t.learner.plan_epoch(0)) for _ in range(3)
+                )
+            epoch = plan + steps * statistics.median(times[name])
+            row = {"unlabelled": int(name), "iterations": steps, "train": times[name], "plan": plan, "epoch": epoch}
+            rows.append(row | {"memory": memory[name], "image": trainer.learner.data.labelled[0].nbytes})
+        smallest = next(iter(subjects.values()))
+
+        def whole_epoch() -> None:
+            smallest.trainer.learner.plan_epoch(0)
+            for _ in range(smallest.trainer.learner.steps_per_epoch):
+                smallest.step()
+
+        with smallest.at_work():
+            whole = smallest.timer.seconds(whole_epoch)
+    shared = {key: subject.provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
+    where = {key: about[key] for key in ("experiment", "device", "precision", "threads")}
+    return {"format": FORMAT, **shared, **where, "seed": seed, "sizes": rows, "whole_epoch": whole}
+
+
+def save(record: dict, path: str | Path) -> None:
+    """Writes a record of `measure` or `growth` as JSON, atomically."""
+    with atomic_file(path) as file:
+        file.write((json.dumps(record, indent=1) + "\n").encode())

@@ -1,0 +1,285 @@
+"""What a benchmark measures: a `Setting`, and the trainer of a real run made ready for it, on random images.
+
+subject = Subject(Setting(Experiment(dataset="cifar10", labels=4000)))
+subject.train_seconds()
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from dnll_core.bench.timing import Mark, Timer
+from dnll_core.captured import try_to_capture
+from dnll_core.common import positive, unknown
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.data.dataset import Dataset, dataset_of
+from dnll_core.data.sets import DIGIT_CLASSES, SHAPES
+from dnll_core.evaluation import BATCH as EVALUATION_BATCH
+from dnll_core.models import Dropout, Network
+from dnll_core.run import POOLS, own_random_state, prepare
+from dnll_core.trainer import Trainer
+
+HELD_OUT = 100  # images to predict in the timed evaluation; elsewhere than on a CPU they are repeated
+STEPS = ("fast", "uncaptured", "plain")
+PLACES = (*POOLS, "mapped")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured, and where.
+
+    device, precision: see `device.choose_compute`. threads: on a CPU; None takes as many as a run would.
+    unlabelled: M, images in the pool. pool: see `run.train`; or "mapped", on the host in a memory-mapped file.
+    step: "fast" as `train` does it; "uncaptured" without CUDA graph; "plain" as PyTorch does by itself: uncaptured,
+    default memory format, its own dropout.
+    """
+
+    experiment: Experiment
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    unlabelled: int = 10_000
+    pool: str = "auto"
+    step: str = "fast"
+
+    def replace(self, **changes) -> Setting:
+        """A copy with some fields changed, those of the experiment too; values may be given as text.
+
+        Raises:
+            ConfigError: for an unknown field, or a value that it does not take.
+        """
+        places = ("device", "precision", "threads", "unlabelled", "pool", "step")
+        names = [*(field.name for field in dataclasses.fields(Experiment)), *places]
+        for name in changes:
+            if name not in names:
+                raise ConfigError(unknown("field", name, names))
+        own = {name: changes.pop(name) for name in places if name in changes}
+        for name in {"threads", "unlabelled"} & own.keys():
+            try:
+                own[name] = positive(str(own[name]))
+            except argparse.ArgumentTypeError as error:
+                raise ConfigError(f"{name} {error}.") from None
+        for name, accepted in (("pool", PLACES), ("step", STEPS)):
+            if own.get(name, accepted[0]) not in accepted:
+                raise ConfigError(unknown(name, own[name], accepted))
+        return dataclasses.replace(self, experiment=self.experiment.replace(**changes), **own)
+
+
+def synthetic(experiment: Experiment, unlabelled: int, seed: int = 0) -> Dataset:
+    """Random uint8 images of the data set's shape: the experiment's labelled ones, M without a label, HELD_OUT to test.
+
+    Raises:
+        ConfigError: for a data set whose shape is not known beforehand.
+    """
+    e, k = experiment, len(DIGIT_CLASSES)
+    if e.source is not None:
+        raise ConfigError(f"source={e.source!r}: a benchmark has random images, of one domain; leave source out.")
+    if e.dataset not in SHAPES:
+        raise ConfigError(unknown("dataset", e.dataset, SHAPES))
+    shape = SHAPES[e.dataset] if e.size is None else (e.size, e.size, *SHAPES[e.dataset][2:])
+    each = -(-(e.labels or 4000) // k)  # labelled images of a class; a split sets a tenth apart for validation
+    labels = np.repeat(np.arange(k), each + max(1, each // 9))
+    random = np.random.default_rng(seed)
+    arrays = {
+        "x_train": random.integers(0, 256, (len(labels) + unlabelled, *shape), dtype=np.uint8),
+        "y_train": np.concatenate([labels, np.full(unlabelled, -1)]),
+        "x_test": random.integers(0, 256, (HELD_OUT, *shape), dtype=np.uint8),
+        "y_test": np.arange(HELD_OUT) % k,
+    }
+    channels = shape[2] if len(shape) == 3 else 1
+    return dataset_of(f"synthetic {e.dataset}", arrays, DIGIT_CLASSES, (0.5,) * channels, (0.25,) * channels)
+
+
+def in_a_file(data: Dataset) -> Dataset:
+    """The same with the training images memory-mapped, in a file that is gone when they are."""
+    images = data.x_train.numpy()
+    with tempfile.TemporaryFile() as file:
+        mapped = np.memmap(file, np.uint8, "w+", shape=images.shape)
+    mapped[:] = images
+    return dataclasses.replace(data, x_train=torch.from_numpy(mapped))
+
+
+class Subject:
+    """A setting made ready to be measured: the trainer of a real run, on random images."""
+
+    def __init__(self, setting: Setting, seed: int = 0):
+        self.setting, e = setting, setting.experiment
+        data = synthetic(e, setting.unlabelled, seed)
+        pool = "host" if setting.pool == "mapped" else setting.pool
+        if setting.pool == "mapped":
+            data = in_a_file(data)
+        where = {"device": setting.device, "precision": setting.precision, "pool": pool}
+        self.trainer, self.provenance = prepare(e, seed, **where, progress=False, dataset=data)
+        if setting.threads is not None and self.trainer.learner.device.type == "cpu":
+            self.trainer.learner.compute = dataclasses.replace(self.trainer.learner.compute, threads=setting.threads)
+            self.provenance["device"] = self.trainer.learner.compute.describe()
+        if setting.step == "plain":
+            make_plain(self.trainer)
+        self.trainer.learner.plan_epoch(0)
+        self.timer = Timer(self.trainer.learner.device)
+        if setting.step == "fast" and self.trainer.learner.device.type == "cuda":
+            with own_random_state(self.trainer.learner.device, seed):
+                self.trainer.captured = try_to_capture(self.trainer.learner)
+        self.network = next(iter(self.trainer.predictors().values()))
+        pool = self.trainer.learner.data.unlabelled
+        index = torch.arange(e.labelled_batch + e.unlabelled_batch) % len(pool)
+        self.images = pool[index].to(self.trainer.learner.device)  # from wherever the pool lies
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Uses the setting's number of threads inside the block.
+
+        Only where that is a change: at each one torch's CPU library forgets its prepared kernels, which would be timed.
+        """
+        compute = self.trainer.learner.compute
+        if compute.threads in (None, torch.get_num_threads()):
+            yield
+            return
+        with compute.own_threads():
+            self.step()
+            yield
+
+    @contextlib.contextmanager
+    def uncaptured(self) -> Iterator[None]:
+        """Iterations run plainly inside the block, so that they can be looked into."""
+        captured, self.trainer.captured = self.trainer.captured, None
+        try:
+            yield
+        finally:
+            self.trainer.captured = captured
+
+    def step(self) -> None:
+        """One more iteration. After the last of the epoch its first comes again."""
+        self.trainer.train_step(self.trainer.step % self.trainer.learner.steps_per_epoch)
+        self.trainer.step += 1
+
+    def infer(self) -> None:
+        """uint8 images, as many as in a training batch, to the logits of one submodel."""
+        with torch.no_grad(), self.trainer.learner.compute.autocast():
+            self.network(self.trainer.plain(self.images, self.trainer.learner.generator))
+
+    def train_seconds(self, burst: int = 1) -> float:
+        """Seconds of one iteration, mean over `burst` of them."""
+        with self.at_work():
+            return self.timer.seconds(self.step, burst)
+
+    def inference_seconds(self, burst: int = 1) -> float:
+        """Seconds of one `infer`, mean over `burst` of them."""
+        with self.at_work():
+            self.network.eval()
+            try:
+                return self.timer.seconds(self.infer, burst)
+            finally:
+                self.network.train()
+
+    def evaluation(self) -> dict:
+        """{"images", "seconds"} of predicting held-out images with everything that is evaluated."""
+        images, _ = self.trainer.learner.data.held_out["test"]
+        if self.trainer.learner.device.type != "cpu":  # a full batch, and warm
+            images = images.repeat(EVALUATION_BATCH // HELD_OUT, 1, 1, 1)
+            self.trainer.predict(images)
+        with self.at_work():
+            return {"images": len(images), "seconds": self.timer.seconds(lambda: self.trainer.predict(images))}
+
+    def host_seconds(self) -> float:
+        """Seconds until the host has launched an iteration, whose end on the device it does not wait for."""
+        self.timer.wait()
+        started = time.perf_counter()
+        self.step()
+        return time.perf_counter() - started
+
+
+def make_plain(trainer: Trainer) -> None:
+    """Takes back what makes the step of an unbegun trainer fast: memory format and dropout become PyTorch's default."""
+    for module in list(trainer.learner.method.modules()):
+        for name, child in module.named_children():
+            if type(child) is Dropout:
+                setattr(module, name, nn.Dropout(child.p))
+    trainer.learner.method.to(memory_format=torch.contiguous_format)
+    data = trainer.learner.data
+    data.labelled = data.labelled.contiguous()
+    if isinstance(data.unlabelled, torch.Tensor):
+        data.unlabelled = data.unlabelled.contiguous()
+
+
+# What an iteration consists of. "label draw" is that of negatives; "losses" what else `Method.compute` does outside the
+# networks; "after step" moves averages and Pr; "rest" is the trainer's bookkeeping.
+PARTS = (
+    *("batch and views", "label passes", "label draw", "forward", "losses", "backward", "optimiser", "after step"),
+    "rest",
+)
+CHEAP = ("batch and views", "label draw")  # augmentation, sampling and drawing: what should cost next to nothing
+
+
+@contextlib.contextmanager
+def _watch(trainer: Trainer, enter: Callable[[str], None]) -> Iterator[None]:
+    """Calls `enter(part)` whenever an iteration of `trainer` passes from one of PARTS to another."""
+    with contextlib.ExitStack() as stack:
+
+        def around(owner: object, name: str, part: str, following: str) -> None:
+            inner = getattr(owner, name)
+
+            def watched_call(*args, **kwargs):
+                enter(part)
+                result = inner(*args, **kwargs)
+                enter(following)
+                return result
+
+            setattr(owner, name, watched_call)  # on this object alone; removed below
+            stack.callback(delattr, owner, name)
+
+        around(trainer.learner, "draw_batch", "batch and views", "rest")
+        around(trainer.learner.method, "compute", "losses", "backward")
+        around(trainer.learner.method, "after_step", "after step", "rest")
+        if hasattr(trainer.learner.method, "draw"):
+            around(trainer.learner.method, "draw", "label draw", "losses")
+        hooks = [
+            trainer.learner.optimizer.register_step_pre_hook(lambda *_: enter("optimiser")),
+            trainer.learner.optimizer.register_step_post_hook(lambda *_: enter("rest")),
+        ]
+        for network in (module for module in trainer.learner.method.modules() if isinstance(module, Network)):
+            # labels are made without gradient
+            passes = network.register_forward_pre_hook(
+                lambda *_: enter("forward" if torch.is_grad_enabled() else "label passes")
+            )
+            hooks += [passes, network.register_forward_hook(lambda *_: enter("losses"))]
+        for hook in hooks:
+            stack.callback(hook.remove)
+        yield
+
+
+def profile(subject: Subject, iterations: int) -> dict[str, list[float]]:
+    """Seconds of each of PARTS in each of `iterations` more iterations, each on an idle device.
+
+    They are watched by wrappers around the trainer's and method's steps and by hooks on networks and optimiser, which
+    timed iterations do not have. On CUDA a part lasts as the device sees it, its waiting for the host included.
+    """
+    seconds: dict[str, list[float]] = {part: [] for part in PARTS}
+    marks: list[tuple[str, Mark]] = []
+
+    def enter(part: str) -> None:
+        marks.append((part, subject.timer.mark()))
+
+    with subject.uncaptured(), _watch(subject.trainer, enter), subject.at_work():
+        for _ in range(iterations):
+            subject.timer.wait()
+            marks.clear()
+            enter("rest")
+            subject.step()
+            enter("end")
+            for part in PARTS:
+                seconds[part].append(0.0)
+            for (part, start), (_, end) in itertools.pairwise(marks):
+                seconds[part][-1] += subject.timer.between(start, end)
+    return seconds

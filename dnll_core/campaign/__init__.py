@@ -1,0 +1,1 @@
+"""Many runs, recorded: `python -m dnll_core.campaign`."""

@@ -1,0 +1,3 @@
+from dnll_core.campaign.command import main
+
+main()

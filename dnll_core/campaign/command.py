@@ -1,0 +1,219 @@
+"""Many runs, recorded: the only way in which training records reach `data/results`.
+
+    python -m dnll_core.campaign quickstart --seeds 10 --workers 2 --out data/results
+    python -m dnll_core.campaign --profile short --tables 4 1 2 --minutes 25    # the paper's tables, see `cells`
+    python -m dnll_core.campaign --profile paper --tables 5 --dry-run           # what would be run, and for how long
+
+Runs that are recorded already are left out and unfinished ones go on from their checkpoints, so a campaign that was
+interrupted, or whose --minutes were over, is continued by the same command; a run that fails is reported at the end and
+the others go on. With --carry DIR it is also continued by the same command on another machine to which DIR was copied.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from dnll_core import results
+from dnll_core.campaign import carry, estimates
+from dnll_core.campaign.plan import SEEDS, campaign_tasks, missing, table_tasks
+from dnll_core.campaign.pool import Pool, WorkerDied, processes
+from dnll_core.campaign.tasks import Report, Task, run_tasks
+from dnll_core.common import positive, unknown
+from dnll_core.config import ConfigError
+from dnll_core.study import tables
+from dnll_core.study.experiments import CAMPAIGNS
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    about, examples, explanation = __doc__.split("\n\n")
+    layout = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(
+        prog="python -m dnll_core.campaign",
+        description=f"{about}\n\n{examples}",
+        epilog=explanation,
+        formatter_class=lambda prog: layout(prog, max_help_position=30, width=118),
+    )
+    what = made.add_argument_group("what is run").add_argument
+    what("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(CAMPAIGNS)}")
+    what("--tables", nargs="+", type=int, default=[], metavar="N", help="of the paper: 1 to 6, in this order")
+    what("--profile", help=f"size of the tables' runs: {', '.join(tables.PROFILES)} (default quick)")
+    what("--dataset", help="of the tables' runs, in the place of the profile's")
+    usual = ", ".join(f"{seeds} if {profile}" for profile, seeds in tables.SEEDS.items())
+    what("--seeds", type=positive, metavar="N", help=f"0, 1, ... of each (default {SEEDS}; of tables {usual})")
+    what("--dry-run", action="store_true", help="print what would be run, and how long it takes by the records")
+    where = made.add_argument_group("where")
+    where.add_argument("--out", type=Path, default=Path("runs/campaign"), help="folder of the records' folders")
+    where.add_argument("--carry", type=Path, metavar="DIR", help="unpack DIR first, and pack the state into it at last")
+    where.add_argument("--minutes", type=positive, metavar="N", help="stop, with checkpoints, before they are over")
+    pools = where.add_mutually_exclusive_group().add_argument
+    pools("--workers", type=positive, default=1, metavar="N", help="processes, one thread each (default 1)")
+    pools("--dask", type=positive, metavar="N", help="Dask worker processes on this machine instead")
+    pools("--scheduler", metavar="ADDRESS", help="the workers of a Dask scheduler instead, tcp://HOST:PORT")
+    return made
+
+
+def planned(options: argparse.Namespace) -> list[Task]:
+    """All runs that the command names, recorded or not."""
+    out, tasks = options.out.resolve(), []
+    dataset = options.dataset
+    if not options.tables and (dataset is not None or options.profile is not None):
+        raise ConfigError("--profile and --dataset are for --tables; a named campaign has its own.")
+    if dataset is not None and dataset.startswith("folder:"):
+        dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"  # one name, wherever it is called from
+    for name in options.names:
+        if name not in CAMPAIGNS:
+            raise ConfigError(unknown("campaign", name, CAMPAIGNS))
+        tasks += campaign_tasks(name, options.seeds or SEEDS, out)
+    if options.tables:
+        tasks += table_tasks(options.tables, options.profile or "quick", options.seeds, out, dataset)
+    elif not options.names:
+        raise ConfigError(f"name a campaign ({', '.join(CAMPAIGNS)}), or --tables.")
+    return tasks
+
+
+def describe(tasks: list[Task], out: Path) -> str:
+    """One line for each run, with the time that records and benchmarks let expect, and what they come to."""
+    known = estimates.measured({results.RESULTS, out.resolve()})
+    seconds = [estimates.seconds_left(task, known) for task in tasks]
+    lines = [f"{estimates.in_words(s):>9}  {task.name}  {task.title}".rstrip() for task, s in zip(tasks, seconds)]
+    times = [s for s in seconds if s is not None]
+    total = f"{len(tasks)} runs: {estimates.in_words(sum(times))} for {len(times)} of them one after the other"
+    return "\n".join([*lines, f"{total}, not known for {len(tasks) - len(times)}"])
+
+
+@contextlib.contextmanager
+def pool_of(options: argparse.Namespace) -> Iterator[Pool]:
+    """The pool that the command names."""
+    if options.dask is None and options.scheduler is None:
+        what = ", ".join([*options.names, *(f"table {table}" for table in options.tables)])
+        with processes(options.workers, what) as pool:
+            yield pool
+        return
+    try:
+        from dnll_core.campaign.dask_pool import local_pool, remote_pool  # an extra, which not everybody has
+    except ModuleNotFoundError as error:
+        if error.name not in ("dask", "distributed"):
+            raise
+        raise ConfigError("--dask and --scheduler need Dask: pip install '.[dask]'") from None
+    with local_pool(options.dask) if options.scheduler is None else remote_pool(options.scheduler) as pool:
+        yield pool
+
+
+def say(text: str) -> None:
+    """A line above the bar, at once also in a log file."""
+    tqdm.write(text)
+    sys.stdout.flush()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    started, options = time.time(), parser().parse_args(arguments)
+    with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a campaign
+        sys.stdout.reconfigure(errors="backslashreplace")
+    with _ended_like_ctrl_c():
+        _main(options, started)
+
+
+@contextlib.contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """A SIGTERM inside the block, as job schedulers send it, is a KeyboardInterrupt: runs stop with checkpoints."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _main(options: argparse.Namespace, started: float) -> None:
+    try:
+        tasks = planned(options)
+        carried = {} if options.carry is None else carry.read(options.carry)
+        if options.dry_run:
+            tasks = [task for task in missing(tasks) if f"{task.folder.name}/{task.name}.json" not in carried]
+            print(describe(tasks, options.out))
+            return
+        out = options.out.resolve()
+        folders = sorted({task.folder for task in tasks} | {out / name.split("/")[0] for name in carried})
+        if options.carry is not None:
+            # it is written at last, which is too late to hear that it cannot be
+            with _as_config_error("--carry", options.carry):
+                options.carry.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=options.carry).close()
+        with _as_config_error("--out", options.out):
+            for folder in folders:
+                folder.mkdir(parents=True, exist_ok=True)
+            for message in carry.unpack(carried, out):
+                say(message)
+        planned_runs, tasks = len(tasks), missing(tasks)
+        if not tasks:
+            print(f"all {planned_runs} runs are recorded in {options.out}")
+        report = run(tasks, folders, options, started)
+    except (ConfigError, results.RecordError, carry.CarryError, WorkerDied) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+    parts = [f"{len(report.recorded)} of {len(tasks)} runs recorded in {options.out}, {len(report.failures)} failed"]
+    if report.unfinished:
+        parts.append(f"{len(report.unfinished)} left when the time was over; the same command goes on")
+    if report.elsewhere:
+        parts.append(f"{len(report.elsewhere)} in the hands of another campaign")
+    if tasks:
+        print("; ".join(parts))
+    if report.failures:
+        sys.exit("\n".join(by_cause(report.failures)))
+
+
+@contextlib.contextmanager
+def _as_config_error(option: str, place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{option} {place} cannot be written to: {error}.") from None
+
+
+def by_cause(failures: list[str]) -> list[str]:
+    """Messages "<run>: <cause>", each cause once, with the number of further runs that failed for it."""
+    causes = Counter(message.partition(": ")[2] for message in failures)
+    first = {message.partition(": ")[2]: message for message in reversed(failures)}
+    return [
+        first[cause] + (f"\n({n - 1} more failed for the same reason)" if n > 1 else "") for cause, n in causes.items()
+    ]
+
+
+def run(tasks: list[Task], folders: list[Path], options: argparse.Namespace, started: float) -> Report:
+    """Carries out what is missing, within the command's minutes. Packs the folders if they are to be carried."""
+    stop_at = None
+    if options.minutes is not None:  # the rest is for what a run does around its iterations, and for packing
+        stop_at = started + 60 * options.minutes - min(30.0, 6.0 * options.minutes)
+
+    def pack() -> None:
+        if options.carry is not None:
+            for message in carry.pack(folders, options.carry):
+                say(message)
+
+    def try_to_pack() -> None:
+        try:
+            pack()
+        except carry.CarryError as error:  # it is tried again, and at last
+            say(str(error))
+
+    try:
+        with pool_of(options) as pool:
+            return run_tasks(tasks, pool, stop_at=stop_at, say=say, meanwhile=try_to_pack)
+    finally:
+        pack()

@@ -1,0 +1,31 @@
+"""Checks parameters for a notebook before papermill runs it, which only warns about a name that does not exist.
+
+python -m dnll_core.campaign.parameters notebooks/00_quickstart.ipynb -p labels 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import papermill
+
+from dnll_core.common import unknown
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Exits with the nearest valid name if a `-p` or `-r` names no parameter of the notebook."""
+    about = __doc__.split("\n\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m dnll_core.campaign.parameters", description=about)
+    parser.add_argument("notebook")
+    for flag in ("-p", "-r"):
+        parser.add_argument(flag, nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    options, _ = parser.parse_known_args(arguments)
+    names = list(papermill.inspect_notebook(options.notebook))
+    for name, _ in [*options.p, *options.r]:
+        if name not in names:
+            sys.exit(unknown("parameter", name, names))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""What a campaign is to run: the runs of named campaigns and of the paper's tables, and which have no record yet.
+
+missing(table_tasks([4, 1], "short", None, Path("data/results")))
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from dnll_core import results
+from dnll_core.campaign.tasks import Task
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.data.load import load_data
+from dnll_core.study.experiments import CAMPAIGNS, MEASURED
+from dnll_core.study.records import experiment_of
+from dnll_core.study.tables import cells
+
+TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
+SEEDS = 3  # of a campaign; those of tables are in `study.tables.SEEDS`
+
+
+def campaign_tasks(name: str, seeds: int, out: Path) -> list[Task]:
+    """The runs of one of CAMPAIGNS, seed by seed, whether recorded or not."""
+    measure, experiments = name in MEASURED, CAMPAIGNS[name]()
+    return [Task(fields, seed, out / name, measure=measure) for seed in range(seeds) for fields in experiments]
+
+
+def table_tasks(
+    tables: list[int], profile: str, seeds: int | None, out: Path, dataset: str | None = None
+) -> list[Task]:
+    """The runs of the cells of some tables, by seed, then priority of the cell, then order of the tables.
+
+    An experiment that is a cell of several tables is there once.
+
+    Args:
+        seeds: of each cell; None: its own `runs`. A cell with fewer runs than others begins with their later seeds.
+
+    Raises:
+        ConfigError: see `study.tables.cells`.
+    """
+    found = [(table, cell) for table in tables for cell in cells(table, profile, dataset)]
+    found.sort(key=lambda item: item[1].priority)  # stable
+    titles: dict[Experiment, tuple[str, int]] = {}
+    for table, cell in found:
+        titles.setdefault(cell.experiment, (f"Table {table}: {cell.name}", seeds or cell.runs))
+    rounds = max(runs for _, runs in titles.values())
+    return [
+        Task(experiment.to_dict(), turn - (rounds - runs), out / TABLES, title)
+        for turn in range(rounds)
+        for experiment, (title, runs) in titles.items()
+        if turn >= rounds - runs
+    ]
+
+
+def with_defaults(fields: dict) -> dict:
+    """The fields of a recorded experiment, with the defaults of those that did not exist yet."""
+    experiment = experiment_of(fields)
+    return fields if experiment is None else experiment.to_dict()
+
+
+def missing(tasks: list[Task]) -> list[Task]:
+    """The tasks that have no record in their folder yet.
+
+    Raises:
+        RecordError: see `results.load`; also if the file of a task's record holds another run.
+        ConfigError: if a folder of images has changed since runs on it were recorded.
+    """
+    done: dict[Path | None, dict] = {}
+    for folder in {task.folder for task in tasks}:
+        records = [(with_defaults(record["experiment"]), record) for record in results.load(folder)]
+        named = [(fields, record) for fields, record in records if {"dataset", "labels", "method"} <= fields.keys()]
+        done[folder] = {results.run_name(fields, record["seed"]): record for fields, record in named}
+    left = []
+    for task in tasks:
+        record = done[task.folder].get(task.name)
+        if record is not None:
+            _check_images(task, record)
+        elif task.is_recorded:
+            raise results.RecordError(
+                f"{task.folder / task.name}.json is not the record of that run but of another one, or of another "
+                "version; delete it, or name another --out."
+            )
+        else:
+            left.append(task)
+    return left
+
+
+def _check_images(task: Task, record: dict) -> None:
+    """Raises ConfigError if a record of a folder of images is of other images than are there now."""
+    if "images" not in record:
+        return
+    now = _images_of(task.fields["dataset"])
+    if record["images"] != now:
+        raise ConfigError(
+            f"{task.fields['dataset']} is {now}; the records in {task.folder} are of {record['images']}. Name another "
+            "--out, or delete those records."
+        )
+
+
+@functools.cache
+def _images_of(dataset: str) -> str:
+    return load_data(dataset, progress=False).summary()

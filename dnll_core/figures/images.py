@@ -1,0 +1,150 @@
+"""Pictures of images and views, and Figure 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from sklearn.datasets import load_sample_image
+from torch import Tensor, cat, from_numpy, uint8
+from torch.nn.functional import avg_pool2d
+
+from dnll_core.figures.style import BLACK, BLUE, METHODS, RED, canvas
+
+
+def domains(rows: dict[str, tuple[np.ndarray, Sequence[str]]]) -> Figure:
+    """A row of images for each domain, all on one scale of brightness, so that a change of contrast is seen.
+
+    Args:
+        rows: title -> (N, H, W) uint8 images and the title of each of them, the same N in all rows.
+    """
+    columns = len(next(iter(rows.values()))[0])
+    with canvas(len(rows), columns, (0.8 * columns + 1.4, 1.1 * len(rows)), squeeze=False) as (figure, axes):
+        for row, (title, (images, titles)) in zip(axes, rows.items()):
+            for axis, image, name in zip(row, images, titles, strict=True):
+                axis.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
+                axis.set_title(name, fontsize=9)
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+            row[0].text(-0.25, 0.5, title, transform=row[0].transAxes, ha="right", va="center")
+    return figure
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def colour_images(n: int = 8) -> Tensor:
+    """Small colour photographs to augment, (n, 3, 32, 32) uint8, cut from the two that come with scikit-learn."""
+    squares = []
+    for name in ("china.jpg", "flower.jpg"):
+        photo = from_numpy(load_sample_image(name).copy()).permute(2, 0, 1)[None].float()  # (1, 3, 427, 640)
+        squares += [photo[..., y : y + 192, x : x + 192] for y in (0, 192) for x in (0, 192, 384)]
+    of_both = [squares[5 * i % len(squares)] for i in range(n)]  # 5 and 12 have no common factor: all of them in turn
+    return cat([avg_pool2d(square, 6).round().to(uint8) for square in of_both])
+
+
+def shown_views(views: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Normalised views (N, C, H, W) float32 as `imshow` wants them: (N, H, W) or (N, H, W, 3) in [0, 1]."""
+    pixels = views * views.new_tensor(std).view(1, -1, 1, 1) + views.new_tensor(mean).view(1, -1, 1, 1)
+    array = pixels.clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def channels_last(images: Tensor) -> np.ndarray:
+    """(C, H, W) or (N, C, H, W) uint8 as `imshow` wants it: (..., H, W) grey or (..., H, W, 3) colour."""
+    array = np.moveaxis(images.numpy(), -3, -1)
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, negatives: int = 1) -> Figure:
+    """Figure 1 redrawn: what one submodel tells the other, and how often that is wrong (Theorem 3.1).
+
+    Args:
+        image: (H, W) a grey image.
+        classes: names of the K classes.
+        kind: the class in the image.
+        accuracy: q, of the submodel that speaks, 0...1.
+        negatives: m.
+    """
+    wrong = 1 - accuracy
+    other = (kind + 2) % len(classes) if len(classes) > 2 else 1 - kind
+    panels = [
+        ("Mutual learning: pseudo-labels", f"“This is: {classes[kind]}.”", RED, wrong),
+        (
+            "DNLL: pseudo-negative labels",
+            f"“This is not: {classes[other]}.”",
+            BLUE,
+            wrong * negatives / (len(classes) - 1),
+        ),
+    ]
+    with canvas(1, 2, (9.5, 3.1)) as (figure, axes):
+        for axis, (title, message, color, error) in zip(axes, panels):
+            axis.set(xlim=(0, 10), ylim=(0, 5), title=title)
+            axis.axis("off")
+            axis.imshow(image, cmap="gray_r", extent=(0.1, 1.9, 2.1, 3.9), aspect="auto", interpolation="nearest")
+            for x, name in ((2.6, "submodel 1"), (7.5, "submodel 2")):
+                box = FancyBboxPatch((x, 2.4), 2.2, 1.2, boxstyle="round,pad=0.1", facecolor="white", edgecolor=BLACK)
+                axis.add_patch(box)
+                axis.text(x + 1.1, 3.0, name, ha="center", va="center")
+            for y, ends in ((3.35, ((4.95, 3.35), (7.35, 3.35))), (2.65, ((7.35, 2.65), (4.95, 2.65)))):
+                axis.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=14, color=color, linewidth=1.6))
+                axis.text(6.15, y + (0.28 if y > 3 else -0.45), message, ha="center", color=color, fontsize=9.5)
+            axis.text(5, 1.1, f"wrong {error:.1%} of the time", ha="center", color=color, weight="bold", fontsize=12)
+            axis.text(5, 0.35, f"if the submodel is right about {accuracy:.0%} of the images", ha="center", fontsize=9)
+    return figure
+
+
+def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 10, scale: float = 0.8) -> Figure:
+    """Small images with a title each. images: (N, H, W) grey or (N, H, W, 3), uint8 or 0...1."""
+    rows = -(-len(images) // columns)
+    with canvas(rows, columns, (columns * scale, rows * scale * 1.25), squeeze=False) as (figure, axes):
+        for axis in axes.flat:
+            axis.axis("off")
+        for axis, image, title in zip(axes.flat, images, titles):
+            axis.imshow(image, cmap="gray_r", interpolation="nearest")
+            axis.set_title(title, fontsize=9)
+    return figure
+
+
+def opinions(
+    images: np.ndarray, truth: Sequence[int], answers: dict[str, Sequence[int]], classes: Sequence[str]
+) -> Figure:
+    """Test images with what each method says below them, wrong answers in red.
+
+    Args:
+        images: (N, H, W) grey or (N, H, W, 3).
+        truth: (N,) true classes.
+        answers: key of METHODS -> (N,) predicted classes.
+    """
+    n = len(images)
+    with canvas(1, n, (1.0 * n + 1.6, 1.35 + 0.24 * len(answers)), squeeze=False) as (figure, axes):
+        for i, axis in enumerate(axes.flat):
+            axis.imshow(images[i], cmap="gray_r", interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(f"true {classes[truth[i]]}", fontsize=9)
+            for row, (name, predicted) in enumerate(answers.items()):
+                right = predicted[i] == truth[i]
+                y = -0.18 - 0.22 * row
+                style = {"color": BLACK if right else RED, "weight": "normal" if right else "bold"}
+                axis.text(0.5, y, classes[predicted[i]], transform=axis.transAxes, ha="center", va="center", **style)
+                if i == 0:
+                    label = METHODS[name].label
+                    axis.text(-0.25, y, label, transform=axis.transAxes, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def view_rows(rows: dict[str, np.ndarray], scale: float = 0.72) -> Figure:
+    """Images in labelled rows. rows: label -> (N, H, W) grey or (N, H, W, 3) colour; one grey scale for all of them."""
+    columns = max(len(images) for images in rows.values())
+    low, high = min(x.min() for x in rows.values()), max(x.max() for x in rows.values())
+    size = (columns * scale + 1.7, len(rows) * scale)
+    with canvas(len(rows), columns, size, squeeze=False) as (figure, axes):
+        for axis in axes.flat:
+            axis.axis("off")
+        for line, (label, images) in zip(axes, rows.items()):
+            line[0].text(-0.15, 0.5, label, transform=line[0].transAxes, ha="right", va="center")
+            for axis, image in zip(line, images):
+                axis.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
+    return figure

@@ -1,0 +1,256 @@
+"""The figures of notebook 02: from an image to a loss, and what the submodels pass to each other while they train.
+
+    show(tracks({"recorded": groups}, "agreement", "agreement of the submodels"), alt="...")
+
+`VARIANTS` gives each experiment of `experiments.transfers` its look: the colour and marker say who teaches whom, a
+solid line with full markers is equal probability (EP), a broken line with open markers the Error Perception Mechanism.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+
+from dnll_core.figures.style import _BROKEN, BLACK, BLUE, GREEN, GREY, ORANGE, RED, VARIANTS, _markers, canvas
+
+
+def exchange(
+    images: Sequence[np.ndarray],
+    truth: Sequence[str],
+    probabilities: Sequence[np.ndarray],
+    negatives: Sequence[np.ndarray],
+    classes: Sequence[str],
+) -> Figure:
+    """Figure 2 from the computation: weak images, what each submodel predicts and passes on, strong images.
+
+    Args:
+        images: the weak and the strong views, (N, H, W) each.
+        truth: (N,) names of the true classes.
+        probabilities: of submodel 1 and 2, (N, K) each.
+        negatives: their pseudo-negative labels, (N, K) 0/1 each.
+    """
+    n, k = probabilities[0].shape
+    widths = {"width_ratios": [1.25, k, k, 1.25]}
+    with canvas(1, 4, (2.4 + 0.68 * k, 0.4 * n + 1.3), gridspec_kw=widths) as (figure, axes):
+        for axis, views, title in ((axes[0], images[0], "weak"), (axes[3], images[1], "strong")):
+            for i, image in enumerate(views):
+                extent = (-0.5, 0.5, i + 0.46, i - 0.46)
+                axis.imshow(image, cmap="gray_r", extent=extent, interpolation="nearest", aspect="auto")
+            axis.set(xlim=(-0.5, 0.5), ylim=(n - 0.5, -0.5), xticks=[], yticks=[], title=title)
+            axis.spines[:].set_visible(False)
+        axes[0].set_yticks(range(n), [f"true {name}" for name in truth])
+        axes[0].tick_params(length=0)
+        top = max(p.max() for p in probabilities)
+        for s, axis in enumerate(axes[1:3]):
+            shade = axis.imshow(probabilities[s], cmap="Greys", vmin=0, vmax=1.7 * top, aspect="auto")
+            rows, columns = negatives[s].nonzero()
+            ring = {"s": 150, "facecolor": "none", "edgecolor": BLUE, "linewidth": 2, "label": "pseudo-label Ŷ"}
+            cross = {"marker": "x", "color": RED, "s": 55, "linewidth": 2.2, "label": "pseudo-negative labels"}
+            handles = axis.scatter(probabilities[s].argmax(1), range(n), **ring), axis.scatter(columns, rows, **cross)
+            axis.set_xticks(range(k), classes)
+            axis.set(yticks=[], xlabel="class", title=f"submodel {s + 1}: its labels teach submodel {2 - s}")
+        for axis in axes:
+            axis.grid(False)
+        bar = figure.colorbar(shade, ax=axes[3], shrink=0.7, label="predicted probability")
+        bar.ax.set_ylim(0, top)
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def selection(
+    image: np.ndarray,
+    pseudo_label: int,
+    truth: int,
+    panels: dict[str, tuple[np.ndarray, np.ndarray]],
+    classes: Sequence[str],
+) -> Figure:
+    """Figure 3 from the computation: an image, the teacher's pseudo-label, and the negatives drawn by the learner's R.
+
+    Args:
+        image: (H, W).
+        pseudo_label, truth: classes.
+        panels: title -> (chances, negatives), each (K,): P(the first label drawn is i), and the 0/1 draw.
+    """
+    k, size = len(classes), (1.9 + 3.6 * len(panels), 2.9)
+    widths = {"width_ratios": [1.6, *[4] * len(panels)]}
+    with canvas(1, 1 + len(panels), size, gridspec_kw=widths) as (figure, axes):
+        axes[0].imshow(image, cmap="gray_r", interpolation="nearest")
+        axes[0].set(xticks=[], yticks=[], title=f"true class: {classes[truth]}")
+        axes[0].set_xlabel(f"the teacher says: {classes[pseudo_label]}", color=BLUE)
+        top = 1.2 * max(max(chances) for chances, _ in panels.values())
+        for axis, (title, (chances, drawn)) in zip(axes[1:], panels.items()):
+            look = {"color": [RED if hit else "#C9C9C9" for hit in drawn], "edgecolor": "white"}
+            axis.bar(range(k), chances, hatch=["//" if hit else "" for hit in drawn], **look)
+            axis.axhline(1 / (k - 1), linestyle="--", color=BLACK, linewidth=1, zorder=1)
+            axis.text(pseudo_label, 0.01 * top, "Ŷ", ha="center", color=BLUE, weight="bold")
+            axis.text(truth, chances[truth] + 0.02 * top, "true", ha="center", va="bottom", backgroundcolor="white")
+            axis.set_xticks(range(k), classes)
+            axis.set(title=title, xlabel="class", ylim=(0, top))
+            axis.text(k - 0.4, 1 / (k - 1) + 0.015 * top, "EP", ha="right", va="bottom", fontsize=9)
+        axes[1].set_ylabel("P(first label drawn)")
+        for axis in axes:
+            axis.grid(False)
+    return figure
+
+
+def perception(
+    rows: dict[str, Sequence[np.ndarray]], columns: Sequence[str], classes: Sequence[str], tops: dict[str, float]
+) -> Figure:
+    """Heat maps: each row one quantity with one scale, each column one moment of the training.
+
+    Args:
+        rows: label -> one (K, K) for each column; row k the class, column i what it is taken for. NaN is drawn grey.
+        tops: label -> upper end of its scale; where it is not given, the largest value.
+    """
+    size = (1.45 * len(columns) + 1.3, 1.5 * len(rows) + 0.5)
+    with canvas(len(rows), len(columns), size, squeeze=False) as (figure, axes):
+        for line, (label, tables) in zip(axes, rows.items()):
+            top = tops.get(label, max(np.nanmax(table) for table in tables))
+            for axis, table in zip(line, tables):
+                shade = axis.imshow(table, cmap="magma_r", vmin=0, vmax=top)
+                axis.set_facecolor("#D5D5D5")
+                axis.set(xticks=[], yticks=[])
+                axis.grid(False)
+            line[0].set_ylabel(label)
+            figure.colorbar(shade, ax=line, shrink=0.85)
+        for axis, title in zip(axes[0], columns):
+            axis.set_title(title)
+        axes[-1][0].set_xlabel(f"i: {classes[0]}…{classes[-1]}")
+    return figure
+
+
+def evenness(curves: dict[str, tuple[Sequence[float], Sequence[float]]], xlabel: str = "epoch") -> Figure:
+    """How even R is while training goes on: 1 is equal probability, 0 one-hot. curves: label -> (x, y)."""
+    looks = ((BLUE, "-", "o"), (ORANGE, _BROKEN, "^"), (RED, (0, (1, 1.2)), "D"))
+    with canvas(1, 1, (6.8, 2.9)) as (figure, axis):
+        for (label, (x, y)), (color, dash, marker) in zip(curves.items(), looks):
+            axis.plot(x, y, marker, color=color, linestyle=dash, label=label, markevery=max(1, len(x) // 8))
+        for level, name in ((1, "equal probability"), (0, "one-hot")):
+            axis.axhline(level, color=GREY, linewidth=1.2, linestyle="--", zorder=1)
+            axis.text(max(x), level + 0.02, name, ha="right", color="#555555")
+        axis.set(xlabel=xlabel, ylabel="entropy of R / log(K − 1)", ylim=(-0.04, 1.15))
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 0.1), fontsize=9)
+    return figure
+
+
+def weak_push(
+    p: np.ndarray, losses: Sequence[np.ndarray], slopes: Sequence[np.ndarray], shares: dict[str, dict[int, float]]
+) -> Figure:
+    """Cross-entropy beside Eq. 9: loss, slope on the label's own logit, and the share that one label has of the other.
+
+    Args:
+        p: (N,) probabilities of the class that the label names.
+        losses, slopes: of cross-entropy and of Eq. 9, (N,) each.
+        shares: label -> {K: share of cross-entropy's}.
+    """
+    looks = (("cross-entropy, Eq. 3", RED, (0, (5, 1))), ("negative label, Eq. 9", BLUE, "-"))
+    with canvas(1, 3, (10.2, 3.2)) as (figure, (left, middle, right)):
+        for axis, curves in ((left, losses), (middle, slopes)):
+            for (name, color, dash), values in zip(looks, curves):
+                axis.plot(p, values, color=color, linestyle=dash, linewidth=2, label=name)
+            axis.set(xlabel="p of the class that the label names", xlim=(0, 1))
+        left.set(ylabel="loss (nats)", ylim=(0, 4.7), title="Loss")
+        left.legend(loc="upper center", fontsize=9)
+        middle.axhline(0, color=BLACK, linewidth=0.8)
+        middle.set(ylabel="∂ loss / ∂ logit of that class", title="Gradient")
+        marks = ((BLACK, "o", "-"), (ORANGE, "^", _BROKEN))
+        for (name, values), (color, marker, dash) in zip(shares.items(), marks):
+            right.plot(*zip(*values.items()), color=color, marker=marker, linestyle=dash, label=name)
+        right.set(xscale="log", yscale="log", xlabel="K, classes", ylabel="share of cross-entropy's", ylim=(None, 40))
+        right.set_xticks(list(values), [str(tick) for tick in values])
+        right.minorticks_off()
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        right.set_title("One negative label, uniform p")
+        right.legend(loc="upper right", fontsize=9)
+    return figure
+
+
+def ratios(panels: dict[str, dict[str, tuple[float, float]]], level: float, name: str) -> Figure:
+    """Ratios with their intervals beside the expected one. panels: title -> {key of VARIANTS -> (ratio, half)}."""
+    order = [key for key in VARIANTS if any(key in panel for panel in panels.values())][::-1]
+    size = (2.9 * len(panels) + 1.2, 0.3 * len(order) + 1.5)
+    with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
+        for axis, (title, panel) in zip(axes.flat, panels.items()):
+            line = axis.axvline(level, color=GREY, linestyle="--", linewidth=1.5, label=name)
+            for key, (ratio, half) in panel.items():
+                look = _markers(VARIANTS[key])
+                axis.errorbar(ratio, order.index(key), xerr=half, capsize=3, linestyle="none", **look)
+            axis.set(title=title, xlabel="wrong sets per wrong pseudo-label", ylim=(-0.6, len(order) - 0.4))
+            axis.set_yticks(range(len(order)), [VARIANTS[key].label for key in order])
+        figure.legend(handles=[line], loc="outside lower center")
+    return figure
+
+
+def finals(groups: dict[str, list[float]]) -> Figure:
+    """One point for each run and a bar of mean ± sd for each variant, the best mean on top. groups: 0...1."""
+    order = sorted(groups, key=lambda name: np.mean(groups[name]))
+    with canvas(1, 1, (7, 0.36 * len(groups) + 0.8)) as (figure, axis):
+        for y, name in enumerate(order):
+            style, values = VARIANTS[name], np.asarray(groups[name])
+            bar = {"color": style.color, "capsize": 4, "linewidth": 2, "marker": "|", "markersize": 14}
+            axis.errorbar(values.mean(), y, xerr=values.std(ddof=1) if len(values) > 1 else None, **bar)
+            axis.plot(values, np.full(len(values), y + 0.24), linestyle="none", **_markers(style))
+        axis.set_yticks(range(len(order)), [f"{VARIANTS[name].label}, n = {len(groups[name])}" for name in order])
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.set(xlabel="test accuracy, last epoch: each run, and mean ± sd", ylim=(-0.5, len(order) - 0.3))
+    return figure
+
+
+_ROLES = (  # of a student towards an image: name, colour, hatch
+    ("learns from the other student", GREEN, ""),
+    ("teaches it, takes nothing from it", "#A6DBC9", "//"),
+    ("neither is stable", "#D9D9D9", ".."),
+)
+
+
+def averages(student: np.ndarray, curves: dict[str, np.ndarray]) -> Figure:
+    """A weight over the steps with averages of it, and how far these are from it.
+
+    Args:
+        student: (T,) the weight after each step.
+        curves: label -> (T,): the average as published, then others.
+    """
+    steps = np.arange(1, len(student) + 1)
+    looks = ((ORANGE, "-", 2.2), (RED, (0, (4, 1.5)), 1.4), (BLACK, ":", 1.4))
+    with canvas(1, 2, (10, 3.4)) as (figure, (left, right)):
+        left.plot(steps, student, color=GREY, linewidth=3, alpha=0.6, label="the student's weight")
+        for (name, values), (color, dash, width) in zip(curves.items(), looks):
+            left.plot(steps, values, color=color, linestyle=dash, linewidth=width, label=name)
+            distance = np.abs(values - student).clip(min=1e-9)
+            right.plot(steps, distance, color=color, linestyle=dash, linewidth=1.4)
+        left.set(xlabel="step", ylabel="value", title="One weight, and its averages")
+        right.set(xlabel="step", ylabel="|average − weight|", yscale="log", title="How far they are from it")
+        figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def roles(panels: dict[str, list[dict]]) -> Figure:
+    """What Dual Student's stabilisation does with each pair of a student and an image, in shares over the epochs.
+
+    Where one of the two learns the other one teaches, so the recorded share of learners gives all three.
+
+    Args:
+        panels: title -> run records with "stabilised" in their history; their mean is drawn.
+    """
+    with canvas(1, len(panels), (4.9 * len(panels), 3.6), sharey=True, squeeze=False) as (figure, axes):
+        for axis, (title, records) in zip(axes.flat, panels.items()):
+            learns = np.mean([[row["stabilised"] for row in record["history"]] for record in records], axis=0)
+            shares = [learns, np.minimum(learns, 1 - learns), (1 - 2 * learns).clip(min=0)]
+            epochs = [row["epoch"] for row in records[0]["history"]]
+            bottom = np.zeros(len(learns))
+            for share, (name, color, hatch) in zip(shares, _ROLES):
+                look = {"facecolor": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0}
+                axis.fill_between(epochs, bottom, bottom + share, label=name, **look)
+                bottom = bottom + share
+            axis.axhline(0.5, color=BLACK, linestyle="--", linewidth=1.2, label="at most one of two learns")
+            axis.set(xlabel="epoch (passes over the unlabelled images)", title=title, ylim=(0, 1))
+            axis.set_xlim(epochs[0], max(epochs[-1], epochs[0] + 1))
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[0, 0].set_ylabel("pairs of a student and an image")
+        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        handles, labels = axes[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure

@@ -1,0 +1,181 @@
+"""Writes what the README shows from the records: its results table, between two markers, and the figures.
+
+python -m dnll_core.figures.report        # or: make figures
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+from pathlib import Path
+
+from dnll_core import results
+from dnll_core.bench import suite
+from dnll_core.common import atomic_file
+from dnll_core.config import Experiment
+from dnll_core.data.load import load_data
+from dnll_core.figures import curves, images, style
+from dnll_core.figures.scorecard import NAMES, scorecard_figure
+from dnll_core.figures.tables import points_of_cells
+from dnll_core.methods.classical import CLASSIFIERS
+from dnll_core.paper.misprints import MISPRINTS
+from dnll_core.study import scorecard
+from dnll_core.study.experiments import adaptation, methods, quickstart
+from dnll_core.study.markdown import recorded_groups
+from dnll_core.study.records import Records, recorded
+from dnll_core.study.statistics import percent
+from dnll_core.study.tables import SETUP, Cell, cells
+
+ROOT = results.PACKAGE.parent
+
+
+def quickstart_records() -> dict[str, list[dict]]:
+    """Method -> its records on 20 digits, best mean test accuracy last."""
+    names = [*CLASSIFIERS, *quickstart()]
+    groups = {name: results.load(results.RESULTS / "quickstart", method=name) for name in names}
+    return dict(sorted(groups.items(), key=lambda item: results.mean_sd(results.accuracies(item[1]))[0]))
+
+
+def table(groups: dict[str, list[dict]]) -> str:
+    """Key of METHODS -> records, as a table in Markdown with its provenance below; "not recorded" where there are none.
+
+    A method without epochs has no best one.
+    """
+    lines = [
+        "| method | test accuracy, last epoch (%) | best epoch on test (%) | seconds a run | n |",
+        "|---|---|---|---|---|",
+    ]
+    for name, records in groups.items():
+        label = style.METHODS[name].label
+        if not records:
+            lines.append(f"| {label} | not recorded | – | – | 0 |")
+            continue
+        final, best = (results.percent(results.accuracies(records, which=which)) for which in ("final", "best"))
+        best = best if "history" in records[0] else "–"
+        seconds = sum(record["seconds"] for record in records) / len(records)
+        lines.append(f"| {label} | {final} | {best} | {seconds:.1f} | {len(records)} |")
+    everything = [record for records in groups.values() for record in records]
+    return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
+
+
+def campaign_records(campaign: str, experiments: dict[str, Experiment]) -> dict[str, list[dict]]:
+    """Name of the experiment -> its records below `data/results/<campaign>`, best mean test accuracy last."""
+    groups = {name: recorded(e, results.RESULTS / campaign) for name, e in experiments.items()}
+    return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))
+
+
+def paper_table(folder: Path = results.RESULTS / "tables") -> str:
+    """Every number of DNLL in Tables 1-6: recorded ones beside the paper's, the others by table, with the reason."""
+    lines = [
+        "| the paper's | cell, profile | paper (%) | last epoch (%) | best on test (%) | n | device |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for number, (dataset, network) in SETUP.items():
+        what = f"Table {number}: {NAMES[dataset]}, {NAMES[network]}"
+        ours = [cell for cell in cells(number, "paper") if cell.method == "dnll" and cell.printed is not None]
+        ours.sort(key=_by_labels)
+        found = recorded_groups(number, folder)
+        for profile, groups in found.items():
+            own = [cell for cell in groups if cell.method == "dnll" and cell.printed is not None and groups[cell]]
+            for name, row in scorecard.compared(sorted(own, key=_by_labels), folder).iterrows():
+                beside = (row["paper (%)"], row["last epoch (%)"], row["best on test (%)"], row["n"], row["device"])
+                lines.append(" | ".join(map(str, (f"| {what}", f"{name}, {profile}", *beside))) + " |")
+        if not found:
+            printed = ", ".join(dict.fromkeys(f"{cell.printed:.2f}" for cell in ours))
+            why = "; ".join(dict.fromkeys(scorecard.missing_because(cell) for cell in ours))
+            lines.append(f"| {what} | {len(ours)} cells | {printed} | not recorded: {why} | – | 0 | – |")
+    return "\n".join(lines)
+
+
+def _by_labels(cell: Cell) -> tuple:
+    return cell.labels or 0, cell.experiment.m, cell.experiment.selection  # of Table 5 by m, then EP before EPM
+
+
+def laptop_groups(folder: Path = results.RESULTS / "tables") -> dict[Cell, list[dict]]:
+    """The cells of Table 4 at profile "laptop" with their records."""
+    records = Records(folder)
+    return {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
+
+
+def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
+    """Table 4 at profile "laptop": a line for each method, a column for each number of labels."""
+    groups = laptop_groups(folder)
+    labels = sorted({cell.labels for cell in groups})
+    lines = [f"| last epoch (%) | {' | '.join(f'{n} labels' for n in labels)} | n | seconds a run |"]
+    lines.append("|---" * (len(labels) + 3) + "|")
+    for method in dict.fromkeys(cell.method for cell in groups):
+        of = {cell.labels: records for cell, records in groups.items() if cell.method == method}
+        shown = [percent(results.accuracies(of[n])) if of[n] else "not recorded" for n in labels]
+        every = [record for records in of.values() for record in records]
+        counts = "...".join(dict.fromkeys(str(k) for k in (min(map(len, of.values())), max(map(len, of.values())))))
+        seconds = f"{statistics.fmean(record['seconds'] for record in every):.0f}" if every else "–"
+        lines.append(f"| {style.METHODS[method].label} | {' | '.join(shown)} | {counts} | {seconds} |")
+    everything = [record for records in groups.values() for record in records]
+    return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
+
+
+def misprint_table() -> str:
+    """Every entry of `misprints.MISPRINTS`, in Markdown. "Computed" means that a test recomputes the contradiction."""
+    lines = ["| where | as printed | what is right | how we know |", "|---|---|---|---|"]
+    for m in MISPRINTS:
+        lines.append(f"| {m.where} | {m.printed} | {m.correct} | {'computed' if m.check else 'read'} |")
+    return "\n".join(lines)
+
+
+def render(text: str, blocks: dict[str, str]) -> str:
+    """Replaces what stands between `<!-- name -->` and `<!-- end name -->` for each block.
+
+    Raises:
+        ValueError: if a marker is missing.
+    """
+    for name, block in blocks.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise ValueError(f"the markers <!-- {name} --> and <!-- end {name} --> are missing")
+        text = pattern.sub(lambda match, block=block: f"{match[1]}{block}\n{match[2]}", text)
+    return text
+
+
+def readme() -> str:
+    """The README as it should be."""
+    blocks = {
+        "quickstart table": table(quickstart_records()),
+        "paper table": paper_table(),
+        "laptop table": laptop_table(),
+        "methods table": table(campaign_records("methods", methods())),
+        "adaptation table": table(campaign_records("adaptation", adaptation("usps", "mnist"))),
+        "speed table": suite.table(),
+        "misprints": misprint_table(),
+    }
+    return render((ROOT / "README.md").read_text(), blocks)
+
+
+def draw_figures(folder: Path) -> list[Path]:
+    """Draws every figure of `figures/` into `folder`. Returns their paths."""
+    groups = quickstart_records()
+    quickstart_curves = curves.curves({name: records for name, records in groups.items() if "history" in records[0]})
+    levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS}
+    digits = load_data("digits")
+    three = images.channels_last(digits.x_train[digits.y_train == 3][0])
+    figures = {
+        "idea.png": images.idea(three, digits.classes, 3, 0.7),
+        "quickstart_curves.png": curves.lines(quickstart_curves, levels),
+        "table4_laptop.png": points_of_cells(laptop_groups()),
+        "scorecard.png": scorecard_figure(scorecard.rows()),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in figures.items():
+        style.save(figure, folder / name)
+    return [folder / name for name in figures]
+
+
+def main() -> None:
+    text = readme()
+    with atomic_file(ROOT / "README.md") as file:
+        file.write(text.encode())
+    for path in [ROOT / "README.md", *draw_figures(ROOT / "figures")]:
+        print(f"wrote {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

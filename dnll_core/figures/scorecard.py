@@ -1,0 +1,163 @@
+"""The paper's claims as a figure: how large each difference is, and whether its interval touches zero.
+
+show(claims_figure(scorecard.findings()), alt="...")
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from dnll_core.figures.style import BLACK, GREEN, GREY, RED, canvas
+from dnll_core.paper.tables import OURS
+from dnll_core.study.statistics import half_width, with_interval
+
+LINEAR = 2.0  # points: the axis is linear up to here and logarithmic beyond, for claims differ in size a hundredfold
+_LOOKS = {  # colour, marker, filling: readable without colours
+    "holds": (GREEN, "o", "full"),
+    "does not hold": (RED, "X", "full"),
+    "cannot be told": (GREY, "o", "none"),
+}
+
+
+def claims_figure(findings: pd.DataFrame) -> Figure:
+    """One line for each claim that is measured in points: the difference and its 95 % interval.
+
+    Args:
+        findings: of `study.scorecard.findings`; those without an interval are left out.
+    """
+    shown = with_interval(findings)
+    with canvas(1, 1, (9.4, 0.33 * max(len(shown), 2) + 1.6)) as (figure, axis):
+        axis.axvline(0, color=BLACK, linewidth=1)
+        for y, (_, finding) in enumerate(shown.iterrows()):
+            color, marker, fill = _LOOKS[finding["verdict"]]
+            bar = {"color": color, "fmt": marker, "fillstyle": fill, "markersize": 8, "capsize": 4, "linewidth": 2}
+            axis.errorbar(finding["difference"], y, xerr=half_width(finding), **bar)
+        names = [f"{claim} ({section})" for claim, section in zip(shown["claim"], shown["section"])]
+        axis.set_yticks(range(len(shown)), names, fontsize=8.5)
+        axis.set_ylim(max(len(shown), 1) - 0.4, -0.6)
+        axis.grid(axis="y", visible=False)
+        reach = max((abs(f["difference"]) + half_width(f) for _, f in shown.iterrows()), default=LINEAR)
+        axis.set_xscale("symlog", linthresh=LINEAR)
+        axis.set_xlim(-1.3 * reach, 1.3 * reach)
+        steps = [tick for tick in (1, 2, 5, 20, 100) if tick <= reach] or [1]
+        ticks = [-tick for tick in steps[::-1]] + [0, *steps]
+        axis.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+        axis.minorticks_off()
+        axis.set_xlabel(f"points for the claim (right) or against it; beyond ±{LINEAR:g} logarithmic")
+        handles = [
+            Line2D([], [], color=color, marker=marker, fillstyle=fill, linestyle="none", markersize=8, label=verdict)
+            for verdict, (color, marker, fill) in _LOOKS.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, title="difference and its 95 % interval")
+    return figure
+
+
+NAMES = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "cnn13": "CNN-13", "wrn28-2": "WRN-28-2"}
+TEXT = "#555555"
+_VERDICTS = {  # tint, edge, sign: readable without colours
+    "green": ("#CDEBDF", GREEN, "✓"),
+    "red": ("#FBDCC8", RED, "✗"),
+    "missing": ("#F4F4F4", "#D0D0D0", ""),
+    "reference": ("#FFFFFF", "#D0D0D0", ""),
+}
+
+_COLUMNS = ((1, 4, 5), (2, 3, 6, 7))  # which tables stand below each other
+_WIDTH, _NAME = 1.25, 2.1  # of a cell and of the names, in units of the axis
+_HEAD = 1.25  # height of a table's title and column names, in lines
+
+
+def scorecard_figure(rows: pd.DataFrame) -> Figure:
+    """Every number that was attempted: ours, the paper's below it, green, red or missing.
+
+    Args:
+        rows: of `study.scorecard.rows`.
+    """
+    attempted = rows[rows["verdict"].isin(_VERDICTS)]
+    tables = {table: _lines_of(attempted[attempted["table"] == table]) for table in sorted(set(attempted["table"]))}
+    columns = [[table for table in column if table in tables] for column in _COLUMNS]
+    heights = [sum(len(tables[table][0]) + _HEAD + 0.35 for table in column) for column in columns]
+    widths = [_NAME + _WIDTH * max((len(tables[table][1]) for table in column), default=1) for column in columns]
+    grid = {"width_ratios": widths}
+    size = (1.05 * sum(widths) + 0.3, 0.5 * max(heights) + 1.0)
+    with canvas(1, 2, size, gridspec_kw=grid) as (figure, axes):
+        for axis, column, width in zip(axes, columns, widths):
+            axis.set(xlim=(-_NAME, width - _NAME), ylim=(max(heights), 0))
+            axis.axis("off")
+            y = 0.0
+            for table in column:
+                y = _table(axis, table, *tables[table], y)
+        judged = attempted[attempted["verdict"].isin(("green", "red"))]
+        green, missing = sum(judged["verdict"] == "green"), sum(attempted["verdict"] == "missing")
+        text = f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} boxes are not recorded."
+        text += "\nBold: ours, and the profile if it is not the paper's. Below: the paper's."
+        figure.suptitle(text, x=0.01, ha="left", fontsize=12)
+        keys = {
+            "green": "✓ at least the paper's − 0.5 points or our sd (times: + 5 %)",
+            "red": "✗ worse",
+            "missing": "not recorded",
+        }
+        handles = [
+            Patch(facecolor=_VERDICTS[k][0], edgecolor=_VERDICTS[k][1], label=label) for k, label in keys.items()
+        ]
+        figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=9)
+    return figure
+
+
+def _lines_of(of_table: pd.DataFrame) -> tuple[list[str], list[str], dict[tuple[str, str], pd.Series]]:
+    """The names of a table's lines and columns, and what stands where."""
+    table, places = int(of_table["table"].iloc[0]), {}
+    # DNLL first, as it stands last in the paper
+    order = of_table.assign(first=of_table["row"] != OURS).sort_values("first", kind="stable")
+    for _, row in order.iterrows():
+        reading = "" if pd.isna(row["reading"]) else f", {row['reading']}"
+        line = f"{'DNLL' if row['row'] == OURS else row['row']}{reading}"
+        column = "" if pd.isna(row["labels"]) else str(row["labels"])
+        if table == 5:
+            line, column = str(row["selection"]).upper(), f"m = {row['m']}"
+        if table == 6:
+            column = "EPM" if row["selection"] == "epm" else "w/o EPM"
+        if table == 7:
+            column = {"train": "training"}.get(row["selection"], row["selection"])
+        places[line, column] = row
+    lines, columns = (list(dict.fromkeys(place[i] for place in places)) for i in (0, 1))
+    return lines, sorted(columns, key=lambda name: (len(name), name)) if table < 5 else columns, places
+
+
+def _table(axis: Axes, table: int, lines: list[str], columns: list[str], places: dict, y: float) -> float:
+    """Draws a table from y on. Returns where the next one begins."""
+    first = next(iter(places.values()))
+    network = NAMES.get(first["network"], "")
+    title = f"Table {table} · {NAMES[first['dataset']]}" + (f", {network}" if network else "")
+    title += {7: ": time ÷ Mean Teacher's"}.get(table, ": accuracy, %")
+    axis.text(-_NAME, y + 0.4, title, weight="bold", fontsize=10.5, va="center")
+    for i, column in enumerate(columns):
+        text = f"{column} labels" if column.isdigit() else column
+        axis.text((i + 0.5) * _WIDTH, y + 0.98, text, ha="center", va="center", fontsize=8.5, color=TEXT)
+    for j, line in enumerate(lines):
+        top = y + _HEAD + j
+        axis.text(-_NAME, top + 0.5, line, va="center", fontsize=9.5, weight="bold" if "DNLL" in line else "normal")
+        for i, column in enumerate(columns):
+            if (line, column) in places:
+                _number(axis, i * _WIDTH, top, places[line, column])
+    return y + _HEAD + len(lines) + 0.35
+
+
+def _number(axis: Axes, x: float, y: float, row: pd.Series) -> None:
+    """One cell: ours above, the paper's below it, and in the corners the sign, the profile and n."""
+    tint, edge, sign = _VERDICTS[row["verdict"]]
+    unit = " ×" if row["table"] == 7 else ""
+    box = Rectangle((x + 0.03, y + 0.06), _WIDTH - 0.06, 0.88, facecolor=tint, edgecolor=edge, linewidth=1.0)
+    axis.add_patch(box)
+    middle = {"x": x + _WIDTH / 2, "ha": "center", "va": "center"}
+    if pd.isna(row["ours"]):
+        axis.text(y=y + 0.34, s="–", fontsize=10, color=TEXT, **middle)
+    else:
+        axis.text(y=y + 0.34, s=f"{row['ours']:.2f}{unit}", fontsize=10, weight="bold", color=BLACK, **middle)
+        axis.text(x + 0.07, y + 0.34, sign, fontsize=9, va="center", color=edge, weight="bold")
+        if isinstance(row["profile"], str) and row["profile"] != "paper":
+            axis.text(x + _WIDTH - 0.07, y + 0.34, row["profile"], fontsize=6.5, ha="right", va="center", color=TEXT)
+    axis.text(y=y + 0.72, s=f"{row['printed']:.2f}{unit}", fontsize=8, color=TEXT, **middle)

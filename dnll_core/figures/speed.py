@@ -1,0 +1,199 @@
+"""The figures of notebook 12: milliseconds, ratios, where an iteration goes, time against accuracy, time against M.
+
+    show(iterations({"training iteration": {"dnll": [...], "mean-teacher": [...]}}), alt="...")
+
+Filled marks are measured or counted here, hollow marks are the paper's.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from dnll_core.bench.report import milliseconds, quartiles
+from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, canvas
+
+# how a part of an iteration is drawn, in its method's colour: (share of white, hatch)
+_LOOKS = {"label passes": (0.75, "///"), "forward": (0.45, ""), "backward": (0.0, "")}
+_OTHER = "everything else"
+
+
+def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
+    """Every measured time as a mark, the median as a bar with its number, the quartiles as a band.
+
+    Args:
+        panels: title -> {key of METHODS -> seconds}; each panel has its own scale, from zero.
+    """
+    count = max(map(len, panels.values()))
+    with canvas(1, len(panels), (4.9 * len(panels), 0.55 * count + 1.1), sharey=True, squeeze=False) as (figure, axes):
+        for axis, (title, groups) in zip(axes.flat, panels.items()):
+            for y, (name, seconds) in enumerate(groups.items()):
+                style, times = METHODS[name], 1000 * np.asarray(seconds)
+                low, median, high = quartiles(times)
+                axis.barh(y, high - low, 0.5, left=low, color=style.color, alpha=0.25, linewidth=0)
+                axis.plot([median] * 2, [y - 0.25, y + 0.25], color=style.color, linewidth=3, solid_capstyle="butt")
+                axis.plot(times, np.full(len(times), y), style.marker, color=style.color, alpha=0.55, markersize=5)
+                number = milliseconds(median / 1000)
+                axis.annotate(number, (times.max(), y), (9, 0), textcoords="offset points", va="center", weight="bold")
+            axis.set_yticks(range(len(groups)), [METHODS[name].label for name in groups])
+            axis.set(title=title, xlabel="milliseconds", ylim=(len(groups) - 0.5, -0.5))
+            axis.xaxis.set_major_locator(MaxNLocator(6))
+            axis.set_xlim(0, 1220 * max(max(seconds) for seconds in groups.values()))
+            axis.grid(False, axis="y")
+            axis.tick_params(axis="y", length=0)
+    return figure
+
+
+def ratios(rows: dict[str, dict]) -> Figure:
+    """Ratios of times beside the ratio of counted FLOPs and the paper's.
+
+    Args:
+        rows: name -> {"color", "time": (ratio, low, high), "flops": ratio, "paper": ratio}.
+    """
+    with canvas(1, 1, (7.6, 0.62 * len(rows) + 1.35)) as (figure, axis):
+        axis.axvline(1, color=GREY, linewidth=1, linestyle="--", zorder=1)
+        for y, row in enumerate(rows.values()):
+            value, low, high = row["time"]
+            bars = [[max(0, value - low)], [max(0, high - value)]]
+            axis.errorbar(value, y, xerr=bars, color=row["color"], capsize=4, linewidth=2, marker="o", markersize=8)
+            axis.plot([row["flops"]] * 2, [y - 0.3, y + 0.3], color=BLACK, linewidth=2.5, solid_capstyle="butt")
+            look = {"marker": "D", "markersize": 9, "markeredgewidth": 1.8, "linestyle": "none"}
+            axis.plot(row["paper"], y - 0.02, markerfacecolor="none", markeredgecolor=row["color"], zorder=4, **look)
+        axis.set_yticks(range(len(rows)), list(rows))
+        axis.set(xlabel="ratio of the times of a training iteration", ylim=(len(rows) - 0.45, -0.55))
+        axis.set_xlim(0, 1.1 * max(max(row["paper"], row["flops"], *row["time"]) for row in rows.values()))
+        axis.grid(False, axis="y")
+        axis.tick_params(axis="y", length=0)
+        keys = [
+            Line2D([], [], color=GREY, marker="o", markersize=8, linewidth=2, label="timed here, with interval"),
+            Line2D(
+                [], [], color=BLACK, marker="|", markersize=14, markeredgewidth=2.5, linestyle="none", label="FLOPs"
+            ),
+            Line2D([], [], color=GREY, markerfacecolor="none", label="paper, Table 7", **look),
+        ]
+        figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    return figure
+
+
+def parts(panels: dict[str, dict[str, dict[str, float]]], units: Sequence[str]) -> Figure:
+    """Of what an iteration consists, as stacked bars.
+
+    Args:
+        panels: title -> {key of METHODS -> {part: amount}}; parts other than those of the networks are drawn as one.
+        units: of each panel's amounts.
+    """
+    count = max(map(len, panels.values()))
+    size = (5.1 * len(panels), 0.6 * count + 1.35)
+    with canvas(1, len(panels), size, sharey=True, squeeze=False) as (figure, axes):
+        for axis, unit, (title, groups) in zip(axes.flat, units, panels.items()):
+            longest = max(sum(amounts.values()) for amounts in groups.values())
+            for y, (name, amounts) in enumerate(groups.items()):
+                total, left = sum(amounts.values()), 0.0
+                drawn = {part: amounts[part] for part in _LOOKS} | {
+                    _OTHER: sum(value for part, value in amounts.items() if part not in _LOOKS)
+                }
+                for part, amount in drawn.items():
+                    color, hatch = _look(part, METHODS[name].color)
+                    axis.barh(y, amount, 0.62, left=left, color=color, hatch=hatch, edgecolor="white", linewidth=0.8)
+                    if amount > 0.09 * longest:
+                        look = {"color": "white" if part == "backward" else BLACK, "fontsize": 9}
+                        box = {"boxstyle": "round,pad=0.15", "facecolor": color, "linewidth": 0}
+                        text = f"{amount / total:.0%}"
+                        axis.text(left + amount / 2, y, text, ha="center", va="center", bbox=box, **look)
+                    left += amount
+                axis.annotate(f"{left:.0f}", (left, y), (5, 0), textcoords="offset points", va="center", weight="bold")
+            axis.set_yticks(range(len(groups)), [METHODS[name].label for name in groups])
+            axis.xaxis.set_major_locator(MaxNLocator(6))
+            axis.set(title=title, xlabel=unit, ylim=(len(groups) - 0.5, -0.5), xlim=(0, 1.14 * longest))
+            axis.grid(False, axis="y")
+            axis.tick_params(axis="y", length=0)
+        keys = [_look(part, "#555555") for part in (*_LOOKS, _OTHER)]
+        handles = [
+            Patch(facecolor=color, hatch=hatch, edgecolor="white", label=part)
+            for part, (color, hatch) in zip((*_LOOKS, _OTHER), keys)
+        ]
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    return figure
+
+
+def _look(part: str, color: str) -> tuple:
+    """(colour, hatch) of a part in the bar of a method with this colour."""
+    if part == _OTHER:
+        return "#D0D0D0", ""
+    white, hatch = _LOOKS[part]
+    return tuple(white + (1 - white) * channel for channel in to_rgb(color)), hatch
+
+
+def trade(
+    paper: dict[str, tuple[float, float]],
+    ours: dict[str, tuple[tuple[float, float, float], Sequence[float]]],
+) -> Figure:
+    """Figure 8: accuracy against the time of a training iteration, as a multiple of Mean Teacher's on the same machine.
+
+    Args:
+        paper: key of METHODS -> (multiple, accuracy in percent).
+        ours: key of METHODS -> ((multiple, low, high), accuracies of the recorded runs in percent). Without runs only
+            the multiple is drawn, in a strip of its own.
+    """
+    with canvas(1, 1, (7.6, 4)) as (figure, axis):
+        values = [accuracy for _, accuracy in paper.values()]
+        values += [accuracy for _, accuracies in ours.values() for accuracy in accuracies]
+        without = [name for name, (_, accuracies) in ours.items() if not accuracies]
+        floor, top = min(values) - (2.2 if without else 0.9), max(values) + 0.9
+        if without:
+            axis.axhspan(floor, floor + 1.3, color="#F2F2F2", linewidth=0, zorder=0)
+            axis.text(0.03, floor + 1.05, "our accuracy: not recorded", va="center", color="#555555")
+        for name, ((multiple, low, high), accuracies) in ours.items():
+            style = METHODS[name]
+            bars = [[max(0, multiple - low)], [max(0, high - multiple)]]
+            look = {"color": style.color, "marker": style.marker, "markersize": 9, "capsize": 4}
+            y = statistics.fmean(accuracies) if accuracies else floor + 0.25 * (1 + without.index(name))
+            axis.errorbar(multiple, y, xerr=bars, zorder=5, **look)
+            axis.plot([multiple] * len(accuracies), accuracies, ".", color=style.color, alpha=0.5)
+        for name, (multiple, accuracy) in paper.items():
+            style = METHODS[name]
+            look = {"marker": style.marker, "markersize": 12, "markeredgewidth": 1.8, "markerfacecolor": "none"}
+            axis.plot(multiple, accuracy, linestyle="none", markeredgecolor=style.color, zorder=4, **look)
+            place = {"textcoords": "offset points", "ha": "center", "color": style.color, "weight": "bold"}
+            axis.annotate(style.label, (multiple, accuracy), (0, 11), **place)
+        right = max([multiple for multiple, _ in paper.values()] + [high for (_, _, high), _ in ours.values()])
+        axis.set(xlim=(0, 1.25 * right), ylim=(floor, top), ylabel="test accuracy (%), 4000 labels")
+        axis.set_xlabel("time of a training iteration ÷ Mean Teacher's on the same machine")
+        keys = [
+            Line2D([], [], color=GREY, marker="o", markersize=12, markerfacecolor="none", linestyle="none"),
+            Line2D([], [], color=GREY, marker="o", markersize=9, linewidth=1.5),
+        ]
+        axis.legend(keys, ["the paper's", "ours: timed here, with interval"], loc="upper left")
+    return figure
+
+
+def growth(rows: Sequence[dict]) -> Figure:
+    """Time of an iteration and of an epoch against M. rows: record["sizes"] of `bench.measure.growth`."""
+    sizes = np.array([row["unlabelled"] for row in rows])
+    times = 1000 * np.array([quartiles(row["train"]) for row in rows])  # (rows, 3)
+    epochs = np.array([row["epoch"] for row in rows])
+    with canvas(1, 2, (9.4, 3.3)) as (figure, (left, right)):
+        bars = [times[:, 1] - times[:, 0], times[:, 2] - times[:, 1]]
+        left.errorbar(sizes, times[:, 1], yerr=bars, color=BLUE, marker="o", capsize=4, linewidth=1.8)
+        left.axhline(times[0, 1], color=GREY, linestyle="--", linewidth=1.2, zorder=1)
+        left.set(title="one iteration", ylabel="milliseconds, median and quartiles", ylim=(0, None))
+        right.plot(sizes, epochs, "o-", color=BLUE, linewidth=1.8)
+        line = epochs[0] * sizes / sizes[0]
+        right.plot(sizes, line, "--", color=GREY, linewidth=1.2, zorder=1)
+        place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": "#555555"}
+        right.annotate("in proportion to M", (sizes[len(sizes) // 2], line[len(sizes) // 2]), (10, -6), **place)
+        right.set(title="one epoch", ylabel="seconds", yscale="log")
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        for axis in (left, right):
+            axis.set(xscale="log", xlabel="M, unlabelled images")
+            axis.set_xticks(sizes)
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axis.minorticks_off()
+    return figure

@@ -1,0 +1,136 @@
+"""What a scikit-learn user would reach for: label spreading and self-training on the same splits, on raw pixels.
+
+    run_classical("label-spreading", "digits", labels=20, seed=0)["final"]["test"]["mean"]
+
+Both get the labelled and unlabelled images of a run's split and are scored on its held-out images.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import sklearn
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
+
+from dnll_core import results
+from dnll_core.common import unknown
+from dnll_core.data.dataset import Dataset
+from dnll_core.data.load import load_data
+from dnll_core.data.splits import Split, split_labels
+from dnll_core.device import cpu_name
+
+POOL_LIMIT = 10_000  # unlabelled images at most: the neighbour graph of a larger pool would take many minutes
+
+
+def label_spreading(neighbours: int = 7) -> ClassifierMixin:
+    """LabelSpreading over a graph of nearest neighbours."""
+    return LabelSpreading(kernel="knn", n_neighbors=neighbours, max_iter=200)
+
+
+def self_training(
+    base: str = "neighbours", threshold: float | None = None, k_best: int | None = 50
+) -> SelfTrainingClassifier:
+    """SelfTrainingClassifier: takes its own confident predictions for labels, round after round.
+
+    The defaults are the best of the trials of `study.searches.SEARCHES["quickstart-self-training"]`.
+
+    Args:
+        base: "logistic" or "neighbours" (the nearest one).
+        threshold: probability from which a prediction is taken for a label; or None, then
+        k_best: the number of most confident predictions taken each round, until none is left.
+
+    Raises:
+        ValueError: for another base.
+    """
+    bases = {"logistic": LogisticRegression(C=10, max_iter=1000), "neighbours": KNeighborsClassifier(1)}
+    if base not in bases:
+        raise ValueError(unknown("base", base, bases))
+    if threshold is not None:
+        return SelfTrainingClassifier(bases[base], threshold=threshold)
+    return SelfTrainingClassifier(bases[base], criterion="k_best", k_best=k_best, max_iter=None)
+
+
+CLASSIFIERS = {"label-spreading": label_spreading, "self-training": self_training}
+
+
+def build_classifier(method: str, **settings) -> ClassifierMixin:
+    """The classifier that a key of CLASSIFIERS names, unfitted.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if method not in CLASSIFIERS:
+        raise ValueError(unknown("method", method, CLASSIFIERS))
+    return CLASSIFIERS[method](**settings)
+
+
+def fit(classifier: ClassifierMixin, dataset: Dataset, split: Split) -> ClassifierMixin:
+    """Fits on the split's labelled images and at most POOL_LIMIT of its unlabelled ones."""
+    apart = -(-len(split.unlabelled) // POOL_LIMIT)  # a folder's pool is sorted by class
+    pool = split.unlabelled[::apart]
+    index = torch.cat([split.labelled, pool])
+    targets = np.concatenate([dataset.y_train[split.labelled].numpy(), np.full(len(pool), -1)])
+    with warnings.catch_warnings():
+        # parts of the neighbour graph that no label reaches divide 0 by 0; the last round of self-training is empty
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        return classifier.fit(pixels(dataset.x_train[index]), targets)
+
+
+def predict(classifier: ClassifierMixin, images: torch.Tensor) -> np.ndarray:
+    """(N, C, H, W) uint8 -> (N,) int64 predicted classes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return classifier.predict(pixels(images))
+
+
+def pixels(images: torch.Tensor) -> np.ndarray:
+    """(N, C, H, W) uint8 -> (N, C H W) float32 in 0...1."""
+    return images.reshape(len(images), -1).numpy().astype(np.float32) / 255
+
+
+def run_classical(
+    method: str, dataset: str, labels: int | None, seed: int, root: str | Path | None = None, **settings
+) -> dict:
+    """Fits and scores one classifier. Returns a record as `Run.record` gives it, without a history.
+
+    Raises:
+        ValueError: for an unknown method, data set or number of labels.
+    """
+    started = time.perf_counter()
+    data = load_data(dataset, root)
+    split = split_labels(data, labels, seed)
+    if method == "self-training" and not settings:
+        pool = len(split.unlabelled[:: -(-len(split.unlabelled) // POOL_LIMIT)])
+        settings = {"k_best": pool // 20} if pool > 2000 else {}  # at most about twenty rounds
+    classifier = fit(build_classifier(method, **settings), data, split)
+    held_out = {
+        "validation": (data.x_train[split.validation], data.y_train[split.validation]),
+        "test": (data.x_test, data.y_test),
+    }
+    scores = {name: float((predict(classifier, x) == y.numpy()).mean()) for name, (x, y) in held_out.items()}
+    return {
+        "format": results.FORMAT,
+        "experiment": {"dataset": dataset, "labels": labels, "method": method, **settings},
+        "seed": seed,
+        "labels_sha256": split.hash(),
+        "source_sha256": results.source_hash(),
+        "commit": results.commit(),
+        "device": cpu_name(),
+        "precision": "float32",
+        "scikit-learn": sklearn.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "seconds": round(time.perf_counter() - started, 2),
+        "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "final": {name: {"mean": score, "submodels": [score], "ensemble": score} for name, score in scores.items()},
+    }

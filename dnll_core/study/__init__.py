@@ -1,0 +1,1 @@
+"""This paper's questions as experiments, and answers from records."""

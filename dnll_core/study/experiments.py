@@ -1,0 +1,185 @@
+"""Named experiments, and the settings that a search on validation images chose for them.
+
+`quickstart()` gives the two experiments of notebook 00. What was tried to choose their settings is recorded in
+`data/results/search/`; `python -m dnll_core.campaign.search quickstart` repeats it.
+"""
+
+from __future__ import annotations
+
+from dnll_core.config import Experiment
+from dnll_core.methods.classical import CLASSIFIERS
+from dnll_core.study.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, SUPERVISED
+from dnll_core.study.settings import RAMPS, at_length, laptop
+
+# Domain adaptation, by campaign: what two CPU cores can do, and Dual Student's schedule, 26,700 iterations. In the
+# reverse direction a pass over the 7291 images of USPS is short.
+ADAPTATION_EPOCHS = {"adaptation": 25, "adaptation-full": 100, "adaptation-reverse": 30}
+
+
+def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str, Experiment]:
+    """Supervised-only and DNLL of notebook 00: {"supervised": ..., "dnll": ...}.
+
+    On the digits with the settings that the search chose. Other data sets keep the small network and the optimiser's
+    settings, so that a laptop can try them, take the views of section 4.2, m = 3 (1 for a folder, which may have two
+    classes), and few epochs; nothing was tuned for them.
+
+    Args:
+        changes: fields of both experiments; those of DNLL alone (m, selection, ...) do nothing in the supervised one.
+    """
+    if dataset != "digits":
+        # a pass over sixty thousand images is already a thousand steps
+        scale = {"epochs": 2, "ramp_epochs": 0.3, "m": 3}
+        if dataset.startswith("folder:"):
+            scale = {"epochs": 30, "ramp_epochs": 5.0, "m": 1}
+        strong = {} if dataset in ("mnist", "usps") else {"strong": "auto"}
+        changes = {"dataset": dataset, "weak": "auto", "dropout": None, **strong, **scale, **changes}
+    return {
+        "supervised": SUPERVISED.replace(labels=labels, **changes),
+        "dnll": DNLL.replace(labels=labels, **changes),
+    }
+
+
+def transfers(labels: int = 20) -> dict[str, Experiment]:
+    """The runs of notebook 02 on the digits: what submodels pass to each other, by kind of label and who teaches whom.
+
+    Names are "dnll <teaching> <selection>" and "mutual-learning <threshold>". All start from the best grid
+    trial of the quickstart's search, with m = 3, Table 5's best, and differ in what their name says.
+    """
+    dnll = DNLL_2.replace(labels=labels, m=3)
+    named = {
+        f"dnll {teaching} {selection}": dnll.replace(teaching=teaching, selection=selection)
+        for teaching in ("mutual", "self", "both")
+        for selection in ("ep", "epm")
+    }
+    for threshold in (0.0, 0.95):
+        changes = {"method": "mutual-learning", "teaching": "mutual", "threshold": threshold}
+        named[f"mutual-learning {threshold:g}"] = dnll.replace(**changes)
+    return named
+
+
+def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
+    """Every method on the digits, each with the best of its twelve trials on validation images.
+
+    "fixmatch" sees the views of all methods, "fixmatch-randaugment" those it was published with. The add-ons keep the
+    settings that were chosen for their base, and had twelve trials of their own for those of the negatives.
+
+    Args:
+        changes: fields of all of them.
+    """
+    return {name: experiment.replace(labels=labels, **changes) for name, experiment in METHODS.items()}
+
+
+def addons(dataset: str = "digits", **changes) -> dict[str, Experiment]:
+    """Figure 6: Dual Student and Mean Teacher, each with and without negative labels.
+
+    On the digits with the settings that the searches chose. On CIFAR-10 those of the authors' add-on scripts: 1000
+    labels, CNN-13, translation and flip, m = 2 drawn evenly and passed from student to student, their mean. The
+    scripts divide cross-entropy by the whole batch, twice as many images as have labels; ours is a mean over those, so
+    their weights 10, 0.01 and 2 (consistency, distance, negatives) are 20, 0.02 and 4 here, while their 100 of
+    stabilisation counts the unlabelled half and stays. Theirs of the negatives grows in steps over the first sixteen
+    epochs, ours by the ramp of all methods here.
+
+    Args:
+        changes: fields of all of them.
+    """
+    names = ("dual-student", "dual-student+dnll", "mean-teacher", "mean-teacher+dnll")
+    if dataset == "digits":
+        return {name: METHODS[name].replace(**changes) for name in names}
+    released = {"lr": 0.1, "weight_decay": 1e-4, "labelled_batch": 50, "unlabelled_batch": 50, "epochs": 100}
+    released |= {"network": "cnn13", "labels": 1000, "weak": "translate+flip", "strong": "translate+flip"}
+    released |= {"translation": 4, "m": 2, "teaching": "mutual", "reduction": "mean", "lam": 4.0, "ramp_epochs": 16.0}
+    released |= {"consistency_scale": 20.0, "stabilisation_scale": 100.0, "logit_distance": 0.02}
+    if dataset != "cifar10":
+        released |= {"network": "auto", "labels": 100, "weak": "auto", "strong": "noise", "epochs": 2}
+    return {name: Experiment(**{**released, "dataset": dataset, "method": name, **changes}) for name in names}
+
+
+def adaptation(source: str = "digits-source", target: str = "digits-target", **changes) -> dict[str, Experiment]:
+    """Figure 7 (section 4.8): labelled images of `source`, unlabelled ones of `target`.
+
+    "source-only" and "target-supervised" learn from labelled images alone, the latter from 7000 balanced ones of MNIST
+    or all of a smaller target. "target-batch-norm" is source-only with target images in its batches and no loss on
+    them: what sharing batch norm does by itself. Weights were chosen without target labels (`searches`). Ramps take the
+    share of a run that they took of the trials.
+
+    Args:
+        changes: fields of all of them.
+    """
+    if source == "digits-source":
+        changes = {"network": "small", "unlabelled_batch": 64, "noise_std": 0.2, "epochs": 40, "size": None, **changes}
+    epochs = changes.setdefault("epochs", ADAPTATION_EPOCHS["adaptation"])
+    chosen = {}
+    for name, e in ADAPTATION_CHOSEN.items():
+        ramps = {ramp: getattr(e, ramp) * epochs / e.epochs for ramp in RAMPS}
+        chosen[name] = e.replace(**{"source": source, "dataset": target, **ramps, **changes})
+    source_only = chosen.pop("source-only")
+    labels = 7000 if target == "mnist" else None
+    return {
+        "source-only": source_only,
+        "target-batch-norm": source_only.replace(method="pseudo-label", lam=0.0),
+        **chosen,
+        "target-supervised": source_only.replace(source=None, labels=labels, include_labelled=True),
+    }
+
+
+def batch_norms(source: str = "digits-source", target: str = "digits-target", **changes) -> dict[str, Experiment]:
+    """DNLL under domain adaptation, by which images share a batch-norm batch; the first is the one that is used.
+
+    Labelled source and strong target views may go through a network together or apart, and the pass that labels the
+    weak target views may leave the running statistics, with which the network is tested, alone or move them.
+    """
+    dnll = adaptation(source, target, **changes)["dnll"]
+    return {
+        "together": dnll.replace(shared_bn=True, label_updates_bn=False),
+        "together, labelling moves statistics": dnll.replace(shared_bn=True, label_updates_bn=True),
+        "apart": dnll.replace(shared_bn=False, label_updates_bn=False),
+        "apart, labelling moves statistics": dnll.replace(shared_bn=False, label_updates_bn=True),
+    }
+
+
+def ramps(source: str = "digits-source", target: str = "digits-target", **changes) -> dict[str, Experiment]:
+    """DNLL under domain adaptation by how fast lambda grows and to what; drawn evenly, to change nothing else.
+
+    Names are "<lambda>, <share of the run that the ramp takes>"; the search chose a slow one.
+    """
+    dnll = adaptation(source, target, **changes)["dnll"].replace(selection="ep")
+    return {
+        f"{lam:g}, {share:g}": dnll.replace(lam=lam, **dict.fromkeys(RAMPS, share * dnll.epochs))
+        for lam in (1.0, 3.0)
+        for share in (0.2, 0.75)
+    }
+
+
+def limits() -> dict[str, Experiment]:
+    """What might lift DNLL's cell of Table 4 with twenty labels on two CPU cores: λ from the start, or more passes."""
+    cell = laptop("dnll", "mnist").replace(labels=20)
+    return {
+        "as in Table 4": cell,
+        "λ from the start": cell.replace(ramp_epochs=0),
+        "three times as long": at_length(cell, 3 * cell.epochs),
+    }
+
+
+def _adaptation(campaign: str, source: str, target: str) -> list[dict]:
+    experiments = adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign])
+    return [experiment.to_dict() for experiment in experiments.values()]
+
+
+CAMPAIGNS = {
+    "quickstart": lambda: [
+        *(experiment.to_dict() for experiment in quickstart().values()),
+        *({"method": method, "dataset": "digits", "labels": 20} for method in CLASSIFIERS),
+    ],
+    "transfers": lambda: [experiment.to_dict() for experiment in transfers().values()],
+    "methods": lambda: [experiment.to_dict() for experiment in methods().values()],
+    "addons": lambda: [experiment.to_dict() for experiment in addons("cifar10").values()],
+    "adaptation": lambda: _adaptation("adaptation", "usps", "mnist"),
+    "adaptation-full": lambda: _adaptation("adaptation-full", "usps", "mnist"),
+    "adaptation-reverse": lambda: _adaptation("adaptation-reverse", "mnist", "usps"),
+    "adaptation-ramps": lambda: [
+        e.to_dict() for e in ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()
+    ],
+    "adaptation-batch-norm": lambda: [e.to_dict() for e in batch_norms("usps", "mnist", epochs=4).values()],
+    "limits": lambda: [experiment.to_dict() for experiment in limits().values()],
+}
+MEASURED = ("transfers", "limits")  # campaigns whose runs also count what the submodels pass to each other

@@ -1,0 +1,95 @@
+"""The records of finished runs and benchmarks, by experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from dnll_core import results
+from dnll_core.bench import report
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.paper.tables import SETTINGS
+from dnll_core.study.findings import Finding, Pair, judged
+from dnll_core.study.tables import SETUP
+
+
+def benchmark(records: Records, *methods: str) -> list[dict] | None:
+    """The settings of these methods in one benchmark like Table 7's, a GPU's before a processor's, or None."""
+    timed = [r["settings"] for r in records.benchmarks.values() if r["settings"].keys() >= {*methods}]
+    timed = [settings for settings in timed if _as_in_table_7(settings[methods[0]]["experiment"])]
+    # a processor's description counts its threads
+    best = min(timed, key=lambda settings: "thread" in settings[methods[0]]["device"], default=None)
+    return None if best is None else [best[method] for method in methods]
+
+
+def _as_in_table_7(fields: dict) -> bool:
+    batch = SETTINGS["timing_batch"][0]
+    sizes = {"labelled": fields["labelled_batch"], "unlabelled": fields["unlabelled_batch"]}
+    return sizes == batch and (fields["dataset"], fields["network"]) == SETUP[1]
+
+
+def experiment_of(fields: dict) -> Experiment | None:
+    """The experiment of a record; None if it is another version's, with fields or values of its own, or not ours."""
+    try:
+        return Experiment(**fields)
+    except ConfigError:
+        return None
+
+
+def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
+    """The records of this very experiment below `folder`, by seed.
+
+    A field that is younger than a record counts with its default, which is how runs without it behave.
+    """
+    records = results.load(folder, method=experiment.method, dataset=experiment.dataset)
+    return sorted((r for r in records if experiment_of(r["experiment"]) == experiment), key=lambda r: r["seed"])
+
+
+SETS = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}  # how data sets are written
+
+
+class Records:
+    """Training records and benchmarks below a folder, read once.
+
+    Raises:
+        RecordError: naming a file that cannot be read.
+    """
+
+    def __init__(self, folder: str | Path = results.RESULTS):
+        self.runs: dict[Experiment, dict[int, dict]] = {}
+        for record in results.load(folder):
+            experiment = experiment_of(record["experiment"])
+            if experiment is not None:
+                self.runs.setdefault(experiment, {}).setdefault(record["seed"], record)
+        self.benchmarks = report.load(Path(folder) / "bench")
+
+    def of(self, experiment: Experiment) -> dict[int, dict]:
+        """Seed -> record of this very experiment, in the order of the seeds."""
+        return dict(sorted(self.runs.get(experiment, {}).items()))
+
+
+def first_recorded(
+    records: Records,
+    sources: Iterable[Sequence[Pair]],
+    what: str,
+    measure: Callable[[dict, dict], float],
+    unit: str = "points",
+) -> Finding:
+    """The finding of the first list of pairs of experiments that has records, measured on records of the same seed."""
+    for pairs in sources:
+        values, data = {}, set()
+        for a, b in pairs:
+            theirs = records.of(b)
+            for seed, record in records.of(a).items():
+                if seed in theirs:
+                    values[a, seed] = measure(record, theirs[seed])
+                    data.add(where(a))
+        if values:
+            return judged(values, ", ".join(sorted(data)), what, unit)
+    return judged({}, "–", what, unit)
+
+
+def where(e: Experiment) -> str:
+    """Data set, network and length of a run in words."""
+    sets = " → ".join(SETS.get(name, name) for name in (e.source, e.dataset) if name)
+    return f"{sets} ({e.network}, {e.epochs} epochs)"

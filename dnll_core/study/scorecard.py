@@ -1,0 +1,177 @@
+"""Our numbers beside the paper's: a table's cells (`compared`), every printed number (`rows`), every claim (`claims`).
+
+    compared(cells(5, "paper"))
+    rows()["verdict"].value_counts()
+    [(claim.text, claim.check(Records()).verdict) for claim in claims()]
+
+Ours is the last epoch, mean of the submodels, mean ± standard deviation over the recorded seeds; beside it stands the
+best epoch of the better submodel on the test set, which is what the authors' scripts print. What is not recorded says
+so and why. The paper's numbers are means of three runs without a deviation.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from dnll_core import results
+from dnll_core.bench import report
+from dnll_core.paper.tables import NUMBERS, OURS, SECONDS, Key
+from dnll_core.study.claims import claims
+from dnll_core.study.records import Records, benchmark
+from dnll_core.study.statistics import accuracy_of, percent
+from dnll_core.study.tables import SETUP, Cell, cells
+
+POINTS = 0.5  # a cell is green if ours is no further below the paper's than this or our standard deviation ...
+TIME = 0.05  # ... and a time if its ratio to Mean Teacher's exceeds the paper's by no more than this share
+NETWORKS = {"cnn13": "CNN-13", "wrn28-2": "WRN-28-2"}  # those that want a GPU
+LONGEST_FIRST = ("paper", "short", "laptop")  # of the profiles with records, the first stands for a number
+
+
+def compared(of_table: Iterable[Cell], folder: str | Path = results.RESULTS / "tables") -> pd.DataFrame:
+    """One row for each cell, by its name.
+
+    Columns: "n"; "last epoch (%)" and "best on test (%)", mean ± sd over the recorded seeds; "paper (%)" and
+    "difference (points)", numbers, NaN where there is none; "seconds a run"; "device"; "why not": why there
+    is no record.
+
+    Raises:
+        RecordError: naming a file below `folder` that cannot be read.
+    """
+    records, lines = Records(folder), []
+    for cell in of_table:
+        group = list(records.of(cell.experiment).values())
+        line = {"cell": cell.name, "n": len(group), "last epoch (%)": "not recorded", "best on test (%)": "–"}
+        line |= {"paper (%)": cell.printed, "difference (points)": None, "seconds a run": None, "device": "–"}
+        if group:
+            ours, _ = accuracy_of(group)
+            line["last epoch (%)"] = percent(results.accuracies(group))
+            line["best on test (%)"] = percent(results.accuracies(group, which="best"))
+            if cell.printed is not None:
+                line["difference (points)"] = round(ours - cell.printed, 2)
+            line["seconds a run"] = round(statistics.fmean(record["seconds"] for record in group), 1)
+            line["device"] = ", ".join(sorted({record["device"] for record in group}))
+        lines.append(line | {"why not": "" if group else missing_because(cell)})
+    columns = ["cell", "n", "last epoch (%)", "best on test (%)", "paper (%)", "difference (points)", "seconds a run"]
+    frame = pd.DataFrame(lines, columns=[*columns, "device", "why not"]).set_index("cell")
+    numbers = ["paper (%)", "difference (points)", "seconds a run"]
+    return frame.astype(dict.fromkeys(numbers, float))
+
+
+def missing_because(cell: Cell) -> str:
+    """Why a cell is likely to have no record: what it takes to run it."""
+    e = cell.experiment
+    if e.network in NETWORKS:
+        images = " and a download of SVHN" if e.dataset == "svhn" else ""
+        return f"needs a GPU{images}: {e.epochs} epochs of {NETWORKS[e.network]}"
+    return "not run yet; a CPU is enough"
+
+
+# -- every number of the paper -----------------------------------------------------------------------------------------
+
+
+def rows(folder: str | Path = results.RESULTS) -> pd.DataFrame:
+    """One row for each number of Tables 1-7, and for each reading of it that has a cell of its own.
+
+    Columns: table, dataset, network, row (the paper's name), labels, selection, m, printed, cell, reading, profile,
+    n, ours, sd, difference, verdict, why. Accuracies are in percent. In Table 7 `printed` and `ours` are times as
+    multiples of Mean Teacher's on the same machine, `selection` says which, and `sd` is empty.
+
+    Verdicts: "green" if ours is at least the paper's minus 0.5 points, or minus our standard deviation where that is
+    larger; of times, if the lower end of our ratio's interval is at most 5 % above the paper's ratio. "red" otherwise.
+    "missing", with the reason in `why`. "reference" for what Table 7 is a multiple of. "not attempted" for the rivals
+    that we do not run, and for the paper's "-" there is no row.
+    Ours is of the longest profile with records, never of "quick", which has other images.
+    """
+    records = Records(folder)
+    by_profile = {profile: _cells_by_name(profile) for profile in LONGEST_FIRST}
+    by_key: dict[Key, list[Cell]] = {}
+    for cell in by_profile["paper"].values():
+        if cell.printed is not None:
+            by_key.setdefault(key_of(cell), []).append(cell)
+    lines = []
+    for key, printed in NUMBERS.items():
+        if printed is None:
+            continue
+        row = key._asdict() | {"row": key.method, "printed": printed}
+        for cell in by_key.get(key, ()):
+            found = [by_profile[profile].get((cell.table, cell.name)) for profile in LONGEST_FIRST]
+            lines.append(row | {"cell": cell.name, "reading": cell.reading} | _ours(records, cell, found))
+        if key not in by_key:
+            lines.append(row | {"n": 0, "verdict": "not attempted", "why": f"not attempted: {key.method}"})
+    columns = ["table", "dataset", "network", "row", "labels", "selection", "m", "printed", "cell", "reading"]
+    columns += ["profile", "n", "ours", "sd", "difference", "verdict", "why"]
+    frame = pd.DataFrame([*lines, *_times(records)], columns=columns)
+    types = dict.fromkeys(("printed", "ours", "sd", "difference"), float) | {"labels": "Int64", "m": "Int64", "n": int}
+    return frame.astype(types | dict.fromkeys(("network", "selection", "cell", "reading", "profile"), object))
+
+
+def key_of(cell: Cell) -> Key:
+    """The key of `paper.tables.NUMBERS` that a cell with a printed number stands for."""
+    e = cell.experiment
+    if cell.table == 5:
+        return Key(5, *SETUP[5], OURS, cell.labels, e.selection, e.m)
+    if cell.table == 6:
+        return Key(6, *SETUP[6], cell.printed_as.split()[0], cell.labels, e.selection)
+    return Key(cell.table, *SETUP[cell.table], cell.printed_as, cell.labels)
+
+
+def verdict(ours: float, sd: float, printed: float) -> str:
+    """ "green" or "red", all in percent; see `rows`. sd: NaN of a single run."""
+    return "green" if ours >= printed - max(POINTS, 0 if sd != sd else sd) else "red"
+
+
+def _cells_by_name(profile: str) -> dict[tuple[int, str], Cell]:
+    tables = (4,) if profile == "laptop" else SETUP
+    return {(table, cell.name): cell for table in tables for cell in cells(table, profile)}
+
+
+def _ours(records: Records, cell: Cell, found: Iterable[Cell | None]) -> dict:
+    """What the records have for a number, of the first of the profiles' cells with any."""
+    for candidate in filter(None, found):
+        group = list(records.of(candidate.experiment).values())
+        if group:
+            ours, sd = accuracy_of(group)
+            mine = {
+                "profile": candidate.profile,
+                "n": len(group),
+                "ours": ours,
+                "sd": sd,
+                "difference": ours - cell.printed,
+            }
+            return mine | {"verdict": verdict(ours, sd, cell.printed), "why": cell.note}
+    return {"n": 0, "verdict": "missing", "why": missing_because(cell)}
+
+
+def _times(records: Records) -> list[dict]:
+    """Table 7 as ratios to Mean Teacher, for seconds on one machine say nothing about seconds on another."""
+    names = {"Mean Teacher": "mean-teacher", "Dual Student": "dual-student", OURS: "dnll"}
+    timed = benchmark(records, *names.values())
+    lines = []
+    for (kind, method), seconds in SECONDS.items():
+        printed = seconds / SECONDS[kind, "Mean Teacher"]
+        line = {"table": 7, "dataset": "cifar10", "row": method, "labels": 4000, "selection": kind, "printed": printed}
+        line |= {"n": 0, "verdict": "missing", "why": "no benchmark is recorded: python -m dnll_core.bench"}
+        if timed is not None:
+            settings = dict(zip(names.values(), timed))
+            own, base = (settings[names[name]] for name in (method, "Mean Teacher"))
+            ours, low, _ = report.ratio(own[kind], base[kind])
+            line |= {"network": own["experiment"]["network"], "n": len(own[kind]), "ours": ours}
+            line |= {"verdict": "green" if low <= (1 + TIME) * printed else "red", "difference": ours - printed}
+            line["why"] = f"{seconds} s there, {statistics.median(own[kind]):.3f} s on {own['device']}"
+        lines.append(line | ({"verdict": "reference"} if method == "Mean Teacher" else {}))
+    return lines
+
+
+def findings(folder: str | Path = results.RESULTS) -> pd.DataFrame:
+    """Every claim with what was found.
+
+    Columns: claim, section, verdict, difference (positive speaks for the claim), error, unit, n, data, evidence.
+    """
+    records = Records(folder)
+    lines = [{"claim": c.text, "section": c.section, **vars(c.check(records))} for c in claims()]
+    columns = ["claim", "section", "verdict", "difference", "error", "unit", "n", "data", "evidence"]
+    return pd.DataFrame(lines, columns=columns)

@@ -1,0 +1,245 @@
+"""What was tried on validation images to choose settings: `python -m dnll_core.campaign.search NAME` repeats it.
+
+Records are in `data/results/search/`; `experiments` takes what they chose.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from dnll_core.config import Experiment
+
+
+def grid(**choices) -> list[dict]:
+    """Every combination of the choices: grid(m=(1, 3), lr=(0.1,)) -> [{"m": 1, "lr": 0.1}, {"m": 3, "lr": 0.1}]."""
+    return [dict(zip(choices, values)) for values in itertools.product(*choices.values())]
+
+
+# Twenty labels are few: batches hold all of them, and the learning rate may be larger than the paper's 0.03.
+_DIGITS = {"dataset": "digits", "labels": 20, "labelled_batch": 20, "unlabelled_batch": 64, "epochs": 75, "lr": 0.1}
+# The searches below in order: the start of stage 1, its best trial, which is the start of stage 2, and that one's best.
+SUPERVISED_1 = Experiment(**_DIGITS, method="supervised", noise_std=0.2, translation=1)
+SUPERVISED_2 = SUPERVISED_1.replace(weak="noise", weight_decay=5e-3)
+SUPERVISED = SUPERVISED_2.replace(dropout=0.3)
+DNLL_1 = Experiment(**_DIGITS, method="dnll", noise_std=0.2, translation=1)
+DNLL_2 = DNLL_1.replace(strong="noise", m=5, selection="epm")
+DNLL = DNLL_2.replace(label_updates_bn=True)
+
+# The methods that DNLL is compared with on the digits. They start where DNLL's grid does, with the noisy view that both
+# its search and that of supervised-only preferred, and get as many trials as that grid: the weight or threshold that
+# matters most to them, the weight decay that supervised-only gained from, and batch norm apart, which some need.
+_START = DNLL_1.replace(strong="noise")
+_COMMON = {"shared_bn": (True, False), "weight_decay": (5e-4, 5e-3)}
+# as published for images that must not be flipped: an eighth of the side is one pixel of eight
+_RANDAUGMENT = {"weak": "translate", "strong": "translate+randaugment+cutout"}
+
+
+def _start(method: str, **changes) -> Experiment:
+    return _START.replace(**{"method": method, "m": 1, "selection": "ep", **changes})
+
+
+# Domain adaptation: batches, rates and noise of Dual Student's code, which section 4.8 follows; four epochs a trial.
+ADAPTATION = Experiment(
+    source="usps",
+    dataset="mnist",
+    size=28,
+    labels=None,
+    network="cnn3",
+    weak="noise",
+    strong="noise",
+    labelled_batch=32,
+    unlabelled_batch=224,
+    lr=0.1,
+    weight_decay=1e-4,
+    epochs=4,
+    ramp_epochs=1,
+    consistency_ramp_epochs=1,
+    stabilisation_ramp_epochs=1,
+    method="supervised",
+)
+
+# The quickstart's two methods get as many trials as each other in two stages: a grid, then changes of one setting at a
+# time from the grid's best. Trials are compared on validation accuracy alone.
+SEARCHES: dict[str, tuple[Experiment | dict, list[dict]]] = {
+    "quickstart-supervised-1": (
+        SUPERVISED_1,
+        grid(weak=("identity", "noise", "translate+noise"), lr=(0.03, 0.1), weight_decay=(5e-4, 5e-3)),
+    ),
+    "quickstart-dnll-1": (DNLL_1, grid(strong=("noise", "translate+noise"), m=(1, 3, 5), selection=("ep", "epm"))),
+    "quickstart-supervised-2": (
+        SUPERVISED_2,
+        [
+            *grid(weight_decay=(2e-3, 1e-2, 2e-2)),
+            *grid(lr=(0.05, 0.2)),
+            *grid(noise_std=(0.1, 0.4, 0.6)),
+            *grid(dropout=(0.3,)),
+            *grid(weak=("translate+noise",), noise_std=(0.4,)),
+            *grid(ema_decay=(0.99,)),
+            *grid(dropout=(0.5,)),
+            {},
+        ],
+    ),
+    "quickstart-dnll-2": (
+        DNLL_2,
+        [
+            *grid(weight_decay=(2e-3, 5e-3)),
+            *grid(lam=(0.5, 2.0)),
+            *grid(label_mode=("eval",)),
+            *grid(shared_bn=(False,)),
+            *grid(ramp_epochs=(0.0, 15.0)),
+            *grid(noise_std=(0.4,)),
+            *grid(teaching=("mutual",)),
+            *grid(weak=("noise",)),
+            *grid(label_updates_bn=(True,)),
+            {},
+        ],
+    ),
+    "quickstart-self-training": (
+        {"method": "self-training", "dataset": "digits", "labels": 20},
+        [
+            *grid(base=("logistic", "neighbours"), threshold=(0.3, 0.4, 0.5), k_best=(None,)),
+            *grid(base=("logistic", "neighbours"), threshold=(None,), k_best=(10, 50, 200)),
+        ],
+    ),
+    "methods-mutual-learning": (
+        _start("mutual-learning", teaching="mutual"),
+        grid(threshold=(0.0, 0.8, 0.95), **_COMMON),
+    ),
+    # 1200 iterations are few for an average over a thousand, the published 0.999
+    "methods-mean-teacher": (
+        _start("mean-teacher", teacher_decay=0.99),
+        grid(consistency_scale=(1.0, 10.0, 100.0), **_COMMON),
+    ),
+    "methods-dual-student": (
+        _start("dual-student", stable_threshold=0.6),
+        [
+            {"consistency_scale": consistency, "stabilisation_scale": stabilisation, **common}
+            for consistency, stabilisation in ((1.0, 1.0), (1.0, 10.0), (10.0, 100.0))
+            for common in grid(**_COMMON)
+        ],
+    ),
+    "methods-pi-model": (_start("pi-model"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
+    "methods-temporal-ensembling": (_start("temporal-ensembling"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
+    "methods-vat": (_start("vat"), grid(vat_eps=(0.5, 1.0, 2.0), **_COMMON)),
+    "methods-pseudo-label": (_start("pseudo-label"), grid(threshold=(0.0, 0.8, 0.95), **_COMMON)),
+    "methods-mixmatch": (_start("mixmatch"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
+    "methods-fixmatch": (_start("fixmatch"), grid(fixmatch_threshold=(0.7, 0.8, 0.95), **_COMMON)),
+    "methods-fixmatch-randaugment": (
+        _start("fixmatch", **_RANDAUGMENT),
+        grid(fixmatch_threshold=(0.7, 0.8, 0.95), **_COMMON),
+    ),
+    "adaptation-supervised": (
+        ADAPTATION,
+        grid(noise_std=(0.15, 0.5), weight_decay=(1e-4, 1e-3), lr=(0.03, 0.1)),
+    ),
+    "adaptation-mean-teacher": (
+        ADAPTATION.replace(method="mean-teacher"),
+        grid(consistency_scale=(1.0, 10.0, 30.0, 100.0), teacher_decay=(0.99, 0.999)),
+    ),
+    "adaptation-dual-student": (
+        ADAPTATION.replace(method="dual-student"),
+        [
+            {"consistency_scale": consistency, "stabilisation_scale": stabilisation, "stable_threshold": threshold}
+            for consistency, stabilisation in ((1.0, 1.0), (1.0, 10.0), (10.0, 10.0), (10.0, 100.0))
+            for threshold in (0.6, 0.8)
+        ],
+    ),
+    "adaptation-dnll": (
+        ADAPTATION.replace(method="dnll"),
+        [*grid(m=(1, 3, 5), lam=(0.3, 1.0)), {"m": 3, "ramp_epochs": 0.0}, {"m": 3, "noise_std": 0.5}],
+    ),
+}
+
+
+def winner(search: str, **changes) -> Experiment:
+    """The start of a search with the changes that won it; a test compares them with the record."""
+    return SEARCHES[search][0].replace(**changes)
+
+
+# Every method with the best of its twelve trials.
+METHODS: dict[str, Experiment] = {
+    "supervised": SUPERVISED_2,
+    "dnll": DNLL_2,
+    "mutual-learning": winner("methods-mutual-learning", threshold=0.0, shared_bn=True, weight_decay=5e-3),
+    "mean-teacher": winner("methods-mean-teacher", consistency_scale=10.0, shared_bn=True, weight_decay=5e-3),
+    "dual-student": winner(
+        "methods-dual-student", consistency_scale=1.0, stabilisation_scale=1.0, shared_bn=False, weight_decay=5e-3
+    ),
+    "pi-model": winner("methods-pi-model", lam=10.0, shared_bn=False, weight_decay=5e-3),
+    "temporal-ensembling": winner("methods-temporal-ensembling", lam=100.0, shared_bn=False, weight_decay=5e-3),
+    "vat": winner("methods-vat", vat_eps=0.5, shared_bn=False, weight_decay=5e-3),
+    "pseudo-label": winner("methods-pseudo-label", threshold=0.95, shared_bn=False, weight_decay=5e-3),
+    "mixmatch": winner("methods-mixmatch", lam=100.0, shared_bn=True, weight_decay=5e-3),
+    "fixmatch": winner("methods-fixmatch", fixmatch_threshold=0.95, shared_bn=False, weight_decay=5e-3),
+    "fixmatch-randaugment": winner(
+        "methods-fixmatch-randaugment", fixmatch_threshold=0.8, shared_bn=False, weight_decay=5e-3
+    ),
+}
+# The add-ons start from what was chosen for their base, and then get twelve trials of their own.
+SEARCHES["methods-mean-teacher+dnll"] = (
+    METHODS["mean-teacher"].replace(method="mean-teacher+dnll"),
+    grid(m=(1, 3, 5), lam=(0.1, 0.3, 1.0, 3.0)),
+)
+SEARCHES["methods-dual-student+dnll"] = (
+    METHODS["dual-student"].replace(method="dual-student+dnll"),
+    grid(m=(1, 3, 5), lam=(0.3, 1.0), teaching=("mutual", "both")),
+)
+METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=1, lam=3.0)
+METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=3, lam=0.3, teaching="both")
+# Domain adaptation: the best of the first eight trials, and eight more from there, now with longer ramps among them.
+SEARCHES |= {
+    "adaptation-supervised-2": (
+        winner("adaptation-supervised", noise_std=0.5),
+        [
+            *grid(noise_std=(0.3, 0.75, 1.0)),
+            {"lr": 0.2},
+            {"noise_std": 1.0, "lr": 0.2},
+            {"noise_std": 1.0, "weight_decay": 1e-3},
+            *grid(dropout=(0.25, 0.7)),
+        ],
+    ),
+    "adaptation-mean-teacher-2": (
+        winner("adaptation-mean-teacher", consistency_scale=1.0, teacher_decay=0.99),
+        [
+            *grid(consistency_scale=(0.3, 3.0)),
+            *grid(teacher_decay=(0.95, 0.97)),
+            *grid(consistency_scale=(3.0, 10.0), consistency_ramp_epochs=(3.0,)),
+            {"noise_std": 0.5},
+            {"noise_std": 0.5, "consistency_scale": 10.0, "consistency_ramp_epochs": 3.0},
+        ],
+    ),
+    "adaptation-dual-student-2": (
+        winner("adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8),
+        [
+            *grid(stabilisation_scale=(300.0, 1000.0)),
+            {"consistency_scale": 30.0},
+            {"consistency_scale": 30.0, "stabilisation_scale": 300.0},
+            *(
+                {"consistency_ramp_epochs": 3.0, "stabilisation_ramp_epochs": 3.0, **scales}
+                for scales in ({}, {"stabilisation_scale": 300.0})
+            ),
+            {"noise_std": 0.5},
+            {"noise_std": 0.5, "consistency_ramp_epochs": 3.0, "stabilisation_ramp_epochs": 3.0},
+        ],
+    ),
+    "adaptation-dnll-2": (
+        winner("adaptation-dnll", m=3, lam=1.0),
+        [
+            *grid(lam=(3.0, 10.0)),
+            *grid(lam=(3.0,), ramp_epochs=(3.0, 4.0)),
+            {"lam": 10.0, "ramp_epochs": 4.0},
+            {"lam": 3.0, "noise_std": 0.5},
+            {"lam": 3.0, "ramp_epochs": 3.0, "noise_std": 0.5},
+            {"lam": 3.0, "ramp_epochs": 3.0, "selection": "epm"},
+        ],
+    ),
+}
+# The best of both stages. Runs are longer than these trials, and so are their ramps: see `experiments.adaptation`.
+ADAPTATION_CHOSEN: dict[str, Experiment] = {
+    "source-only": winner("adaptation-supervised-2", lr=0.2),
+    "mean-teacher": winner("adaptation-mean-teacher-2", teacher_decay=0.95),
+    "dual-student": winner(
+        "adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8
+    ),
+    "dnll": winner("adaptation-dnll-2", lam=3.0, ramp_epochs=3.0, selection="epm"),
+}

@@ -1,0 +1,103 @@
+"""Ways to say a number: percent, intervals, verdicts, and curves of one record."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from dnll_core import results
+
+REACHED = 0.95  # share of its final accuracy at which a run is said to have converged
+WINDOW, OVERFITTED = 5, 0.5  # epochs, points: a run overfits if its last epochs are so far below its best ones in a row
+
+
+# -- curves ------------------------------------------------------------------------------------------------------------
+
+
+def _curve(record: dict) -> list[tuple[int, float]]:
+    """(epoch, test accuracy 0...1, mean of the submodels) of the evaluated epochs."""
+    return [(r["epoch"], statistics.fmean(r["test"]["submodels"])) for r in record["history"] if "test" in r]
+
+
+def epochs_to(record: dict, share: float = REACHED) -> int:
+    """The first evaluated epoch with at least this share of the final test accuracy."""
+    curve = _curve(record)
+    return next(epoch for epoch, accuracy in curve if accuracy >= share * curve[-1][1])
+
+
+def lost(record: dict, window: int = WINDOW) -> float:
+    """Points of test accuracy between the best `window` evaluated epochs in a row and the last ones; at least 0."""
+    curve = [accuracy for _, accuracy in _curve(record)]
+    means = [statistics.fmean(curve[i : i + window]) for i in range(max(1, len(curve) - window + 1))]
+    return 100 * (max(means) - means[-1])
+
+
+def shared_errors(row: dict) -> float:
+    """The share 0...1 of a submodel's errors that the other one makes too; different wrong answers count half.
+
+    (w - (1 - a)/2)/w with wrong labels w and agreement a, see notebook 02; 1 without errors: none is a submodel's own.
+    """
+    w, a = row["wrong labels"], row["agreement"]
+    return (w - (1 - a) / 2) / w if w else 1.0
+
+
+def interval(values: Sequence[float], confidence: float = 0.95) -> float:
+    """Half the width of the interval that Student's t gives for the mean of n values; infinite for a single one."""
+    n = len(values)
+    if n < 2:
+        return float("inf")
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
+
+
+def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and sample standard deviation, 0 for a single value."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def half_width(finding: Mapping, confidence: float = 0.95) -> float:
+    """Half the width of the interval of Student's t around a finding's difference; NaN where there is none.
+
+    Args:
+        finding: a row of `study.scorecard.findings`, or its "n" and "error".
+    """
+    n, error = finding["n"], finding["error"]
+    if error is None or math.isnan(error) or n < 2:
+        return math.nan
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
+
+
+def with_interval(findings: pd.DataFrame) -> pd.DataFrame:
+    """The findings of `study.scorecard.findings` that are differences in points and have an interval."""
+    return findings[(findings["unit"] == "points") & findings["error"].notna() & (findings["n"] > 1)]
+
+
+def accuracy_of(group: list[dict]) -> tuple[float, float]:
+    """Mean and standard deviation (NaN of one run) in percent: test accuracy, last epoch, mean of the submodels."""
+    mean, sd = results.mean_sd(results.accuracies(group))
+    return 100 * mean, 100 * sd
+
+
+def percent(values: list[float]) -> str:
+    """Accuracies 0...1 with the two decimals of the paper: "94.29 ± 0.12", a single one without ±."""
+    mean, sd = results.mean_sd(values)
+    return f"{100 * mean:.2f} ± {100 * sd:.2f}" if len(values) > 1 else f"{100 * mean:.2f}"
+
+
+VERDICTS = ("holds", "does not hold", "cannot be told", "not recorded")
+
+
+def standard_error(values: Sequence[float]) -> float | None:
+    """Of the mean of the values; None for a single one."""
+    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
+def verdict_of(margin: float, error: float | None, n: int) -> str:
+    """ "holds" if the margin is above zero and outside its 95 % interval, "does not hold" if below and outside."""
+    if error is None or margin == 0 or abs(margin) < stats.t.ppf(0.975, n - 1) * error:
+        return "cannot be told"
+    return "holds" if margin > 0 else "does not hold"

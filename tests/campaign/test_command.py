@@ -1,0 +1,423 @@
+"""A campaign runs what is missing in the order that tells most, stops in time, and goes on here or elsewhere."""
+
+import contextlib
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+import pytest
+import torch
+from campaign.test_tasks import FAST, LONGER, final, inline, task_of
+from PIL import Image
+
+from dnll_core import results, train
+from dnll_core.campaign import command, notebooks, plan, pool, tasks
+from dnll_core.campaign.notebooks import RunsFailed, run_cells
+from dnll_core.campaign.plan import _images_of, missing, table_tasks
+from dnll_core.campaign.tasks import attempt, checkpoint_step
+from dnll_core.checkpoint import exclusive
+from dnll_core.config import Experiment
+from dnll_core.device import Compute
+from dnll_core.study import records, tables
+from dnll_core.study.experiments import CAMPAIGNS
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Runs in this process instead of in workers."""
+    monkeypatch.setattr(command, "processes", lambda workers, what: contextlib.nullcontext(inline(workers)))
+
+
+@pytest.fixture
+def tiny(monkeypatch, here):
+    """A campaign of one run, see `LONGER`."""
+    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [LONGER.to_dict()])
+    return train(LONGER, 0, progress=False).record()
+
+
+def names(planned):
+    return [(task.fields["method"], task.seed) for task in planned]
+
+
+# -- what is run -------------------------------------------------------------------------------------------------------
+
+
+def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, capsys):
+    """In a worker process."""
+    good, bad = FAST.to_dict(), FAST.replace(labels=21).to_dict()
+    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [bad, good])
+    with pytest.raises(SystemExit, match=r"supervised on digits, seed 0:(.|\n)*labels"):
+        command.main(["tiny", "--seeds", "2", "--out", str(tmp_path)])
+    assert "2 of 4 runs recorded" in capsys.readouterr().out
+    records = results.load(tmp_path / "tiny")
+    assert [(record["experiment"], record["seed"]) for record in records] == [(good, 0), (good, 1)]
+    assert final(records[1]) == final(train(FAST, 1, progress=False).record())
+    assert missing([task_of(FAST, tmp_path / "tiny", seed) for seed in range(3)]) == [
+        task_of(FAST, tmp_path / "tiny", 2)
+    ]
+
+
+def test_several_campaigns_in_one_command(monkeypatch, here, tmp_path, capsys):
+    monkeypatch.setitem(CAMPAIGNS, "one", lambda: [FAST.to_dict()])
+    monkeypatch.setitem(CAMPAIGNS, "two", lambda: [FAST.replace(lr=0.1).to_dict()])
+    command.main(["two", "one", "--seeds", "1", "--out", str(tmp_path)])
+    assert len(results.load(tmp_path / "one")) == len(results.load(tmp_path / "two")) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"[1/2] {task_of(FAST.replace(lr=0.1), tmp_path).name} begun")
+    assert "% on test images" in lines[1]
+
+
+@dataclass
+class StandIn:
+    name: str
+    experiment: Experiment
+    priority: int
+    runs: int = 1
+
+
+def test_tables_go_by_seed_then_priority_then_the_order_given(monkeypatch, tmp_path):
+    a, b, c, shared = (FAST.replace(lr=lr) for lr in (0.1, 0.2, 0.3, 0.4))
+    stand_ins = {
+        1: [StandIn("a", a, 2), StandIn("shared", shared, 3)],
+        4: [StandIn("b", b, 2), StandIn("also shared", shared, 1), StandIn("c", c, 2)],
+    }
+    monkeypatch.setattr(plan, "cells", lambda table, profile, dataset: stand_ins[table])
+    planned = table_tasks([4, 1], "short", 2, tmp_path)
+    order = [("Table 4: also shared", shared), ("Table 4: b", b), ("Table 4: c", c), ("Table 1: a", a)]
+    assert [(task.title, Experiment(**task.fields)) for task in planned] == 2 * order
+    assert [task.seed for task in planned] == 4 * [0] + 4 * [1]
+    assert {task.folder for task in planned} == {tmp_path / "tables"}
+
+
+def test_a_cell_with_fewer_runs_begins_with_the_later_seeds_of_the_others(monkeypatch, tmp_path):
+    a, b, c = (FAST.replace(lr=lr) for lr in (0.1, 0.2, 0.3))
+    stand_ins = [StandIn("a", a, 2, runs=3), StandIn("b", b, 1, runs=1), StandIn("c", c, 3, runs=2)]
+    monkeypatch.setattr(plan, "cells", lambda table, profile, dataset: stand_ins)
+    planned = [(task.title[-1], task.seed) for task in table_tasks([4], "laptop", None, tmp_path)]
+    assert planned == [("a", 0), ("a", 1), ("c", 0), ("b", 0), ("a", 2), ("c", 1)]
+    every = [(task.title[-1], task.seed) for task in table_tasks([4], "laptop", 2, tmp_path)]
+    assert every == [(name, seed) for seed in (0, 1) for name in "bac"]
+
+
+def test_all_tables_have_their_cells_and_their_seeds(tmp_path):
+    for profile, seeds in (("quick", 1), ("paper", 3)):
+        options = command.parser().parse_args(
+            ["--profile", profile, "--tables", *map(str, tables.TABLES), "--out", str(tmp_path)]
+        )
+        planned = command.planned(options)
+        wanted = {cell.experiment for table in tables.TABLES for cell in tables.cells(table, profile)}
+        assert len(planned) == seeds * len(wanted)
+        assert {Experiment(**task.fields) for task in planned} == wanted
+        assert {task.seed for task in planned} == set(range(seeds))
+        assert len({task.name for task in planned}) == len(planned)
+
+
+def test_another_data_set_in_the_place_of_the_profiles():
+    options = ["--tables", "4", "--profile", "paper", "--dataset", "usps"]
+    planned = command.planned(command.parser().parse_args(options))
+    assert {task.fields["dataset"] for task in planned} == {"usps"}
+
+
+def test_dry_run_runs_nothing_and_adds_up_what_is_known(monkeypatch, tmp_path, capsys):
+    known, unknown = FAST, FAST.replace(unlabelled_batch=123)
+    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [known.to_dict(), unknown.to_dict()])
+    monkeypatch.setattr(command.estimates, "seconds_left", lambda t, _: 40.0 if t.fields == known.to_dict() else None)
+    command.main(["tiny", "--seeds", "2", "--dry-run", "--out", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["40", "s", task_of(known, tmp_path).name]
+    assert lines[1].split() == ["not", "known", task_of(unknown, tmp_path).name]
+    assert lines[4] == "4 runs: 80 s for 2 of them one after the other, not known for 2"
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_with_the_real_records(tmp_path, capsys):
+    command.main(["quickstart", "--tables", "1", "--seeds", "1", "--dry-run", "--out", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert out.count("seed0") == 4 + len(tables.cells(1))
+    assert "Table 1: DNLL" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quikstart"], r"campaign='quikstart' is not known. Did you mean 'quickstart'"),
+        (["--tables", "8"], r"table=8 is not known"),
+        (["--tables", "1", "--profile", "papper"], r"profile='papper' is not known. Did you mean 'paper'"),
+        (["--tables", "1", "--profile", "laptop"], r"Table 1 has no profile 'laptop'"),
+        (["quickstart", "--dataset", "mnist"], r"--profile and --dataset are for --tables"),
+        (["quickstart", "--profile", "paper"], r"--profile and --dataset are for --tables"),
+        ([], r"name a campaign \(quickstart, .*\), or --tables"),
+    ],
+)
+def test_what_is_not_known_is_named(tmp_path, arguments, message):
+    with pytest.raises(SystemExit, match=message):
+        command.main([*arguments, "--out", str(tmp_path)])
+
+
+def test_a_folder_that_cannot_be_written_to(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"--out .*file cannot be written to"):
+        command.main(["tiny", "--out", str(tmp_path / "file")])
+
+
+# -- what is recorded --------------------------------------------------------------------------------------------------
+
+
+def test_a_field_younger_than_a_record_counts_with_its_default(tmp_path):
+    fields = FAST.to_dict()
+    older = {name: value for name, value in fields.items() if name != "threshold"}
+    results.save({"experiment": older, "seed": 0}, tmp_path)
+    assert missing([task_of(FAST, tmp_path)]) == []
+    assert len(records.recorded(FAST, tmp_path)) == 1
+    assert records.recorded(FAST.replace(threshold=0.5), tmp_path) == []
+
+
+def test_records_of_another_version_and_unreadable_ones(tmp_path):
+    fields = FAST.to_dict()
+    results.save({"experiment": {**fields, "field_of_the_future": 1}, "seed": 0}, tmp_path / "quickstart")
+    assert len(missing([task_of(FAST, tmp_path / "quickstart")])) == 1
+    assert records.recorded(FAST, tmp_path) == []
+    (tmp_path / "quickstart" / "broken-seed0.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"broken-seed0.json is not a readable run record"):
+        command.main(["quickstart", "--out", str(tmp_path), "--dry-run"])
+
+
+def test_campaigns_with_different_folders_share_nothing(tiny, tmp_path):
+    begun = task_of(LONGER, tmp_path / "first" / "tiny")
+    attempt((begun, 0.0, ""))
+    command.main(["tiny", "--seeds", "1", "--out", str(tmp_path / "second")])
+    assert checkpoint_step(begun.checkpoint) == 1
+    [record] = results.load(tmp_path / "second")
+    assert final(record) == final(tiny)
+
+
+def test_a_record_under_the_name_of_another_run_is_named(tiny, tmp_path):
+    task = task_of(LONGER, tmp_path / "tiny")
+    results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path / "tiny").rename(
+        tmp_path / "tiny" / f"{task.name}.json"
+    )
+    with pytest.raises(results.RecordError, match=f"{task.name}.json is not the record of that run but of another"):
+        missing([task])
+
+
+def test_records_of_a_folder_that_has_changed_are_not_taken_for_it(here, tmp_path, monkeypatch):
+    photos = tmp_path / "photos"
+    for k in range(2):
+        (photos / str(k)).mkdir(parents=True)
+        for i in range(6):
+            Image.fromarray(torch.full((8, 8), 40 * i + k, dtype=torch.uint8).numpy()).save(
+                photos / str(k) / f"{i}.png"
+            )
+    e = FAST.replace(dataset=f"folder:{photos}", labels=None, unlabelled_batch=2, labelled_batch=2, weak="identity")
+    monkeypatch.setitem(CAMPAIGNS, "own", lambda: [e.to_dict()])
+    arguments = ["own", "--seeds", "1", "--out", str(tmp_path / "out")]
+    command.main(arguments)
+    _images_of.cache_clear()
+    assert missing(command.planned(command.parser().parse_args(arguments))) == []
+    (photos / "0" / "0.png").rename(photos / "0" / "new.png")
+    _images_of.cache_clear()
+    with pytest.raises(SystemExit, match=r"photos is .*; the records in .* are of .*Name another --out"):
+        command.main(arguments)
+
+
+def test_a_folder_has_one_name_wherever_the_command_is_called(tmp_path, monkeypatch):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for spelt in ("photos", "photos/", f"{tmp_path}/./photos"):
+        options = command.parser().parse_args(["--tables", "4", "--dataset", f"folder:{spelt}"])
+        assert {task.fields["dataset"] for task in command.planned(options)} == {f"folder:{tmp_path / 'photos'}"}
+
+
+def test_everything_recorded_and_failures_of_one_cause(tiny, tmp_path, capsys):
+    for _ in range(2):
+        command.main(["tiny", "--seeds", "1", "--out", str(tmp_path)])
+    assert capsys.readouterr().out.splitlines()[-1] == f"all 1 runs are recorded in {tmp_path}"
+    told = command.by_cause(["a, seed 0: no data: there", "b: other", "a, seed 1: no data: there"])
+    assert told == ["a, seed 0: no data: there\n(1 more failed for the same reason)", "b: other"]
+
+
+def test_a_place_that_cannot_be_carried_to_is_named_before_anything_is_run(tiny, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"--carry .*file cannot be written to"):
+        command.main(["tiny", "--out", str(tmp_path / "out"), "--carry", str(tmp_path / "file")])
+    assert results.load(tmp_path / "out") == []
+
+
+def test_sigterm_is_an_interrupt(tiny, tmp_path, monkeypatch):
+    def terminated(*_, **__):
+        os.kill(os.getpid(), signal.SIGTERM)
+        pytest.fail("it went on")
+
+    monkeypatch.setattr(command, "run_tasks", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+        command.main(["tiny", "--out", str(tmp_path)])
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_run_of_another_campaign_is_left_to_it(tiny, tmp_path, capsys):
+    with exclusive(task_of(LONGER, tmp_path / "tiny").checkpoint / ".campaign"):
+        command.main(["tiny", "--seeds", "1", "--out", str(tmp_path)])
+    assert "0 of 1 runs recorded" in (out := capsys.readouterr().out)
+    assert "1 in the hands of another campaign" in out
+
+
+# -- stopping and going on ---------------------------------------------------------------------------------------------
+
+
+def test_minutes_end_before_they_are_over(monkeypatch, tiny, tmp_path, capsys):
+    asked = []
+
+    def stopped(planned, workers, stop_at, **_):
+        asked.append(stop_at)
+        return tasks.Report(unfinished=list(planned))
+
+    monkeypatch.setattr(command, "run_tasks", stopped)
+    monkeypatch.setattr(command.time, "time", lambda: 1000.0)
+    for minutes, reserve in ((1, 6), (25, 30)):
+        command.main(["tiny", "--seeds", "2", "--minutes", str(minutes), "--out", str(tmp_path)])
+        assert asked.pop() == 1000 + 60 * minutes - reserve
+        assert "2 left when the time was over; the same command goes on" in capsys.readouterr().out
+    command.main(["tiny", "--out", str(tmp_path)])
+    assert asked == [None]
+
+
+def test_a_campaign_goes_on_bit_for_bit_on_another_machine(monkeypatch, tiny, tmp_path, capsys):
+    """Stopped in the middle of its second run, by way of a folder alone."""
+    arguments = ["tiny", "--seeds", "2", "--carry", str(tmp_path / "carry"), "--out"]
+    real, orders = tasks.attempt, []
+
+    def stop_in_the_second(order):
+        orders.append(order)
+        task, _, name = order
+        return real((task, 0.0 if len(orders) == 2 else None, name))
+
+    monkeypatch.setattr(tasks, "attempt", stop_in_the_second)
+    command.main([*arguments, str(tmp_path / "here")])
+    assert len(results.load(tmp_path / "here" / "tiny")) == 1
+    monkeypatch.setattr(tasks, "attempt", real)
+
+    begun = task_of(LONGER, tmp_path / "there" / "tiny", 1)
+    capsys.readouterr()
+    command.main([*arguments, str(tmp_path / "there"), "--dry-run"])
+    assert capsys.readouterr().out.count("seed") == 1  # the record that is carried counts
+    assert not (tmp_path / "there").exists()
+    steps = []
+    monkeypatch.setattr(command, "run_tasks", lambda *_, **__: steps.append(checkpoint_step(begun.checkpoint)))
+    with pytest.raises(AttributeError):  # there is no report
+        command.main([*arguments, str(tmp_path / "there")])
+    assert steps == [1]
+    monkeypatch.setattr(command, "run_tasks", tasks.run_tasks)
+    command.main([*arguments, str(tmp_path / "there")])
+    first, second = results.load(tmp_path / "there" / "tiny")
+    assert final(first) == final(tiny)
+    assert final(second) == final(train(LONGER, 1, progress=False).record())
+
+    command.main([*arguments, str(tmp_path / "third")])  # nothing is left to run, and everything arrives
+    assert results.load(tmp_path / "third" / "tiny") == [first, second]
+
+
+def test_what_was_recorded_before_is_carried_too(tiny, tmp_path):
+    arguments = ["tiny", "--seeds", "1", "--out", str(tmp_path / "here")]
+    command.main(arguments)
+    command.main([*arguments, "--carry", str(tmp_path / "carry")])
+    assert list(command.carry.read(tmp_path / "carry")) == [f"tiny/{task_of(LONGER, tmp_path).name}.json"]
+
+
+def test_a_damaged_set_ends_the_command_before_anything_is_run_or_packed(tiny, tmp_path):
+    place = tmp_path / "carry"
+    command.main(["tiny", "--seeds", "1", "--carry", str(place), "--out", str(tmp_path / "here")])
+    [part] = place.glob("part-*.pt")
+    part.write_bytes(part.read_bytes()[:-1])
+    before = part.read_bytes()
+    with pytest.raises(SystemExit, match=f"{part.name} is damaged"):
+        command.main(["tiny", "--seeds", "1", "--carry", str(place), "--out", str(tmp_path / "there")])
+    assert not (tmp_path / "there").exists()
+    assert part.read_bytes() == before
+
+
+def test_ctrl_c_and_a_dead_worker_are_messages_and_the_state_is_packed(monkeypatch, tiny, tmp_path):
+    for error, message in ((KeyboardInterrupt(), "the same command goes on"), (pool.WorkerDied("died"), "died")):
+
+        def end(*_, error=error, **__):
+            attempt((task_of(LONGER, tmp_path / "here" / "tiny"), 0.0, ""))
+            raise error
+
+        monkeypatch.setattr(command, "run_tasks", end)
+        place = tmp_path / type(error).__name__
+        with pytest.raises(SystemExit, match=message):
+            command.main(["tiny", "--carry", str(place), "--out", str(tmp_path / "here")])
+        assert any("checkpoint.json" in name for name in command.carry.read(place))
+
+
+def test_state_that_cannot_be_packed_is_said_at_last_and_records_are_kept(tiny, tmp_path):
+    (tmp_path / "carry").mkdir()
+    (tmp_path / "carry" / "checkpoint.json").mkdir()  # a folder in the place of the file
+    real = command.carry.read
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="could not be packed into"):
+        patch.setattr(command.carry, "read", lambda place: {})
+        command.main(["tiny", "--seeds", "1", "--carry", str(tmp_path / "carry"), "--out", str(tmp_path / "here")])
+    assert len(results.load(tmp_path / "here")) == 1
+    with pytest.raises(command.carry.CarryError):
+        real(tmp_path / "carry")
+
+
+# -- for notebooks -----------------------------------------------------------------------------------------------------
+
+
+def test_run_cells_gives_what_a_campaign_records(monkeypatch, tmp_path):
+    """In worker processes; and a campaign's records serve it as its own."""
+    named = {"one": LONGER, "two": FAST}
+    found = run_cells(named, seeds=2)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [e.to_dict() for e in named.values()])
+    monkeypatch.setattr(command, "processes", lambda workers, what: contextlib.nullcontext(inline()))
+    command.main(["tiny", "--seeds", "2"])
+    assert {name: len(group) for name, group in found.items()} == {"one": 2, "two": 2}
+    for name, experiment in named.items():
+        recorded = records.recorded(experiment, tmp_path / "runs" / "campaign" / "tiny")
+        assert [final(record) for record in found[name]] == [final(record) for record in recorded]
+    monkeypatch.setattr(tasks, "attempt", lambda order: pytest.fail("trained again"))
+    again = run_cells(named, seeds=1, out="runs/campaign/tiny")
+    assert [final(record) for record in again["one"]] == [final(found["one"][0])]
+
+
+def test_run_cells_writes_only_where_it_is_told_to_and_goes_on(monkeypatch, here, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    expected = run_cells({"a": LONGER})
+    assert not list(tmp_path.iterdir())
+    attempt((task_of(LONGER, tmp_path / "out"), 0.0, ""))
+    assert final(run_cells({"a": LONGER}, out="out")["a"][0]) == final(expected["a"][0])
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_run_cells_says_what_has_no_record(here, tmp_path):
+    with pytest.raises(RunsFailed, match="labels=21"):
+        run_cells({"bad": FAST.replace(labels=21), "good": FAST}, out=tmp_path)
+    assert len(results.load(tmp_path)) == 1
+    with exclusive(task_of(LONGER, tmp_path).checkpoint / ".campaign"), pytest.raises(RunsFailed, match="in the hands"):
+        run_cells({"a": LONGER}, out=tmp_path)
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 2), ("cuda", 1)])
+def test_run_cells_takes_two_processes_on_a_cpu_and_one_elsewhere(monkeypatch, device, expected):
+    asked = []
+
+    def processes(workers, what):
+        asked.append(workers)
+        return contextlib.nullcontext(inline())
+
+    monkeypatch.setattr(notebooks, "processes", processes)
+    monkeypatch.setattr(notebooks, "choose_compute", lambda: Compute(torch.device(device), "float32", None))
+    run_cells({"a": FAST})
+    run_cells({"a": FAST}, workers=3)
+    assert asked == [expected, 3]
+
+
+def test_without_dask_its_options_say_how_to_get_it(monkeypatch, tiny, tmp_path):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "dnll_core.campaign.dask_pool", raising=False)
+    for option in (["--dask", "2"], ["--scheduler", "tcp://nowhere:1"]):
+        with pytest.raises(SystemExit, match=r"need Dask: pip install '\.\[dask\]'"):
+            command.main(["tiny", *option, "--out", str(tmp_path)])

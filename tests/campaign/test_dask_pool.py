@@ -1,0 +1,146 @@
+"""Runs on Dask workers: the same records, also where a worker is killed, and errors that say what is missing."""
+
+import os
+import signal
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from campaign.test_tasks import FAST, LONGER, task_of
+
+from dnll_core import results, train
+from dnll_core.campaign.pool import WorkerDied
+from dnll_core.campaign.tasks import CHECKPOINTS, Report, checkpoint_step, run_tasks
+from dnll_core.config import ConfigError, Experiment
+
+distributed = pytest.importorskip("distributed")
+from dnll_core.campaign import dask_pool  # noqa: E402 - it needs Dask
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with dask_pool.local_pool(2) as pool:
+        yield pool
+
+
+def lasting(record):
+    """All of a record but when it took place and how long it took."""
+    history = [{key: value for key, value in row.items() if key != "seconds"} for row in record["history"]]
+    return {**record, "history": history} | dict.fromkeys(("seconds", "images_per_second", "finished"))
+
+
+def test_records_are_those_of_local_runs_though_a_worker_is_killed(pool, tmp_path):
+    flag = str(tmp_path / "killed")
+
+    def doom():
+        """The first of the workers that comes to the eighth iteration of a run is killed there."""
+        from dnll_core.trainer import Trainer
+
+        step = Trainer.train_step
+
+        def once(self, i):
+            if self.step == 7 and not os.path.exists(flag):
+                open(flag, "x").close()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return step(self, i)
+
+        Trainer.train_step = once
+
+    distributed.default_client().run(doom)
+    todo = [task_of(LONGER, tmp_path / "out"), *(task_of(FAST, tmp_path / "out", seed) for seed in range(3))]
+    report = run_tasks(todo, pool)
+    assert os.path.exists(flag)
+    assert (report.failures, report.unfinished, report.elsewhere) == ([], [], [])
+    found = {(record["experiment"]["method"], record["seed"]): record for record in results.load(tmp_path / "out")}
+    assert len(found) == 4
+    for task in todo:
+        expected = train(Experiment(**task.fields), task.seed, progress=False).record()
+        assert lasting(found[task.fields["method"], task.seed]) == lasting(expected)
+    assert not any((tmp_path / "out" / CHECKPOINTS).iterdir())
+
+
+def test_ctrl_c_stops_the_runs_of_the_workers_with_their_checkpoints(pool, tmp_path):
+    """Only the campaign's process gets the signal. Without it the run would take days."""
+    task = task_of(LONGER.replace(epochs=10_000_000, eval_every=1000), tmp_path)
+
+    def press():
+        while not (task.checkpoint / ".lock").exists():  # of the checkpoint: the worker has begun
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks([task], pool)
+    thread.join()
+    assert checkpoint_step(task.checkpoint) >= 1
+    assert run_tasks([task_of(FAST, None)], pool).failures == []  # the next campaign is not stopped
+
+
+def test_the_workers_of_a_scheduler(pool, tmp_path):
+    address = distributed.default_client().scheduler.address
+    with dask_pool.remote_pool(address) as remote:
+        report = run_tasks([task_of(FAST, tmp_path)], remote)
+    assert report == Report(recorded=report.recorded)
+    assert results.load(tmp_path) == [report.recorded[0][1]]
+
+
+def test_workers_of_another_version_are_refused(pool):
+    def become_another():
+        results.source_hash = lambda: "another"
+
+    def become_oneself():
+        import importlib
+
+        importlib.reload(results)
+
+    client = distributed.default_client()
+    client.run(become_another)
+    try:
+        with (
+            pytest.raises(WorkerDied, match="other versions of the package, whose results may differ, are at: tcp://"),
+            dask_pool.remote_pool(client.scheduler.address),
+        ):
+            pass
+    finally:
+        client.run(become_oneself)
+
+
+def test_a_scheduler_that_is_not_there_or_has_no_worker(monkeypatch):
+    monkeypatch.setattr(dask_pool, "ANSWER", 0.5)
+    quiet = {"dashboard_address": ":0"}  # any free port
+    for address in ("tcp://127.0.0.1:1", "nonsense://x"):
+        with (
+            pytest.raises(ConfigError, match=f"no Dask scheduler answers at '{address}'"),
+            dask_pool.remote_pool(address),
+        ):
+            pass
+    with (
+        distributed.SpecCluster(scheduler={"cls": distributed.Scheduler, "options": quiet}) as empty,
+        pytest.raises(ConfigError, match="has no worker; start one with `dask worker`"),
+        dask_pool.remote_pool(empty.scheduler_address),
+    ):
+        pass
+
+
+def test_a_scheduler_that_ends_is_a_message(monkeypatch):
+    client = SimpleNamespace(status="closed")
+    with pytest.raises(WorkerDied, match="the Dask scheduler is gone"):
+        run_tasks([task_of(FAST, None)], dask_pool._pool(client))
+
+
+def test_each_worker_of_a_machine_with_gpus_has_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"3 Dask workers on 2 GPU\(s\)"), dask_pool.local_pool(3):
+        pass
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        dask_pool._OfThisMachine(["3", "5"]).setup(SimpleNamespace(name=1))
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,202 @@
+"""What the notebooks of the tables show is what the records hold, and their parameters are checked before any run."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from fabricated import record, write
+
+from dnll_core.campaign import notebooks
+from dnll_core.campaign.notebooks import (
+    checked_runs,
+    chosen_cells,
+    count,
+    names,
+    run_groups,
+    with_labels,
+    with_strong_view,
+)
+from dnll_core.config import ConfigError
+from dnll_core.figures.images import colour_images, shown_views
+from dnll_core.paper import LABELS, OURS, accuracy
+from dnll_core.study.markdown import markdown, printed_table, recorded_groups, recorded_table, results_table, standing
+from dnll_core.study.tables import cells
+
+
+def lines_of(table):
+    """The cells of each line of a table in Markdown, the line below its head left out."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("|---")]
+
+
+# -- parameters --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "expected"), [(3, 3), ("3", 3), ("none", None), (None, None)])
+def test_counts_as_papermill_sends_them(value, expected):
+    assert count("epochs", value, optional=True) == expected
+
+
+@pytest.mark.parametrize("value", [0, -1, "0", "two", "1.5", 1.5, True, "", [1]])
+def test_what_is_no_count_is_named(value):
+    with pytest.raises(ConfigError, match=r"seeds takes a whole number from 1, not "):
+        count("seeds", value)
+
+
+def test_none_only_where_it_means_something():
+    with pytest.raises(ConfigError, match="seeds"):
+        checked_runs(seeds=None)
+    assert checked_runs("2", "none", "none") == {"seeds": 2, "workers": None, "out": None}
+
+
+def test_by_default_they_are_the_campaigns_cells():
+    for table, profile in ((4, "quick"), (4, "laptop"), (1, "paper")):
+        assert chosen_cells(table, profile) == cells(table, profile)
+    assert chosen_cells(3, dataset="none", methods="none", epochs="none") == cells(3)
+
+
+def test_methods_are_chosen_and_checked():
+    chosen = chosen_cells(4, "laptop", methods="dnll, supervised")
+    assert chosen == [cell for cell in cells(4, "laptop") if cell.method in ("dnll", "supervised")]
+    assert chosen == chosen_cells(4, "laptop", methods=["supervised", "dnll"])
+    with pytest.raises(ConfigError, match=r"methods='dnl' is not known\. Did you mean 'dnll'\?"):
+        chosen_cells(4, methods="dnl")
+    with pytest.raises(ConfigError, match="methods"):
+        chosen_cells(4, methods=[])
+    with pytest.raises(ConfigError, match="profile"):
+        chosen_cells(4, "quik")
+
+
+def test_a_trial_says_that_it_is_one():
+    [cell] = chosen_cells(1, methods="dnll", epochs=4)
+    whole = cells(1)[0]
+    assert (cell.experiment.epochs, cell.profile) == (4, "trial of the quick")
+    assert cell.experiment.ramp_epochs == pytest.approx(whole.experiment.ramp_epochs * 4 / whole.experiment.epochs)
+    assert chosen_cells(1, methods="dnll", epochs=whole.experiment.epochs) == [whole]
+
+
+def test_cells_that_no_table_has():
+    cell = cells(1)[0]
+    more = with_labels(cell, 100)
+    assert (more.name, more.labels, more.experiment.labels, more.experiment.labelled_batch) == (
+        "DNLL 100",
+        100,
+        100,
+        64,
+    )
+    assert more.experiment == cell.experiment.replace(labels=100, labelled_batch=64)
+    moved = with_strong_view(cell, "translate_x+flip")
+    assert moved.name == "DNLL 20 translate_x+flip"
+    assert moved.experiment == cell.experiment.replace(strong="translate_x+flip")
+    with pytest.raises(ConfigError, match="translat_x"):
+        with_strong_view(cell, "translat_x")
+
+
+def test_runs_are_handed_on_as_they_are(monkeypatch):
+    chosen, asked = chosen_cells(4, methods="dnll,supervised"), {}
+
+    def run_cells(experiments, **how):
+        asked.update(experiments=experiments, **how)
+        return {name: [record(e, 0, 0.9)] for name, e in experiments.items()}
+
+    monkeypatch.setattr(notebooks, "run_cells", run_cells)
+    groups = run_groups(chosen, **checked_runs(2, 1, "somewhere"))
+    assert asked["experiments"] == {cell.name: cell.experiment for cell in chosen}
+    assert {name: asked[name] for name in ("seeds", "workers", "out")} == {"seeds": 2, "workers": 1, "out": "somewhere"}
+    assert {cell: group[0]["experiment"] for cell, group in groups.items()} == {
+        cell: cell.experiment.to_dict() for cell in chosen
+    }
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def test_markdown_by_hand():
+    frame = pd.DataFrame({"n": [1, 2], "x": [0.5, math.nan], "y": [None, "±"]}, index=pd.Index(["a", "b"], name="cell"))
+    assert markdown(frame) == "| cell | n | x | y |\n|---|---|---|---|\n| a | 1 | 0.50 | – |\n| b | 2 | – | ± |"
+
+
+def test_live_results_by_hand():
+    first, *_ = cells(4, "laptop")
+    groups = {first: [record(first.experiment, 0, 0.90, curve=[0.5, 0.95, 0.9]), record(first.experiment, 1, 0.92)]}
+    head, line = lines_of(results_table(groups))
+    found = dict(zip(head, line))
+    assert found["cell"] == "DNLL 20 noise"
+    assert found["last epoch (%)"] == found["ensemble, last epoch (%)"] == "91.00 ± 1.41"
+    assert found["best on test (%)"] == "94.50 ± 2.12"  # 96 and 93: of the better submodel
+    assert (found["n"], found["seconds a run"], found["paper (%)"]) == ("2", "10.5", "99.19")
+    assert "paper (%)" not in lines_of(results_table({cells(4)[0]: [record(cells(4)[0].experiment, 0, 0.9)]}))[0]
+
+
+def test_without_records_every_printed_number_says_why(tmp_path):
+    for table in (1, 2, 3, 4):
+        text = recorded_table(table, tmp_path)
+        _, *lines = lines_of(text)
+        printed = [cell for cell in cells(table, "paper") if cell.printed is not None]
+        assert {line[0]: line[2:] for line in lines} == {c.name: ["not recorded", f"{c.printed:.2f}"] for c in printed}
+        assert f"{len(cells(table, 'paper')) - len(printed)} cells without a number" in text
+        assert "needs a GPU" in text
+        assert f"--tables {table} --profile short" in text
+        assert ("laptop" in text) == (table == 4)
+    assert recorded_groups(4, tmp_path) == {}
+
+
+def test_records_stand_beside_the_paper(tmp_path):
+    ours = {cell.name: cell for cell in cells(4, "laptop")}
+    write(tmp_path, ours["DNLL 20 noise"].experiment, [0.90, 0.92])
+    write(tmp_path, ours["FixMatch 50 noise"].experiment, [0.8])
+    assert [
+        (profile, {c.name: len(g) for c, g in groups.items() if g})
+        for profile, groups in recorded_groups(4, tmp_path).items()
+    ] == [("laptop", {"DNLL 20 noise": 2, "FixMatch 50 noise": 1})]
+    text = recorded_table(4, tmp_path)
+    head, *lines = lines_of(text)
+    found = {line[0]: dict(zip(head, line)) for line in lines}
+    assert found["DNLL 20 noise"]["last epoch (%)"] == "91.00 ± 1.41"
+    assert found["DNLL 20 noise"]["difference (points)"] == "-8.19"
+    assert found["FixMatch 50 noise"]["paper (%)"] == "–"
+    assert found["DNLL 50 noise"]["last epoch (%)"] == "not recorded"
+    assert set(found) == {"DNLL 20 noise", "DNLL 50 noise", "DNLL 100 noise", "FixMatch 50 noise"}
+    assert "29 cells without a number" in text  # of 33
+    assert "3 runs; device a device" in text
+    assert "**Profile paper**: not recorded: needs a GPU" in text
+
+
+def test_the_papers_tables_and_where_dnll_stands():
+    head, *lines = lines_of(printed_table(2))
+    assert head == ["the paper's Table 2", "1000 labels", "4000 labels"]
+    assert ["MixMatch", "**92.25**", "93.76"] in lines
+    assert [OURS, "92.03", "**94.29**"] in lines
+    assert ["Π model", "92.46", "–"] in lines_of(printed_table(3))
+    assert standing(1, 1000) == (2, 13, "CCN", -0.08)
+    assert standing(4, 100) == (1, 5, "Π model", 0.43)
+    for table in LABELS:
+        for labels in LABELS[table]:
+            *_, rival, lead = standing(table, labels)
+            assert accuracy(table, rival, labels) + lead == pytest.approx(accuracy(table, OURS, labels))
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def test_photographs_are_always_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNLL_DATA", str(tmp_path))
+    images = colour_images(30)
+    assert images.shape == (30, 3, 32, 32)
+    assert images.dtype == torch.uint8
+    assert len(images[:12].unique(dim=0)) == 12
+    assert (images.float().std(dim=(1, 2, 3)) > 5).all()  # none is of one colour
+
+
+def test_views_are_shown_as_pixels():
+    view = torch.tensor([-2.0, 0.0, 2.0, 9.0]).view(1, 1, 2, 2)
+    assert shown_views(view, [0.5], [0.25]).tolist() == [[[0, 0.5], [1, 1]]]
+    assert shown_views(view.expand(1, 3, 2, 2), [0.5] * 3, [0.25] * 3).shape == (1, 2, 2, 3)
+
+
+def test_a_list_arrives_as_a_list_as_text_or_as_one_thing():
+    assert names([1, "2 "]) == names("1, 2") == ["1", "2"]
+    assert names(4) == ["4"]
+    assert names(None) is names("none") is None
+    assert names([]) == []

@@ -1,0 +1,259 @@
+"""The loop over runs: records, failures, locks, time that is over, Ctrl-C, and checkpoints that go on bit for bit."""
+
+import contextlib
+import functools
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from dnll_core import results, train
+from dnll_core.campaign import pool, tasks
+from dnll_core.campaign.pool import Pool
+from dnll_core.campaign.tasks import Outcome, Task, attempt, checkpoint_step, run_tasks
+from dnll_core.checkpoint import exclusive
+from dnll_core.config import Experiment
+from dnll_core.run import prepare
+from dnll_core.trainer import Trainer
+
+FAST = Experiment(method="supervised", labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
+LONGER = FAST.replace(epochs=3, unlabelled_batch=256, method="dnll")
+
+
+def inline(size=1):
+    """A pool that carries a task out where it is submitted."""
+
+    def submit(function, task):
+        future = Future()
+        try:
+            future.set_result(function(task))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+    return Pool(submit, lambda: size, lambda campaign: None)
+
+
+def task_of(experiment, folder, seed=0):
+    return Task(experiment.to_dict(), seed, folder)
+
+
+def final(record):
+    """What must not depend on where and when a run took place."""
+    history = [{key: value for key, value in row.items() if key != "seconds"} for row in record["history"]]
+    return record["final"], record["labels_sha256"], history
+
+
+def test_records_are_written_and_a_failure_does_not_end_the_others(tmp_path):
+    good, bad = (task_of(e, tmp_path) for e in (FAST, FAST.replace(labels=21)))
+    lines = []
+    report = run_tasks([bad, good], inline(), say=lines.append)
+    [(task, record)] = report.recorded
+    assert task is good
+    assert final(record) == final(train(FAST, 0, progress=False).record())
+    assert results.load(tmp_path) == [record]
+    [failure] = report.failures
+    assert failure.startswith("supervised on digits, seed 0:")
+    assert "labels=21" in failure
+    assert [line.split(" ")[0] for line in lines] == ["[1/2]", "[1/2]", "[2/2]", "[2/2]"]
+    assert "failed" in lines[1]
+    assert "% on test images" in lines[3]
+    assert not any((tmp_path / tasks.CHECKPOINTS).iterdir())
+
+
+def test_an_error_that_explains_itself_is_a_message_and_another_one_a_traceback(monkeypatch, tmp_path):
+    failure = attempt((task_of(FAST.replace(lr=1e30, epochs=3), None), None, "")).failure
+    assert "the loss stopped being finite at iteration" in failure
+    assert "Traceback" not in failure
+    monkeypatch.setattr(tasks, "record_of", lambda *_: 1 / 0)
+    assert "Traceback" in attempt((task_of(FAST, None), None, "")).failure
+
+
+def test_without_a_folder_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    report = run_tasks([task_of(FAST, None)], inline())
+    assert len(report.recorded) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_in_the_hands_of_another_campaign_is_tried_again_at_last(monkeypatch, tmp_path):
+    first, second, third = (task_of(FAST, tmp_path, seed) for seed in range(3))
+    order = []
+    other = exclusive(first.checkpoint / ".campaign")
+    always = exclusive(third.checkpoint / ".campaign")
+
+    def fake(fields, seed, *_):
+        order.append(seed)
+        if seed == 1:
+            other.__exit__(None, None, None)  # the other campaign stops
+        return {"experiment": fields, "seed": seed, "final": {"test": {"mean": 0.5}}, "seconds": 1}
+
+    monkeypatch.setattr(tasks, "record_of", fake)
+    other.__enter__()
+    with always:
+        report = run_tasks([first, second, third], inline())
+    assert order == [1, 0]
+    assert [task.seed for task, _ in report.recorded] == [1, 0]
+    assert report.elsewhere == [third]
+    assert report.failures == []
+    assert {record["seed"] for record in results.load(tmp_path)} == {0, 1}
+
+
+def test_a_run_that_was_recorded_meanwhile_is_not_repeated(monkeypatch, tmp_path):
+    results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path)
+    monkeypatch.setattr(tasks, "record_of", lambda *_: pytest.fail("trained again"))
+    lines = []
+    report = run_tasks([task_of(FAST, tmp_path)], inline(), say=lines.append)
+    assert report == tasks.Report()
+    assert "recorded by another campaign" in lines[0]
+    assert not any((tmp_path / tasks.CHECKPOINTS).iterdir())
+
+
+def test_a_run_whose_time_is_over_stops_with_a_checkpoint_and_goes_on_bit_for_bit(tmp_path):
+    task = task_of(LONGER, tmp_path)
+    assert attempt((task, 0.0, "")) == Outcome()  # long over: after the first iteration
+    assert checkpoint_step(task.checkpoint) == 1
+    report = run_tasks([task], inline())
+    [(_, record)] = report.recorded
+    assert final(record) == final(train(LONGER, 0, progress=False).record())
+    assert not task.checkpoint.exists()
+
+
+def test_no_run_is_begun_when_the_time_is_over(monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "record_of", lambda *_: pytest.fail("begun"))
+    todo = [task_of(FAST, tmp_path, seed) for seed in range(2)]
+    assert run_tasks(todo, inline(), stop_at=0.0).unfinished == todo
+
+
+def test_the_longest_iteration_must_fit_into_the_time_that_is_left(monkeypatch):
+    asked = {}
+
+    def fake(fields, seed, measure, checkpoint, should_stop):
+        asked.update({ahead: should_stop(ahead) for ahead in (5.0, 50.0)})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tasks, "record_of", fake)
+    monkeypatch.setattr(tasks.time, "time", lambda: 1000.0)
+    assert attempt((task_of(FAST, None), 1020.0, "")) == Outcome()
+    assert asked == {5.0: False, 50.0: True}
+
+
+def test_the_trainer_says_how_long_the_longest_iteration_took():
+    ahead = []
+    train(FAST, 0, progress=False, should_stop=lambda longest: ahead.append(longest))
+    trainer, _ = prepare(FAST, 0, progress=False)
+    assert len(ahead) == trainer.learner.clock.total_steps
+    assert ahead == sorted(ahead)
+    assert ahead[0] > 0
+
+
+def test_a_campaign_that_is_interrupted_elsewhere_stops_its_own_runs_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(pool, "_stopped", set())
+    task = task_of(LONGER, tmp_path)
+    pool.stop_campaign("mine")
+    assert attempt((task, None, "mine")) == Outcome()
+    assert checkpoint_step(task.checkpoint) == 1
+    assert attempt((task, None, "another")).record is not None
+
+
+def test_ctrl_c_reaches_the_pool_and_lets_go_of_everything(monkeypatch, tmp_path):
+    """The run that ended by then is recorded, the other one keeps its checkpoint."""
+    ended, begun = task_of(FAST, tmp_path), task_of(LONGER, tmp_path)
+    interrupted, futures = [], []
+
+    def submit(function, order):
+        futures.append((Future(), order))
+        if len(futures) == 2:
+            futures[0][0].set_exception(KeyboardInterrupt())  # what a worker answers to Ctrl-C
+        return futures[-1][0]
+
+    def interrupt(campaign):
+        interrupted.append(campaign)
+        futures[1][0].set_result(attempt(futures[1][1]))
+
+    attempt((begun, 0.0, ""))
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks([begun, ended], Pool(submit, lambda: 2, interrupt))
+    assert interrupted == [futures[0][1][2]]
+    assert [record["experiment"]["method"] for record in results.load(tmp_path)] == ["supervised"]
+    assert checkpoint_step(begun.checkpoint) == 1
+    with exclusive(begun.checkpoint / ".campaign"):
+        pass
+
+
+def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(monkeypatch, tmp_path):
+    """It is finished, not repeated, and its checkpoint goes when its record is there."""
+    task, steps = task_of(LONGER, tmp_path), []
+    step = Trainer.train_step
+
+    def cut_off(self, i):
+        steps.append(i)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return step(self, i)
+
+    monkeypatch.setattr(Trainer, "train_step", cut_off)
+    monkeypatch.setattr(tasks, "train", functools.partial(train, checkpoint_minutes=0))
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks([task], inline())
+    assert results.load(tmp_path) == []
+    assert checkpoint_step(task.checkpoint) == 5
+    run_tasks([task], inline())
+    trainer, _ = prepare(LONGER, 0, progress=False)
+    assert len(steps) == trainer.learner.clock.total_steps + 1  # the step that was cut off came twice
+    [record] = results.load(tmp_path)
+    assert final(record) == final(train(LONGER, 0, progress=False).record())
+    assert not any((tmp_path / tasks.CHECKPOINTS).iterdir())
+
+
+def test_a_run_that_fails_keeps_a_checkpoint_that_it_had(monkeypatch, tmp_path):
+    task = task_of(LONGER, tmp_path)
+    attempt((task, 0.0, ""))
+    monkeypatch.setattr(tasks, "record_of", lambda *_: 1 / 0)
+    assert len(run_tasks([task], inline()).failures) == 1
+    assert checkpoint_step(task.checkpoint) == 1
+
+
+def test_a_record_that_cannot_be_written_is_a_failure_and_the_run_is_not_lost(monkeypatch, tmp_path):
+    task = task_of(LONGER, tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(results, "to_json", lambda record: (_ for _ in ()).throw(OSError("disk full")))
+        [failure] = run_tasks([task], inline()).failures
+    assert failure == f"{task.name}: its record could not be written (disk full)."
+    expected = final(train(LONGER, 0, progress=False).record())
+    monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("trained again"))
+    [(_, record)] = run_tasks([task], inline()).recorded
+    assert final(record) == expected
+
+
+def test_what_is_to_be_done_meanwhile_is_done_while_runs_go_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "LOOK_AFTER", 0.0)
+    seen = []
+    todo = [task_of(FAST, tmp_path, seed) for seed in range(2)]
+    run_tasks(todo, inline(), meanwhile=lambda: seen.append(len(results.load(tmp_path))))
+    assert seen == [1, 2]
+
+
+def test_a_process_trains_one_run_at_a_time(monkeypatch):
+    """Two in threads of one process would draw from one random generator."""
+    meeting, met = threading.Barrier(2), []
+
+    def fake(*_):
+        with contextlib.suppress(threading.BrokenBarrierError):  # nobody comes
+            meeting.wait(0.5)
+            met.append(True)
+        return {}
+
+    monkeypatch.setattr(tasks, "record_of", fake)
+    orders = [(task_of(FAST, None, seed), None, "") for seed in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(attempt, orders)) == [Outcome({}), Outcome({})]
+    assert met == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_failure(tmp_path):
+    (tmp_path / tasks.CHECKPOINTS).write_text("a file in the place of a folder")
+    report = run_tasks([task_of(FAST, tmp_path)], inline())
+    assert report.elsewhere == report.recorded == []
+    [failure] = report.failures
+    assert "cannot be written to" in failure

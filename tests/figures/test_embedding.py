@@ -1,0 +1,37 @@
+"""The maps of Figure 5 draw what they are given."""
+
+import numpy as np
+from matplotlib.colors import to_rgb
+
+from dnll_core.figures.embedding import maps
+from dnll_core.figures.style import CLASSES
+
+LABELS = np.array([0, 0, 1, 1, 2])
+POINTS = np.array([[0.0, 0], [2, 2], [5, 1], [7, 3], [9, 9]])
+
+
+def test_points_colours_names_and_notes():
+    panels = {"first": POINTS, "second": POINTS + 1, "third": -POINTS}
+    wrong = {"second": np.array([False, True, False, False, True])}
+    figure = maps(panels, LABELS, ["a", "b", "c", "absent"], {"first": "neighbours 80 %"}, wrong, columns=2)
+    first, second, third, empty = figure.axes
+    assert not empty.axison
+    assert [axis.get_title() for axis in (first, second, third)] == list(panels)
+    assert [axis.get_xlabel() for axis in (first, second, third)] == ["neighbours 80 %", "", ""]
+    for axis, points in zip((first, second, third), panels.values()):
+        dots = axis.collections[0]
+        assert np.array_equal(dots.get_offsets(), points)
+        assert np.allclose(dots.get_facecolors()[:, :3], [to_rgb(CLASSES[k]) for k in LABELS])
+        names = {text.get_text(): text.get_position() for text in axis.texts}
+        own = {name: points[[y == k for y in LABELS]] for k, name in enumerate("abc")}
+        assert names == {name: tuple(np.median(those, axis=0)) for name, those in own.items()}
+    assert [len(axis.collections) for axis in (first, second, third)] == [1, 2, 1]
+    assert np.array_equal(second.collections[1].get_offsets(), POINTS[[1, 4]] + 1)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["classified wrongly"]
+
+
+def test_one_panel_without_extras():
+    figure = maps({"only": POINTS}, LABELS, ["a", "b", "c"])
+    assert len(figure.axes) == 1 and not figure.legends
+    [axis] = maps({"only": POINTS}, LABELS, ["a", "", "c"]).axes
+    assert [text.get_text() for text in axis.texts] == ["a", "c"]

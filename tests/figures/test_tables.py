@@ -1,0 +1,170 @@
+"""What is drawn is what the records hold, the paper's number stands beside it, and the profile is named."""
+
+import pandas as pd
+import pytest
+from fabricated import record
+from matplotlib.patches import Rectangle
+
+from dnll_core import figures
+from dnll_core.figures.style import METHODS, save
+from dnll_core.paper import NUMBERS
+from dnll_core.study import scorecard
+from dnll_core.study.tables import cells
+
+
+def groups(table, profile="paper", n=2, named=None):
+    """n made-up runs of each cell: 90 %, 92 %, ... of test accuracy."""
+    chosen = [cell for cell in cells(table, profile) if named is None or cell.name in named]
+    curve = [0.5, 0.7, 0.8, 0.9]
+    return {
+        c: [record(c.experiment, seed, 0.9 + 0.02 * seed, curve=[a + 0.01 * seed for a in curve]) for seed in range(n)]
+        for c in chosen
+    }
+
+
+def half(of_table):
+    """Every second cell without records."""
+    return {cell: records if i % 2 else [] for i, (cell, records) in enumerate(of_table.items())}
+
+
+def texts(figure):
+    found = [text.get_text() for axis in figure.axes for text in axis.texts]
+    found += [axis.get_title(loc) for axis in figure.axes for loc in ("left", "center")]
+    found += [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    return [*found, *([figure.get_suptitle()] if figure.get_suptitle() else [])]
+
+
+def drawn_x(axis):
+    return [list(line.get_xdata()) for line in axis.lines]
+
+
+def every_figure(tmp_path):
+    return {
+        "points": figures.tables.points_of_cells(half(groups(1))),
+        "sensitivity": figures.tables.sensitivity(groups(5)),
+        "curves": figures.tables.curves_of_cells(groups(4, "quick")),
+        "scorecard": figures.scorecard.scorecard_figure(scorecard.rows(tmp_path)),
+    }
+
+
+def test_redrawn_files_are_identical(tmp_path):
+    for i in range(2):
+        for name, figure in every_figure(tmp_path).items():
+            save(figure, tmp_path / f"{name}{i}.png")
+    for name in ("points", "sensitivity", "curves", "scorecard"):
+        assert (tmp_path / f"{name}0.png").read_bytes() == (tmp_path / f"{name}1.png").read_bytes()
+
+
+# -- points ------------------------------------------------------------------------------------------------------------
+
+
+def test_points_are_the_runs_and_dashes_the_papers_numbers():
+    figure = figures.tables.points_of_cells(
+        groups(1, named={"DNLL 1000 literal", "DNLL 4000 literal", "FixMatch 1000 literal"})
+    )
+    first, last = figure.axes
+    assert (first.get_title(), last.get_title()) == ("1000 labels", "4000 labels")
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["DNLL literal", "FixMatch literal"]
+    for axis, printed in ((first, 87.87), (last, 92.06)):
+        assert [printed, printed] in drawn_x(axis)
+        assert pytest.approx([90, 92]) in drawn_x(axis)
+        assert pytest.approx([91]) in drawn_x(axis)  # the mean
+    assert sum(line == [87.87, 87.87] for line in drawn_x(first)) == 1  # the paper has no FixMatch
+    assert first.get_xlim() == last.get_xlim()
+    assert "a run, n = 2" in texts(figure)
+
+
+def test_what_is_not_recorded_is_named():
+    figure = figures.tables.points_of_cells(groups(2, n=0))
+    assert texts(figure).count("not recorded") == sum(cell.printed is not None for cell in cells(2, "paper"))
+    assert "a run, not recorded" in texts(figure)
+    assert "mean ± sd" not in texts(figure)
+    names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert "FixMatch" not in names  # nothing to draw: no run, and no number in the paper
+
+
+def test_departures_are_hollow():
+    figure = figures.tables.points_of_cells(groups(6, n=1, named={"ML", "ML cross only"}))
+    faces = [line.get_markerfacecolor() for line in figure.axes[0].lines if len(line.get_xdata()) == 1]
+    assert faces == [METHODS["dnll"].color, "white"]
+
+
+# -- curves and Table 5 ------------------------------------------------------------------------------------------------
+
+
+def test_curves_draw_each_run_their_mean_and_the_papers_numbers():
+    named = {"DNLL 1000 literal", "DNLL 4000 literal", "DNLL 2000 literal"}
+    of_table = groups(1, named=named)
+    missing = next(cell for cell in of_table if cell.labels == 2000)
+    [axis] = figures.tables.curves_of_cells({**of_table, missing: []}).axes
+    curves = [list(line.get_ydata()) for line in axis.lines if len(line.get_xdata()) == 4]
+    one = [50, 70, 80, 90], [51, 71, 81, 92], [50.5, 70.5, 80.5, 91]
+    assert curves == [pytest.approx(values) for _ in range(2) for values in one]
+    labels = [text.get_text() for text in axis.texts]
+    assert labels == ["the paper 87.87", "the paper 92.06"]
+    means = [line for line in axis.lines if line.get_label().startswith("DNLL")]
+    assert len({(line.get_linestyle(), line.get_markerfacecolor()) for line in means}) == 2  # told apart
+    with pytest.raises(ValueError, match="at least one cell with records"):
+        figures.tables.curves_of_cells({missing: []})
+
+
+def test_sensitivity_has_a_panel_for_the_fixed_weight_only_with_records():
+    of_table = groups(5)
+    plain, fixed = figures.tables.sensitivity(of_table).axes
+    assert fixed.get_title() == "the same total weight for every m"
+    assert plain.get_ylim() == fixed.get_ylim()
+    some = {cell: [] if cell.reading else records for cell, records in of_table.items()}
+    [axis] = figures.tables.sensitivity(some).axes
+    printed = [NUMBERS[key] for key in NUMBERS if key.table == 5 and key.selection == "epm"]
+    assert printed in [list(line.get_ydata()) for line in axis.lines]
+    [quick] = figures.tables.sensitivity(groups(5, "quick")).axes
+    assert printed not in [list(line.get_ydata()) for line in quick.lines]  # the paper has no digits
+
+
+def test_titles_name_the_profile():
+    assert figures.tables.title_of(cells(2, "paper")) == "Table 2: CIFAR-10, WRN-28-2"
+    assert figures.tables.title_of(cells(2)).endswith("quick profile: digits, small, 40 epochs")
+    assert "laptop profile: MNIST, small" in figures.tables.title_of(cells(4, "laptop"))
+    assert "short profile: SVHN, WRN-28-2, 28 epochs" in figures.tables.title_of(cells(3, "short"), "Figure")
+    for figure in (
+        figures.tables.points_of_cells(groups(3, "quick")),
+        figures.tables.curves_of_cells(groups(3, "quick")),
+        figures.tables.sensitivity(groups(5, "quick")),
+    ):
+        assert any("quick profile: digits" in text for text in texts(figure))
+    with pytest.raises(ValueError, match="at least one cell"):
+        figures.tables.title_of([])
+
+
+# -- the scorecard -----------------------------------------------------------------------------------------------------
+
+
+def test_the_scorecard_shows_every_attempted_number(tmp_path):
+    rows = scorecard.rows(tmp_path)
+    figure = figures.scorecard.scorecard_figure(rows)
+    attempted = rows[rows["verdict"] != "not attempted"]
+    boxes = [patch for axis in figure.axes for patch in axis.patches if isinstance(patch, Rectangle)]
+    assert len(boxes) == len(attempted)
+    shown = texts(figure)
+    for printed in attempted["printed"]:
+        assert f"{printed:.2f}" in shown or f"{printed:.2f} ×" in shown
+    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 53 boxes are not recorded")
+    assert {f"Table {n}" for n in range(1, 8)} == {text.split(" ·")[0] for text in shown if " · " in text}
+
+
+def test_the_scorecard_has_both_numbers_the_sign_and_the_profile(tmp_path):
+    rows = scorecard.rows(tmp_path)
+    for cell, ours, verdict in (("DNLL 1000 literal", 88.01, "green"), ("DNLL 2000 literal", 80.02, "red")):
+        rows.loc[rows["cell"] == cell, ["ours", "verdict", "profile"]] = [ours, verdict, "short"]
+    figure = figures.scorecard.scorecard_figure(rows)
+    shown = texts(figure)
+    assert {"88.01", "80.02", "✓", "✗"} <= set(shown)
+    assert shown.count("short") == 2
+    assert figure.get_suptitle().startswith("1 of 2 recorded numbers")
+
+
+def test_the_scorecard_draws_what_it_is_given():
+    rows = scorecard.rows("no such folder")
+    figure = figures.scorecard.scorecard_figure(rows[rows["table"] == 4])
+    assert [text for text in texts(figure) if " · " in text] == ["Table 4 · MNIST, CNN-13: accuracy, %"]
+    assert isinstance(rows, pd.DataFrame)

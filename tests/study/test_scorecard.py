@@ -1,0 +1,149 @@
+"""Every number of the paper stands beside ours, or beside the reason why there is none."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+from fabricated import write
+
+from dnll_core.config import Experiment
+from dnll_core.paper import NUMBERS, SECONDS
+from dnll_core.study.scorecard import compared, findings, key_of, missing_because, rows, verdict
+from dnll_core.study.tables import cells
+
+
+def named(table, profile="paper"):
+    return {cell.name: cell for cell in cells(table, profile)}
+
+
+def bench(folder, **seconds):
+    """A benchmark with ten equal times of each method; the paper's ratios to Mean Teacher are about 2."""
+    batch = {"labelled_batch": 50, "unlabelled_batch": 50}
+    fields = Experiment(dataset="cifar10", labels=4000, network="cnn13", **batch).to_dict()
+    common = {"device": "a GPU", "precision": "float32", "experiment": fields}
+    settings = {name: {**common, "train": [t] * 10, "inference": [0.1] * 10} for name, t in seconds.items()}
+    (folder / "bench").mkdir(parents=True)
+    (folder / "bench" / "table7.json").write_text(json.dumps({"settings": settings}))
+
+
+def test_compared_by_hand(tmp_path):
+    cell = named(5)["EPM m=3"]
+    write(tmp_path, cell.experiment, [0.90, 0.92], curve=[0.5, 0.95, 0.9])
+    table = compared(cells(5, "paper"), tmp_path)
+    line = table.loc["EPM m=3"]
+    assert line["n"] == 2
+    assert line["last epoch (%)"] == "91.00 ± 1.41"  # sd of 90 and 92 is sqrt 2
+    assert line["best on test (%)"] == "96.00 ± 0.00"  # the better submodel in the second epoch
+    assert (line["paper (%)"], line["difference (points)"]) == (94.29, pytest.approx(-3.29))
+    assert (line["seconds a run"], line["device"], line["why not"]) == (10.5, "a device", "")
+    other = table.loc["EP m=1"]
+    assert (other["n"], other["last epoch (%)"], other["paper (%)"]) == (0, "not recorded", 92.9)
+    assert math.isnan(other["difference (points)"])
+    assert other["why not"] == "needs a GPU: 100 epochs of WRN-28-2"
+    assert list(table.index) == [cell.name for cell in cells(5, "paper")]
+
+
+def test_a_number_without_a_partner_has_no_difference(tmp_path):
+    cell = named(5)["EPM m=3 fixed weight"]
+    write(tmp_path, cell.experiment, [0.9])
+    line = compared([cell], tmp_path).loc[cell.name]
+    assert line["last epoch (%)"] == "90.00"
+    assert math.isnan(line["paper (%)"])
+    assert math.isnan(line["difference (points)"])
+
+
+def test_what_a_missing_cell_needs():
+    assert missing_because(named(3)["DNLL 1000"]) == "needs a GPU and a download of SVHN: 100 epochs of WRN-28-2"
+    assert missing_because(named(4, "short")["DNLL 20 noise"]) == "needs a GPU: 32 epochs of CNN-13"
+    assert missing_because(named(4, "laptop")["DNLL 20 noise"]) == "not run yet; a CPU is enough"
+
+
+@pytest.mark.parametrize(
+    ("ours", "sd", "expected"),
+    [
+        (93.80, math.nan, "green"),  # 0.49 below
+        (93.78, math.nan, "red"),  # 0.51 below
+        (93.78, 0.1, "red"),
+        (93.78, 0.6, "green"),  # within our deviation
+        (95.0, 0.1, "green"),
+    ],
+)
+def test_the_rule(ours, sd, expected):
+    assert verdict(ours, sd, 94.29) == expected
+
+
+def test_every_number_of_the_paper_has_its_row(tmp_path):
+    table = rows(tmp_path)
+    accuracies = table[table["table"] <= 6]
+    keys = ["table", "dataset", "network", "row", "labels", "selection", "m"]
+    found = {tuple(None if pd.isna(v) else v for v in row) for row in accuracies[keys].itertuples(index=False)}
+    assert found == {tuple(key) for key, value in NUMBERS.items() if value is not None}
+    for row in accuracies.itertuples():
+        [printed] = [
+            v
+            for k, v in NUMBERS.items()
+            if (k.table, k.method, k.labels) == (row.table, row.row, row.labels)
+            and (pd.isna(row.selection) or k.selection == row.selection)
+            and (pd.isna(row.m) or k.m == row.m)
+        ]
+        assert row.printed == printed
+    assert len(table[table["table"] == 7]) == len(SECONDS)
+    assert set(table["verdict"]) == {"missing", "not attempted", "reference"}
+    assert (table["n"] == 0).all()
+    missing = table[(table["verdict"] == "missing") & (table["table"] <= 6)]
+    assert missing["why"].str.contains("needs a GPU").all()
+    rivals = table[table["verdict"] == "not attempted"]
+    assert list(rivals["why"]) == [f"not attempted: {row}" for row in rivals["row"]]
+    assert {"DMT", "CCN", "Π model"} <= set(rivals["row"])
+    assert not {"DNLL (Ours)", "SL", "ML"} & set(rivals["row"])
+
+
+def test_a_cell_finds_its_number():
+    for table in (1, 2, 3, 4, 5, 6):
+        for cell in cells(table, "paper"):
+            if cell.printed is not None:
+                assert NUMBERS[key_of(cell)] == cell.printed
+
+
+def of(table, cell):
+    [row] = table[table["cell"] == cell].to_dict("records")
+    return row
+
+
+def test_the_longest_recorded_profile_counts(tmp_path):
+    folder = tmp_path / "tables"
+    write(folder, named(1, "short")["DNLL 4000 literal"].experiment, [0.92])
+    write(folder, named(1, "short")["DNLL 1000 literal"].experiment, [0.80])
+    write(folder, named(1, "paper")["DNLL 1000 literal"].experiment, [0.87, 0.89])
+    write(folder, named(4, "laptop")["DNLL 20 noise"].experiment, [0.95])
+    write(folder, named(4, "quick")["DNLL 20"].experiment, [0.999])
+    table = rows(tmp_path)
+    one, four = (of(table[table["table"] == 1], f"DNLL {labels} literal") for labels in (1000, 4000))
+    assert (one["profile"], one["n"], one["verdict"]) == ("paper", 2, "green")
+    assert (one["ours"], one["difference"]) == (pytest.approx(88), pytest.approx(88 - 87.87))
+    assert (four["profile"], four["n"], four["verdict"]) == ("short", 1, "green")
+    assert of(table[table["table"] == 1], "DNLL 1000 lineage")["verdict"] == "missing"
+    mnist = table[table["table"] == 4]
+    assert (of(mnist, "DNLL 20 noise")["profile"], of(mnist, "DNLL 20 noise")["verdict"]) == ("laptop", "red")
+    assert of(mnist, "DNLL 20 literal")["verdict"] == "missing"  # the digits are not MNIST
+    assert sum(table["verdict"].isin(("green", "red"))) == 3
+
+
+def test_times_are_compared_as_ratios(tmp_path):
+    bench(tmp_path, **{"mean-teacher": 1.0, "dual-student": 3.0, "dnll": 2.0})
+    table = rows(tmp_path)
+    table = table[table["table"] == 7].set_index(["selection", "row"])
+    train = table.loc["train"]
+    assert train.loc["DNLL (Ours)", "printed"] == pytest.approx(0.143 / 0.072)
+    assert train.loc["DNLL (Ours)", "ours"] == pytest.approx(2.0)
+    assert list(train["verdict"]) == ["reference", "red", "green"]
+    assert list(table.loc["inference"]["verdict"]) == ["reference", "green", "green"]
+    assert "0.143 s there, 2.000 s on a GPU" in train.loc["DNLL (Ours)", "why"]
+
+
+def test_findings_is_a_table_of_all_claims(tmp_path):
+    table = findings(tmp_path)
+    recorded = table[table["verdict"] != "not recorded"]
+    assert list(recorded["data"]) == ["computed", "computed"]  # the two theorems need no runs
+    assert recorded["claim"].str.startswith("Theorem").all()

@@ -1,0 +1,321 @@
+"""Every cell is an experiment that says what the paper says, departures are named, and a fixed weight is one."""
+
+import itertools
+
+import pytest
+import torch
+
+from dnll_core.bench.report import real_epoch
+from dnll_core.bench.subject import synthetic
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.figures.style import METHODS
+from dnll_core.methods import Negatives, Output
+from dnll_core.methods.base import Batch, Method
+from dnll_core.methods.dnll import negatives_of_an_image, with_weight_of
+from dnll_core.paper import NUMBERS, SETTINGS
+from dnll_core.run import prepare
+from dnll_core.schedules import Clock
+from dnll_core.study.experiments import addons
+from dnll_core.study.settings import LAPTOP_FURTHER, LAPTOP_ONCE, TITLES, at_length
+from dnll_core.study.tables import COMPARED, LABELS_FIRST, PROFILES, TABLES, cells
+
+VIEWS = {"weak", "strong", "translation"}
+
+
+def everything(*profiles):
+    """All cells of the profiles that have them."""
+    return [c for p in profiles for t in TABLES if p != "laptop" or t == 4 for c in cells(t, p)]
+
+
+def named(table, profile="paper"):
+    return {cell.name: cell for cell in cells(table, profile)}
+
+
+def differing(first, second):
+    a, b = first.to_dict(), second.to_dict()
+    return {name for name in a if a[name] != b[name]}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_names_and_experiments_are_unique_in_a_table(profile):
+    for table in (4,) if profile == "laptop" else TABLES:
+        of_table = cells(table, profile)
+        assert len({cell.name for cell in of_table}) == len({cell.experiment for cell in of_table}) == len(of_table)
+        for cell in of_table:
+            assert METHODS[cell.method].label == TITLES[cell.method]
+            assert (cell.experiment.labels, cell.profile) == (cell.labels, profile)
+            assert cell.role == ("baseline" if cell.method != "dnll" else cell.role)
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "printed", "row"),
+    [
+        (1, "DNLL 1000 literal", 87.87, "DNLL (Ours)"),
+        (1, "DNLL 1000 lineage", 87.87, "DNLL (Ours)"),
+        (1, "Dual Student 2000 lineage", 89.28, "Dual Student"),
+        (1, "FixMatch 4000 lineage", None, None),
+        (2, "MixMatch 1000", 92.25, "MixMatch"),
+        (2, "Dual Student 4000", None, None),
+        (3, "Pseudo-Label 1000", 90.06, "Pseudo-Labeling"),
+        (3, "Pseudo-Label 4000", None, "Pseudo-Labeling"),  # the paper's "-"
+        (4, "DNLL 20 noise", 99.19, "DNLL (Ours)"),
+        (5, "EP m=4", 93.78, "EP"),
+        (5, "EPM m=4 fixed weight", None, None),
+        (6, "SL w/o EPM", 92.78, "SL w/o EPM"),
+        (6, "ML cross only", 94.29, "ML"),
+        (6, "ML fixed weight", None, None),
+    ],
+)
+def test_the_papers_number_stands_beside_its_cell(table, name, printed, row):
+    cell = named(table)[name]
+    assert (cell.printed, cell.printed_as) == (printed, row)
+
+
+def test_every_number_of_dnll_has_its_cell():
+    ours = {key: value for key, value in NUMBERS.items() if key.method in ("DNLL (Ours)", "SL", "ML")}
+    found = {(cell.table, cell.labels, cell.printed) for cell in everything("paper") if cell.role == "ours"}
+    assert {(key.table, key.labels, value) for key, value in ours.items()} == found
+
+
+def test_stated_settings_are_the_papers():
+    for cell in everything("paper", "short"):
+        e = cell.experiment
+        for name in ("lr", "weight_decay", "momentum"):
+            assert getattr(e, name) == SETTINGS[name][0], cell.name
+        assert e.labelled_batch + e.unlabelled_batch == SETTINGS["batch_size"][0]
+    networks = {1: "cnn13", 2: "wrn28-2", 3: "wrn28-2", 4: "cnn13", 5: "wrn28-2", 6: "wrn28-2"}
+    for table, network in networks.items():
+        assert {cell.experiment.network for cell in cells(table, "paper")} == {network}
+
+
+def test_equal_numbers_of_the_paper_are_the_same_experiment():
+    assert named(2)["DNLL 4000"].experiment == named(5)["EPM m=3"].experiment == named(6)["ML"].experiment
+    assert named(5)["EP m=3"].experiment == named(6)["ML w/o EPM"].experiment
+
+
+def test_a_reading_changes_the_views_alone():
+    for table, first, second in ((1, "literal", "lineage"), (4, "literal", "noise")):
+        of_table = named(table)
+        for name, cell in of_table.items():
+            other = of_table.get(name.replace(first, second))
+            if cell.reading == first and other is not None:
+                assert differing(cell.experiment, other.experiment) <= VIEWS
+    literal = named(4)["DNLL 20 literal"].experiment
+    assert (literal.weak, literal.strong, literal.network) == ("identity", "identity", "cnn13")  # "we do not change"
+    literal = named(1)["DNLL 1000 literal"].experiment
+    assert (literal.weak, literal.strong) == ("identity", "noise")
+
+
+def test_supervised_only_runs_once_for_each_weak_view():
+    """It does not see strong views."""
+    assert {"supervised only 1000 literal", "supervised only 1000 lineage"} <= named(1).keys()
+    assert {c.reading for c in cells(4, "paper") if c.method == "supervised"} == {"literal"}
+    for table in (1, 2, 3, 4):
+        seen = [
+            (c.labels, c.experiment.weak, c.experiment.translation)
+            for c in cells(table, "paper")
+            if c.method == "supervised"
+        ]
+        assert len(set(seen)) == len(seen)
+
+
+def test_baselines_have_the_budget_of_dnll():
+    """Same data, network, batches, length and optimiser; a method's own fields and its own views may differ."""
+    shared = {"dataset", "network", "labels", "labelled_batch", "unlabelled_batch", "epochs", "lr", "weight_decay"}
+    for table in (1, 2, 3, 4):
+        of_table = cells(table, "paper")
+        for cell in of_table:
+            dnll = next(c for c in of_table if c.method == "dnll" and c.labels == cell.labels)
+            assert not differing(cell.experiment, dnll.experiment) & shared, cell.name
+
+
+def test_baselines_have_the_weights_of_the_released_scripts():
+    released = addons("cifar10")
+    for table in (1, 2):
+        for cell in cells(table, "paper"):
+            fields = {
+                "mean-teacher": ("consistency_scale", "consistency_ramp_epochs"),
+                "dual-student": ("consistency_scale", "stabilisation_scale", "logit_distance", "stable_threshold"),
+            }
+            for field in fields.get(cell.method, ()):
+                assert getattr(cell.experiment, field) == getattr(released[cell.method], field), (cell.name, field)
+    assert not differing(named(1)["DNLL 1000 lineage"].experiment, released["dual-student"]) & VIEWS
+
+
+# -- the weight of the unsupervised loss -------------------------------------------------------------------------------
+
+K, U = 10, 64
+
+
+class Stub(Method):
+    """Two students and teachers that always say the same."""
+
+    students = 2
+
+    def __init__(self, logits, others):
+        super().__init__()
+        self.student, self.teacher = logits, others
+
+    def compute(self, batch, clock, generator):
+        logits = [self.student.clone().requires_grad_() for _ in range(2)]
+        return Output(torch.zeros(()), [], student_logits=logits, teacher_logits=[self.teacher, self.teacher])
+
+
+def unsupervised(experiment, logits, teacher, draws=1):
+    """What `Negatives` adds to the loss after all ramps, mean over some draws."""
+    method = Negatives(Stub(logits, teacher), experiment, K)
+    clock = Clock(torch.tensor(1e6), 1, 1)
+    empty = torch.empty(0)
+    generator = torch.Generator().manual_seed(0)
+    losses = [method.compute(Batch((), empty, (), empty), clock, generator).loss.detach() for _ in range(draws)]
+    return float(sum(losses)) / draws
+
+
+def fixed():
+    """(cell of fixed weight, cell without it, the experiment whose weight it should have)."""
+    for table, reference in ((5, {"m": 1}), (6, {"teaching": "self"})):
+        of_table = named(table)
+        for name, cell in of_table.items():
+            if cell.reading == "fixed weight":
+                plain = of_table[name.removesuffix(" fixed weight")]
+                yield cell, plain, plain.experiment.replace(**reference)
+
+
+def test_a_fixed_weight_is_one_at_uniform_predictions():
+    """There all negatives cost the same, so the loss is exactly the total weight times that."""
+    uniform, teacher = torch.zeros(U, K), torch.randn(U, K, generator=torch.Generator().manual_seed(1))
+    compared = list(fixed())
+    assert len(compared) == 8
+    for cell, plain, reference in compared:
+        wanted = unsupervised(reference, uniform, teacher)
+        assert unsupervised(cell.experiment, uniform, teacher) == pytest.approx(wanted, rel=1e-5), cell.name
+        assert unsupervised(plain.experiment, uniform, teacher) > 1.9 * wanted  # else nothing was fixed
+        assert differing(cell.experiment, plain.experiment) == {"lam"}
+
+
+def test_a_fixed_weight_is_one_in_expectation():
+    g = torch.Generator().manual_seed(2)
+    logits, teacher = torch.randn(4000, K, generator=g), torch.randn(4000, K, generator=g)
+    for cell, _, reference in fixed():
+        wanted = unsupervised(reference, logits, teacher, draws=5)
+        assert unsupervised(cell.experiment, logits, teacher, draws=5) == pytest.approx(wanted, rel=0.02), cell.name
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("teaching", ["self", "mutual", "both"])
+@pytest.mark.parametrize("m", [1, 4])
+def test_the_number_of_negatives_is_what_the_loss_sums(m, teaching, reduction):
+    e = Experiment(m=m, teaching=teaching, reduction=reduction)
+    uniform = torch.zeros(U, K)
+    each = -2 * torch.tensor(1 - 1 / K).log()  # two submodels
+    assert unsupervised(e, uniform, uniform) == pytest.approx(float(each) * negatives_of_an_image(e), rel=1e-5)
+    assert with_weight_of(e, e) == e
+
+
+# -- profiles ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_shorter_run_keeps_its_shape():
+    e = Experiment(epochs=100, ramp_epochs=5, consistency_ramp_epochs=10, stabilisation_ramp_epochs=0)
+    short = at_length(e, 20)
+    assert differing(e, short) == {"epochs", "ramp_epochs", "consistency_ramp_epochs"}
+    assert (short.epochs, short.ramp_epochs, short.consistency_ramp_epochs) == (20, 1, 2)
+    assert at_length(short, 100) == e
+
+
+def test_short_is_about_fifteen_thousand_iterations_of_the_papers_experiment():
+    for long, short in zip(everything("paper"), everything("short"), strict=True):
+        assert (long.table, long.name, long.printed) == (short.table, short.name, short.printed)
+        assert at_length(long.experiment, short.experiment.epochs) == short.experiment
+        assert 14_000 <= short.experiment.epochs * real_epoch(short.experiment)[0] <= 16_000
+
+
+def test_laptop_is_table_4_with_the_small_network():
+    for cell in cells(4, "laptop"):
+        e = cell.experiment
+        assert (e.dataset, e.network, e.size, e.strong) == ("mnist", "small", 14, "noise")
+        assert e.labelled_batch == min(50, cell.labels)
+        assert cell.runs == (1 if cell.method in LAPTOP_ONCE else 3)
+        shared = {"unlabelled_batch", "epochs", "noise_std", "dropout", "momentum"}
+        assert not differing(e, named(4, "laptop")["DNLL 20 noise"].experiment) & shared, cell.name
+    assert {cell.method for cell in cells(4, "laptop")} == {*COMPARED, *LAPTOP_FURTHER}
+    assert named(4, "laptop")["DNLL 20 noise"].printed == 99.19
+    with pytest.raises(ConfigError, match=r"Table 2 has no profile 'laptop'.*Table 2 has quick, short, paper"):
+        cells(2, "laptop")
+
+
+def test_quick_domains_of_the_digits_are_as_long_as_the_digits():
+    for dataset in ("digits-source", "digits-target"):
+        assert {cell.experiment.epochs for cell in cells(5, "quick", dataset)} == {40}
+
+
+def test_quick_runs_on_the_digits():
+    for table, count in zip(TABLES, (6, 6, 6, 6, 8, 4)):
+        of_table = cells(table)
+        assert len(of_table) == count
+        for cell in of_table:
+            assert (cell.experiment.dataset, cell.labels, cell.experiment.epochs) == ("digits", 20, 40)
+            assert cell.printed is None  # the paper has no digits
+    assert named(1, "quick")["DNLL 20"].experiment == named(5, "quick")["EPM m=3"].experiment
+    assert {c.experiment.m for c in cells(5)} == {1, 2, 3, 4}
+    assert {(c.experiment.teaching, c.experiment.selection) for c in cells(6)} == set(
+        itertools.product(("self", "both"), ("ep", "epm"))
+    )
+
+
+def test_the_most_informative_comes_first():
+    everywhere = sorted(everything("paper"), key=lambda cell: cell.priority)
+    order = [cell.reading == "fixed weight" for cell in everywhere]
+    assert order == sorted(order)
+    last_dnll = max(i for i, c in enumerate(everywhere) if c.table < 5 and c.method == "dnll")
+    first_other = min(i for i, c in enumerate(everywhere) if c.role == "baseline")
+    assert last_dnll < first_other
+    table_5 = [cell.name for cell in cells(5, "paper")]
+    assert table_5[0] == "EPM m=3"
+    labels = [cell.labels for cell in cells(1, "paper") if cell.method == "dnll"]
+    assert labels == sorted(labels, key=LABELS_FIRST.index)
+    assert labels[::2] == [4000, 1000, 2000]
+
+
+# -- other data sets, and mistakes -------------------------------------------------------------------------------------
+
+
+def test_another_data_set():
+    folder = cells(1, dataset="folder:PATH")
+    assert {cell.labels for cell in folder} == {None}
+    assert next(c for c in folder if c.method == "dnll").experiment.m == 1  # there may be two classes
+    assert {c.labels for c in cells(1, dataset="mnist")} == {20}
+    assert {c.labels for c in cells(1, dataset="cifar10")} == {1000}
+    for cell in cells(1, "paper", dataset="mnist"):
+        assert (cell.experiment.dataset, cell.experiment.network, cell.printed) == ("mnist", "cnn13", None)
+    assert {c.labels for c in cells(1, "paper", dataset="usps")} == {20, 50, 100}
+    for table, profile in itertools.product(TABLES, ("quick", "short", "paper")):
+        for dataset in ("folder:PATH", "mnist", "usps", "svhn"):
+            names = [cell.name for cell in cells(table, profile, dataset)]
+            assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((7,), "table=7 is not known.*Accepted: 1, 2, 3, 4, 5, 6.*dnll_core.bench"),
+        ((1, "fast"), "profile='fast' is not known.*Accepted: quick, laptop, short, paper"),
+        ((1, "quick", "minst"), "dataset='minst' is not known. Did you mean 'mnist'"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        cells(*arguments)
+
+
+def test_a_cell_runs():
+    """One iteration of every method with its views, on images of the data set's shape (networks: see test_models)."""
+    tried = {}
+    for cell in everything("quick", "laptop", "paper"):
+        e = cell.experiment
+        tried.setdefault((e.dataset, cell.method, e.weak, e.strong), e)
+    for e in tried.values():
+        small = e.replace(network="small", labels=20, labelled_batch=4, unlabelled_batch=4)
+        trainer, _ = prepare(small, 0, device="cpu", precision="float32", dataset=synthetic(small, 8))
+        trainer.learner.plan_epoch(0)
+        assert torch.isfinite(trainer.train_step(0)), e
