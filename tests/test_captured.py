@@ -102,13 +102,8 @@ def test_a_replay_is_compared_with_the_plain_iteration(wrong):
             trainer.learner.method.load_state_dict({k[7:]: v for k, v in before.items() if k.startswith("method.")})
         if wrong == "the first network alone steps":  # the loss, a sum, hardly shows it
             second = trainer.learner.method.base.submodels[1]
-            second.load_state_dict(
-                {
-                    k.partition("submodels.1.")[2]: v
-                    for k, v in before.items()
-                    if "submodels.1." in k and k.startswith("method.")
-                }
-            )
+            name = "method.base.submodels.1."
+            second.load_state_dict({k.removeprefix(name): v for k, v in before.items() if k.startswith(name)})
         return loss
 
     if wrong is None:
