@@ -160,7 +160,7 @@ def checked_runs(seeds: int = 1, workers: int | None = None, out: str | Path | N
 
 
 def run_groups(chosen: Iterable[Cell], **how) -> dict[Cell, list[dict]]:
-    """Cell -> its records, of runs made now (or recorded in `out`). how: of `checked_runs`.
+    """Cell -> its records, of runs made now (or recorded in `out`). how: what `checked_runs` returned.
 
     Raises:
         RunsFailed, WorkerDied, RecordError: see `campaign.notebooks.run_cells`.
