@@ -48,8 +48,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # (lowest, highest) -> the numbers between them; a decay of 1 would never move.
 _RANGES = {
     (1, math.inf): "labels size m vat_iterations labelled_batch unlabelled_batch epochs eval_every",
-    (0, math.inf): "noise_std translation crop_padding lam ramp_epochs consistency_scale consistency_ramp_epochs "
-    "stabilisation_scale stabilisation_ramp_epochs logit_distance vat_entropy weight_decay vat_eps vat_xi sharpening lr",
+    (0, math.inf): "noise_std translation crop_padding lam ramp_epochs consistency_scale consistency_ramp_epochs lr "
+    "stabilisation_scale stabilisation_ramp_epochs logit_distance vat_eps vat_xi vat_entropy sharpening weight_decay",
     (0, 1): "jitter threshold stable_threshold fixmatch_threshold",
     (0, 0.5): "jitter_hue",
     (0, 0.999): "dropout",
