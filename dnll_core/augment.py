@@ -6,47 +6,41 @@ A whole batch is transformed at once, on its own device, and every image gets it
     x_w = weak(images_uint8, generator)  # (B, C, H, W) float32, normalised
     x_s = strong(images_uint8, generator)  # another draw of the same images
 
-Operations come in pairs: a deterministic function of explicit parameters (`translate`, `flip`, `adjust_*`, `jitter`)
-and a random one that draws them from a `torch.Generator` (`random_crop`, `random_flip`, ...). Python never looks at a
-value and nothing is indexed by a boolean mask, so the host never waits for the device and a call can be captured in a
-CUDA graph (call it once beforehand: the first call puts mean and std on the device).
+Operations come in pairs: a deterministic function of explicit parameters (`translate`, `flip`, `adjust_*`) and a
+random one that draws them from a `torch.Generator` (`random_translate`, `random_flip`, `random_jitter`). Python never
+looks at a value and nothing is indexed by a boolean mask, so the host never waits for the device and a call can be
+captured in a CUDA graph (call it once beforehand: the first call puts mean and std on the device).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from dnll_core.common import unknown
-from dnll_core.randaugment import luma as _luma
-from dnll_core.randaugment import random_augment, random_cutout
+from dnll_core.randaugment import luma, random_augment, random_cutout
 
 OPERATIONS = ("identity", "crop", "flip", "translate", "translate_x", "jitter", "randaugment", "cutout", "noise")
-PADDING_MODES = ("reflect", "zeros")
 
 
-def translate(images: Tensor, dx: Tensor, dy: Tensor, padding_mode: str = "reflect") -> Tensor:
+def translate(images: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     """Move image i by dx[i] pixels to the right and dy[i] pixels down; exact, whatever the dtype.
 
     images: (B, C, H, W), any dtype. dx, dy: (B,) integers on the images' device.
-    padding_mode: what enters: "reflect" (mirrored at the edge pixel, again and again if need be) or "zeros" (black).
-    Returns (B, C, H, W) in the dtype of `images`. Raises ValueError for wrong shapes or modes.
+    What enters is the image mirrored at its edge pixel, again and again if need be.
+    Returns (B, C, H, W) in the dtype of `images`. Raises ValueError for wrong shapes.
     """
     _check_images(images, dx=dx, dy=dy)
-    _check_choice("padding_mode", padding_mode, PADDING_MODES)
     batch, _, height, width = images.shape
     rows = torch.arange(height, device=images.device) - dy.view(batch, 1)  # (B, H) where each row comes from
     cols = torch.arange(width, device=images.device) - dx.view(batch, 1)  # (B, W)
     source = torch.arange(batch, device=images.device).view(batch, 1, 1)
     # One index per pixel, all channels at once: the result is laid out (B, H, W, C), i.e. channels-last.
-    y, x = _into_range(rows, height, padding_mode), _into_range(cols, width, padding_mode)
-    moved = images.permute(0, 2, 3, 1)[source, y.unsqueeze(2), x.unsqueeze(1)].permute(0, 3, 1, 2)  # (B, C, H, W)
-    if padding_mode == "zeros":
-        moved = moved * ((y == rows).unsqueeze(2) & (x == cols).unsqueeze(1)).unsqueeze(1)  # times (B, 1, H, W)
-    return moved
+    y, x = _mirrored(rows, height), _mirrored(cols, width)
+    return images.permute(0, 2, 3, 1)[source, y.unsqueeze(2), x.unsqueeze(1)].permute(0, 3, 1, 2)  # (B, C, H, W)
 
 
 def flip(images: Tensor, where: Tensor) -> Tensor:
@@ -58,37 +52,22 @@ def flip(images: Tensor, where: Tensor) -> Tensor:
     return torch.where(where.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def random_translate(
-    images: Tensor, max_shift: int, generator: torch.Generator, padding_mode: str = "reflect", axes: str = "xy"
-) -> Tensor:
+def random_translate(images: Tensor, max_shift: int, generator: torch.Generator, axes: str = "xy") -> Tensor:
     """Translate each image by integers uniform in [-max_shift, max_shift], independent on each axis of `axes`.
 
     images: (B, C, H, W). axes: "xy", or "x" for horizontal translation alone (SVHN, section 4.2).
-    Raises ValueError if the shift does not fit: "reflect" needs max_shift < size, as a mirror image has no more pixels.
+    Raises ValueError if max_shift is not smaller than the image: its mirror image has no more pixels.
     """
-    _check_draw(images, generator)
-    _check_choice("axes", axes, ("xy", "x"))
-    _check_range("max_shift", max_shift, 0, kind=int)
     batch, _, height, width = images.shape
     limit = (min(height, width) if axes == "xy" else width) - 1
-    if padding_mode == "reflect" and max_shift > limit:
-        raise ValueError(f"a shift of {max_shift} in {height}x{width} pixels: padding_mode='reflect' takes 0..{limit}")
+    if not 0 <= max_shift <= limit:
+        raise ValueError(f"a shift of {max_shift} in {height}x{width} pixels: crop and translate take 0..{limit} there")
     shifts = torch.randint(-max_shift, max_shift + 1, (2, batch), generator=generator, device=images.device)  # (2, B)
-    return translate(images, shifts[0], shifts[1] if axes == "xy" else torch.zeros_like(shifts[1]), padding_mode)
-
-
-def random_crop(images: Tensor, padding: int, generator: torch.Generator, padding_mode: str = "reflect") -> Tensor:
-    """Pad each border by `padding` pixels and cut a window of the original size at a random place (section 4.2).
-
-    A window from row t of the padded image is the image moved down by padding - t: this is `random_translate`.
-    """
-    return random_translate(images, padding, generator, padding_mode)
+    return translate(images, shifts[0], shifts[1] if axes == "xy" else torch.zeros_like(shifts[1]))
 
 
 def random_flip(images: Tensor, generator: torch.Generator, probability: float = 0.5) -> Tensor:
     """Mirror each image left and right with `probability` (section 4.2). images: (B, C, H, W)."""
-    _check_draw(images, generator)
-    _check_range("probability", probability, 0, 1)
     return flip(images, torch.rand(images.shape[0], generator=generator, device=images.device) < probability)
 
 
@@ -105,14 +84,14 @@ def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
 def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
     """Blend each image with the mean of its luma by its factor >= 0: 0 is uniform grey, 1 changes nothing."""
     _check_colour(images, factor)
-    mean = _luma(images).mean(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
+    mean = luma(images).mean(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
     return torch.lerp(mean, images, factor.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
     """Blend each image with its luma by its factor >= 0: 0 is grey, 1 changes nothing. Grey images stay as they are."""
     _check_colour(images, factor)
-    return torch.lerp(_luma(images), images, factor.view(-1, 1, 1, 1)).clamp(0, 1)
+    return torch.lerp(luma(images), images, factor.view(-1, 1, 1, 1)).clamp(0, 1)
 
 
 def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
@@ -133,21 +112,13 @@ def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
     return torch.stack(channels, dim=1)  # (B, 3, H, W)
 
 
-def jitter(images: Tensor, brightness: Tensor, contrast: Tensor, saturation: Tensor, hue: Tensor) -> Tensor:
-    """Brightness, contrast, saturation, hue, in this order. images: (B, C, H, W) in [0, 1]; parameters: (B,) each."""
-    images = adjust_contrast(adjust_brightness(images, brightness), contrast)
-    return adjust_hue(adjust_saturation(images, saturation), hue)
-
-
 def random_jitter(images: Tensor, strengths: Sequence[float], generator: torch.Generator) -> Tensor:
     """Colour jitter, the strong augmentation of WRN-28-2 on CIFAR-10 (section 4.2; its strengths are not stated there).
 
     images: (B, C, H, W) float in [0, 1]. strengths: (brightness, contrast, saturation, hue) = (b, c, s, h); the first
-    three draw factors uniform in [max(0, 1 - b), 1 + b], the last a shift uniform in [-h, h], h <= 0.5.
+    three draw factors uniform in [max(0, 1 - b), 1 + b], the last a shift uniform in [-h, h], h <= 0.5; in this order.
     torchvision's ColorJitter has these ranges and also draws the order; here it is fixed, to take a batch at once.
     """
-    _check_strengths(strengths)
-    _check_draw(images, generator)
     uniform = torch.rand(4, images.shape[0], generator=generator, device=images.device)  # (4, B)
     for adjust, strength, u in zip((adjust_brightness, adjust_contrast, adjust_saturation), strengths[:3], uniform[:3]):
         if strength > 0:  # a strength of zero is exactly the identity
@@ -164,8 +135,6 @@ def random_noise(images: Tensor, std: float, generator: torch.Generator) -> Tens
     The strong augmentation of CNN-13 on CIFAR-10 (section 4.2; its std is not stated there).
     images: (B, C, H, W) float. The draw does not depend on the memory format.
     """
-    _check_draw(images, generator)
-    _check_range("std", std, 0)
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     return torch.add(images, noise, alpha=std)
 
@@ -177,7 +146,8 @@ def parse(spec: str) -> tuple[str, ...]:
     """
     names = tuple(name.strip() for name in str(spec).split("+"))
     for name in names:
-        _check_choice("spec", name, OPERATIONS)
+        if name not in OPERATIONS:
+            raise ValueError(unknown("spec", name, OPERATIONS))
     if len(set(names)) < len(names) or (len(names) > 1 and "identity" in names):
         raise ValueError(f"spec={spec!r}: name each operation at most once, and 'identity' only alone")
     return tuple(sorted(names, key="noise".__eq__))  # a stable sort: only noise moves
@@ -188,8 +158,8 @@ class Augmentation:
 
     spec: names of `OPERATIONS` joined by "+", see `parse`. mean, std: one number per channel (or one for all), of
     pixels in [0, 1]. noise_std: in units of normalised pixels (0.15 is the noise of the CNN-13 lineage).
-    crop_padding, translation: pixels; jitter: see `random_jitter`; padding_mode: of "crop" and "translate".
-    Order: pixel operations on [0, 1], then normalisation, then noise. Raises ValueError for impossible strengths.
+    crop_padding, translation: pixels; jitter: see `random_jitter`. `Experiment` checks these strengths.
+    Order: pixel operations on [0, 1], then normalisation, then noise.
     """
 
     def __init__(
@@ -202,19 +172,23 @@ class Augmentation:
         crop_padding: int = 4,
         translation: int = 2,
         jitter: Sequence[float] = (0.4, 0.4, 0.4, 0.1),
-        padding_mode: str = "reflect",
     ):
         self.operations = parse(spec)
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         if len(self.mean) != len(self.std) or not min(self.std, default=0) > 0:
             raise ValueError(f"mean={self.mean} and std={self.std} need one number per channel each, with std > 0")
-        _check_range("noise_std", noise_std, 0)
-        _check_range("crop_padding", crop_padding, 0, kind=int)
-        _check_range("translation", translation, 0, kind=int)
-        _check_strengths(jitter)
-        _check_choice("padding_mode", padding_mode, PADDING_MODES)
-        self.noise_std, self.crop_padding, self.translation = noise_std, crop_padding, translation
-        self.jitter, self.padding_mode = tuple(jitter), padding_mode
+        drawn = {
+            # a window from row t of an image padded by p pixels is the image moved down by p - t
+            "crop": partial(random_translate, max_shift=crop_padding),
+            "flip": random_flip,
+            "translate": partial(random_translate, max_shift=translation),
+            "translate_x": partial(random_translate, max_shift=translation, axes="x"),
+            "jitter": partial(random_jitter, strengths=jitter),
+            "randaugment": random_augment,
+            "cutout": random_cutout,
+        }
+        self.on_pixels = [drawn[name] for name in self.operations if name in drawn]
+        self.noise_std = noise_std
         self._constants: dict[torch.device, Tensor] = {}  # mean and std, (2, C), on each device seen
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
@@ -222,26 +196,18 @@ class Augmentation:
 
         Raises TypeError or ValueError if images or generator do not fit each other or the pipeline.
         """
-        _check_draw(images, generator)
+        _check_images(images)
+        if not isinstance(generator, torch.Generator):
+            raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
+        if generator.device.type != images.device.type:
+            raise ValueError(f"generator is on {generator.device}, images on {images.device}; they must be together")
         if images.dtype != torch.uint8:
             raise TypeError(f"images must be torch.uint8, got {images.dtype}")
         if len(self.mean) not in (1, images.shape[1]):
             raise ValueError(f"images have {images.shape[1]} channels, mean and std have {len(self.mean)}")
         x = images.float() / 255  # (B, C, H, W) in [0, 1]
-        for name in self.operations:
-            if name == "crop":
-                x = random_crop(x, self.crop_padding, generator, self.padding_mode)
-            elif name == "flip":
-                x = random_flip(x, generator)
-            elif name in ("translate", "translate_x"):
-                axes = "xy" if name == "translate" else "x"
-                x = random_translate(x, self.translation, generator, self.padding_mode, axes)
-            elif name == "jitter":
-                x = random_jitter(x, self.jitter, generator)
-            elif name == "randaugment":
-                x = random_augment(x, generator)
-            elif name == "cutout":
-                x = random_cutout(x, generator)
+        for operation in self.on_pixels:
+            x = operation(x, generator=generator)
         if images.device not in self._constants:
             self._constants[images.device] = x.new_tensor((self.mean, self.std))
         mean, std = self._constants[images.device].view(2, 1, -1, 1, 1)
@@ -252,10 +218,8 @@ class Augmentation:
         return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def _into_range(index: Tensor, size: int, padding_mode: str) -> Tensor:
-    """Replace indices outside 0..size-1: mirrored, or the nearest border (which "zeros" then blanks)."""
-    if padding_mode == "zeros":
-        return index.clamp(0, size - 1)
+def _mirrored(index: Tensor, size: int) -> Tensor:
+    """Indices outside 0..size-1 replaced by those of their mirror images."""
     period = max(2 * (size - 1), 1)  # there and back again; a single pixel is its own mirror image
     return torch.minimum(torch.remainder(index, period), torch.remainder(-index, period))
 
@@ -272,30 +236,3 @@ def _check_colour(images: Tensor, factor: Tensor) -> None:
     _check_images(images, factor=factor)
     if images.shape[1] not in (1, 3) or not images.is_floating_point():
         raise ValueError(f"images must be float with 1 or 3 channels, got {images.dtype}, {images.shape[1]} channels")
-
-
-def _check_draw(images: Tensor, generator: torch.Generator) -> None:
-    _check_images(images)
-    if not isinstance(generator, torch.Generator):
-        raise TypeError(f"generator must be a torch.Generator, got {type(generator).__name__}")
-    if generator.device.type != images.device.type:
-        raise ValueError(f"generator is on {generator.device}, images are on {images.device}; they must be together")
-
-
-def _check_choice(argument: str, got: str, accepted: Sequence[str]) -> None:
-    if got not in accepted:
-        raise ValueError(unknown(argument, got, accepted))
-
-
-def _check_range(argument: str, got: float, low: float, high: float = math.inf, kind: type = float) -> None:
-    number = isinstance(got, (int, kind)) and not isinstance(got, bool)
-    if not number or not low <= got <= high or got == math.inf:
-        raise ValueError(f"{argument}={got!r} must be {'an integer' if kind is int else 'finite'} in [{low}, {high}]")
-
-
-def _check_strengths(strengths: Sequence[float]) -> None:
-    names = ("brightness", "contrast", "saturation", "hue")
-    if len(strengths) != 4:
-        raise ValueError(f"jitter needs four strengths ({', '.join(names)}), got {len(strengths)}")
-    for name, strength in zip(names, strengths):
-        _check_range(f"jitter {name}", strength, 0, 0.5 if name == "hue" else math.inf)

@@ -45,6 +45,21 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "consistency_view": ("strong", "weak"),
 }
 
+# (lowest, highest) -> the numbers between them; a decay of 1 would never move.
+_RANGES = {
+    (1, math.inf): "labels size m vat_iterations labelled_batch unlabelled_batch epochs eval_every",
+    (0, math.inf): "noise_std translation crop_padding lam ramp_epochs consistency_scale consistency_ramp_epochs lr "
+    "stabilisation_scale stabilisation_ramp_epochs logit_distance vat_eps vat_xi vat_entropy sharpening weight_decay",
+    (0, 1): "jitter threshold stable_threshold fixmatch_threshold",
+    (0, 0.5): "jitter_hue",
+    (0, 0.999): "dropout",
+    (0, 0.9999): "ensemble_decay",
+    (0, 0.99999): "epm_decay teacher_decay momentum ema_decay",
+    (0.05, math.inf): "mixup_alpha",  # below, float32 cannot hold the Gamma variables
+}
+_BOUNDS = {name: bounds for bounds, names in _RANGES.items() for name in names.split()}
+_POSITIVE = ("vat_eps", "vat_xi", "sharpening", "lr")  # the lowest itself, 0, is not allowed
+
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
 # Section 4.2 leaves MNIST's input unchanged; dropout inside CNN-13 is then the only difference between two views.
 AUTO = {
@@ -200,50 +215,12 @@ class Experiment:
                 parse(getattr(self, name))
             except ValueError as error:
                 raise ConfigError(f"{name}: {error}") from None
-        bounds = {  # name: (lowest, highest, whether the lowest itself is allowed); a decay of 1 would never move
-            "labels": (1, math.inf, True),
-            "size": (1, math.inf, True),
-            "dropout": (0, 0.999, True),
-            "noise_std": (0, math.inf, True),
-            "translation": (0, math.inf, True),
-            "crop_padding": (0, math.inf, True),
-            "jitter": (0, 1, True),
-            "jitter_hue": (0, 0.5, True),
-            "m": (1, math.inf, True),
-            "threshold": (0, 1, True),
-            "lam": (0, math.inf, True),
-            "ramp_epochs": (0, math.inf, True),
-            "epm_decay": (0, 0.99999, True),
-            "consistency_scale": (0, math.inf, True),
-            "consistency_ramp_epochs": (0, math.inf, True),
-            "teacher_decay": (0, 0.99999, True),
-            "stabilisation_scale": (0, math.inf, True),
-            "stabilisation_ramp_epochs": (0, math.inf, True),
-            "stable_threshold": (0, 1, True),
-            "logit_distance": (0, math.inf, True),
-            "ensemble_decay": (0, 0.9999, True),
-            "vat_eps": (0, math.inf, False),
-            "vat_xi": (0, math.inf, False),
-            "vat_iterations": (1, math.inf, True),
-            "vat_entropy": (0, math.inf, True),
-            "sharpening": (0, math.inf, False),
-            "mixup_alpha": (0.05, math.inf, True),  # below, float32 cannot hold the Gamma variables
-            "fixmatch_threshold": (0, 1, True),
-            "lr": (0, math.inf, False),
-            "weight_decay": (0, math.inf, True),
-            "momentum": (0, 0.99999, True),
-            "labelled_batch": (1, math.inf, True),
-            "unlabelled_batch": (1, math.inf, True),
-            "epochs": (1, math.inf, True),
-            "ema_decay": (0, 0.99999, True),
-            "eval_every": (1, math.inf, True),
-        }
-        for name, (low, high, closed) in bounds.items():
-            value = getattr(self, name)
-            if value is None:
+        for name, value in self.to_dict().items():
+            if value is None or name not in _BOUNDS:
                 continue
-            if not (value >= low if closed else value > low) or value > high:
-                sign = "at least" if closed else "more than"
+            low, high = _BOUNDS[name]
+            if not low <= value <= high or (value == 0 and name in _POSITIVE):
+                sign = "more than" if name in _POSITIVE else "at least"
                 top = "" if high == math.inf else f" and at most {high}"
                 raise ConfigError(f"{name}={value!r} is out of range: it must be {sign} {low}{top}.")
         if self.nesterov and self.momentum == 0:
@@ -275,23 +252,14 @@ def _convert(name: str, value, wanted):
     expected = label + (" or none" if type(None) in options else "")
     try:
         if kind is bool:
-            if isinstance(value, bool):
-                return value
-            return {"true": True, "false": False}[text.lower()]
-        if isinstance(value, bool):
+            return value if isinstance(value, bool) else {"true": True, "false": False}[text.lower()]
+        if isinstance(value, bool) or (kind is str and text is None):
             raise ValueError
-        if kind is int:
-            number = float(value) if text is None else float(text)
-            if number != int(number):
-                raise ValueError
-            return int(number)
-        if kind is float:
-            number = float(value)
-            if not math.isfinite(number):
-                raise ValueError
-            return number
-        if not isinstance(value, str):
+        if kind is str:
+            return text
+        number = float(value)
+        if not math.isfinite(number) or (kind is int and number != int(number)):
             raise ValueError
-        return text
+        return kind(number)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
         raise ConfigError(f"{name} takes {expected}, not {value!r}.") from None

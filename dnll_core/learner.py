@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dnll_core.augment import Augmentation
 from dnll_core.common import stream_seed
@@ -20,7 +20,7 @@ from dnll_core.config import Experiment
 from dnll_core.data.host_pool import HostPool
 from dnll_core.device import Compute
 from dnll_core.methods.base import Batch, Method, Output
-from dnll_core.schedules import Clock, cosine, ema_update_
+from dnll_core.schedules import Clock, cosine, ema_update_, floats
 
 
 @dataclass
@@ -121,7 +121,7 @@ class Learner:
         self.optimizer.step()
         self.method.after_step(batch, output, self.clock)
         if self.average is not None:
-            ema_update_(_floats(self.average), _floats(self.method), self.experiment.ema_decay)
+            ema_update_(floats(self.average), floats(self.method), self.experiment.ema_decay)
         self.clock.step += 1
         return batch, output
 
@@ -198,7 +198,3 @@ class Learner:
 def _row(table: Tensor, i: int | Tensor) -> Tensor:
     """table[i]; a tensor i is not looked at by the host, as plain indexing would."""
     return table[i] if isinstance(i, int) else table.index_select(0, i.view(1)).squeeze(0)
-
-
-def _floats(module: nn.Module) -> list[Tensor]:
-    return [value for value in module.state_dict().values() if value.is_floating_point()]

@@ -215,26 +215,14 @@ def build_network(
 
     name: a key of `NETWORKS`. num_classes: K >= 2. channels: of the images, >= 1. size: of the images in pixels,
     one number for square ones or (H, W). heads: 1 or 2. dropout: probability in [0, 1), None for the network's own.
-    Raises ValueError naming the argument, what it got and what is accepted.
+    Raises ValueError for an unknown name, and for images that are too small.
     """
     if name not in NETWORKS:
         raise ValueError(unknown("network", name, NETWORKS))
     spec = NETWORKS[name]
-    sides = (size, size) if _is_int(size) else size
-    if not isinstance(sides, tuple | list | torch.Size) or len(sides) != 2 or not all(map(_is_int, sides)):
-        raise ValueError(f"size={size!r} must be a number of pixels or a pair (height, width)")
-    if min(sides) < spec.min_size:
+    if min(size if isinstance(size, tuple) else (size, size)) < spec.min_size:
         raise ValueError(f"size={size!r} is too small for {name!r}: at least {spec.min_size}x{spec.min_size} pixels")
-    if not _is_int(channels) or channels < 1:
-        raise ValueError(f"channels={channels!r} must be an integer >= 1")
-    if not _is_int(num_classes) or num_classes < 2:
-        raise ValueError(f"num_classes={num_classes!r} must be an integer >= 2")
-    if not _is_int(heads) or heads not in (1, 2):
-        raise ValueError(f"heads={heads!r} must be 1 (class logits) or 2 (class and second logits)")
-    dropout = spec.dropout if dropout is None else dropout
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise ValueError(f"dropout={dropout!r} must be a probability in [0, 1)")
-    body = spec.body(channels, float(dropout))
+    body = spec.body(channels, spec.dropout if dropout is None else dropout)
     return Network(body, spec.hidden, [_head(spec, num_classes) for _ in range(heads)])
 
 
@@ -246,7 +234,3 @@ def count_parameters(network: nn.Module) -> int:
 def _head(spec: NetworkSpec, num_classes: int) -> nn.Module:
     head = nn.Linear(spec.hidden, num_classes)
     return weight_norm(head) if spec.normed_heads else head
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

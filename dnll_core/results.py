@@ -1,4 +1,4 @@
-"""Run records: one JSON file for each finished run, written atomically; read, grouped, and summarised as mean +- sd.
+"""Run records: one JSON file for each finished run, written atomically, and read again.
 
 `runs/` (git-ignored) is where records land by default. Those below `data/results/` are committed, and are written
 there on purpose only. A record never stands in for a run: `train` does not read them.
@@ -14,8 +14,6 @@ import statistics
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-
-import pandas as pd
 
 from dnll_core.common import atomic_file
 
@@ -100,45 +98,11 @@ def mean_sd(values: list[float]) -> tuple[float, float]:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else float("nan")
 
 
-def comparison(groups: dict[str, list[dict]], held_out: str = "test") -> pd.DataFrame:
-    """One row for each group of records: n, the three accuracies of `accuracies` as "mean ± sd" in %, mean seconds."""
-    rows = []
-    for name, records in groups.items():
-        row = {"method": name, "n": len(records)}
-        columns = {"last epoch, mean of submodels": "final", "their ensemble": "ensemble", "best on test": "best"}
-        for column, which in columns.items():
-            values = accuracies(records, held_out, which)
-            row[f"{column} (%)"] = percent(values) if values else "not recorded"
-        row["seconds a run"] = f"{statistics.fmean(r['seconds'] for r in records):.1f}" if records else "not recorded"
-        rows.append(row)
-    return pd.DataFrame(rows).set_index("method")
-
-
-def percent(values: list[float]) -> str:
-    """Accuracies 0...1 as "94.9 ± 1.5", in %; a single value has no ±."""
-    mean, sd = mean_sd(values)
-    return f"{100 * mean:.1f} ± {100 * sd:.1f}" if len(values) > 1 else f"{100 * mean:.1f}"
-
-
 def final_numbers(history: list[dict]) -> dict[str, dict]:
     """The last epoch's accuracies on each held-out set: {"mean", "submodels", "ensemble"}."""
     last = history[-1]
     sets = [name for name in ("validation", "test") if name in last]
     return {name: {"mean": statistics.fmean(last[name]["submodels"]), **last[name]} for name in sets}
-
-
-def provenance_of(records: list[dict]) -> str:
-    """One line for below a table: devices, torch versions, commits, total seconds, number of runs."""
-    if not records:
-        return "not recorded"
-    parts = []
-    for key in ("device", "precision", "torch", "commit"):
-        values = sorted({str(record.get(key)) for record in records})
-        # the name of a processor alone says less than the same name with its threads
-        values = [v for v in values if not any(w != v and w.startswith(v) for w in values)]
-        parts.append(f"{key} {', '.join(values)}")
-    seconds = sum(record["seconds"] for record in records)
-    return f"{len(records)} runs; " + "; ".join(parts) + f"; {seconds:.0f} s in all"
 
 
 @functools.cache

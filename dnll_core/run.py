@@ -13,6 +13,7 @@ import numbers
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -109,8 +110,8 @@ def train(
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
         progress: a progress bar on a terminal and in JupyterLab.
-        measure: add to the history how often the labels that submodels pass are wrong, and more, see `measure`. It
-            looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
+        measure: add to the history how often the labels that submodels pass are wrong, and more (`evaluation`).
+            It looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
         pool: where the unlabelled images lie: "device", or "host", from where batches are fetched ahead, without a copy
             of the data set; "auto" takes the device if they fit twice into what is free there. Changes no result.
         capture: on CUDA, replay iterations as a graph (`captured`). False runs them plainly, to debug.
@@ -126,11 +127,8 @@ def train(
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
         raise ConfigError(f"seed takes a whole number from 0, not {seed!r}.")
-    if (
-        isinstance(checkpoint_minutes, bool)
-        or not isinstance(checkpoint_minutes, numbers.Real)
-        or checkpoint_minutes < 0
-    ):
+    minutes = checkpoint_minutes
+    if isinstance(minutes, bool) or not isinstance(minutes, numbers.Real) or minutes < 0:
         raise ConfigError(f"checkpoint_minutes takes a number from 0, not {checkpoint_minutes!r}.")
     seed = int(seed)
     places = {"device": device, "precision": precision, "root": root, "pool": pool}
@@ -144,9 +142,8 @@ def train(
         images, labels = trainer.learner.data.held_out["test"]
         if experiment.source is not None and len(images) > 0:
             # the authors' add-on code tests on noisy images; this says what that costs
-            provenance["test_on_strong_view"] = accuracy(
-                trainer.predict(images, trainer.learner.views["strong"]), labels
-            )
+            strong = trainer.learner.views["strong"]
+            provenance["test_on_strong_view"] = accuracy(trainer.predict(images, strong), labels)
     if trainer.captured is not None:
         provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     if trainer.earlier_sources:  # the run was continued after the code had changed
@@ -192,18 +189,16 @@ def prepare(
         truth = dataset.y_train  # of the pool, which is the whole target; seen by `measure` alone
         dataset, split = load_pair(source, dataset, e.labels, seed)
     with own_random_state(compute.device, seed, "initialisation"), as_config_error():
-        method = build_method(
-            e,
-            lambda: build_network(
-                e.network, dataset.num_classes, dataset.channels, dataset.size, heads(e), dropout=e.dropout
-            ),
-            dataset.num_classes,
-            pool=len(split.unlabelled),
-        )
-        views = {name: augmentation(dataset, e, spec) for name, spec in (("weak", e.weak), ("strong", e.strong))}
+        classes = dataset.num_classes
+        build = partial(build_network, e.network, classes, dataset.channels, dataset.size, heads(e), e.dropout)
+        method = build_method(e, build, classes, pool=len(split.unlabelled))
+        strengths = {"noise_std": e.noise_std, "crop_padding": e.crop_padding, "translation": e.translation}
+        strengths["jitter"] = (e.jitter, e.jitter, e.jitter, e.jitter_hue)
+        view = partial(Augmentation, mean=dataset.mean, std=dataset.std, **strengths)
+        views = {"weak": view(e.weak), "strong": view(e.strong)}
         data = training_data(dataset, split, compute.device, pool)
         learner = Learner(method, e, data, views, compute, seed)
-    trainer = Trainer(learner, augmentation(dataset, e, "identity"))
+    trainer = Trainer(learner, view("identity"))
     trainer.source = results.source_hash()
     if measure:
         trainer.observer = transfer_observer(truth.to(compute.device))
@@ -230,20 +225,6 @@ def as_config_error() -> Iterator[None]:
         raise
     except ValueError as error:
         raise ConfigError(str(error)) from None
-
-
-def augmentation(dataset: Dataset, experiment: Experiment, spec: str) -> Augmentation:
-    """The augmentation that `spec` names, with the experiment's strengths and the data set's normalisation."""
-    e = experiment
-    return Augmentation(
-        spec,
-        dataset.mean,
-        dataset.std,
-        noise_std=e.noise_std,
-        crop_padding=e.crop_padding,
-        translation=e.translation,
-        jitter=(e.jitter, e.jitter, e.jitter, e.jitter_hue),
-    )
 
 
 def training_data(dataset: Dataset, split: Split, device: torch.device, pool: str = "auto") -> TrainingData:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass
@@ -54,6 +54,11 @@ def sigmoid_ramp(clock: Clock, epochs: float) -> Tensor:
 def cosine(clock: Clock) -> Tensor:
     """Cosine annealing from 1 at the first step to 0 after the last (section 4.2, which does not state its length)."""
     return 0.5 * (1 + torch.cos(math.pi * clock.progress))
+
+
+def floats(module: nn.Module) -> list[Tensor]:
+    """What an average of a network takes in: its weights and its batch-norm statistics, without the counters."""
+    return [value for value in module.state_dict().values() if value.is_floating_point()]
 
 
 @torch.no_grad()

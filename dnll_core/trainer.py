@@ -123,20 +123,15 @@ class Trainer:
 
     def check_finite(self, i: int) -> None:
         """Raises TrainingDiverged if a loss of this epoch up to iteration `i`, or a weight, is not finite."""
-        losses = self.learner.losses[: i + 1]
-        bad = (~torch.isfinite(losses)).nonzero()
-        where = None
-        if len(bad):
-            where = self.step - 1 - i + int(bad[0])
-        elif not all(torch.isfinite(p).all() for p in self.learner.parameters):
-            where = self.step - 1
-        if where is not None:
-            e, epoch = self.learner.experiment, where // self.learner.steps_per_epoch
-            raise TrainingDiverged(
-                f"the loss stopped being finite at iteration {where + 1} (epoch {epoch + 1}); "
-                f"lr={e.lr} and lam={e.lam} are the first things to lower. "
-                "A checkpoint written before that is kept."
-            )
+        bad = (~torch.isfinite(self.learner.losses[: i + 1])).nonzero()
+        if not len(bad) and all(torch.isfinite(p).all() for p in self.learner.parameters):
+            return
+        where = self.step - 1 - (i - int(bad[0]) if len(bad) else 0)
+        e, epoch = self.learner.experiment, where // self.learner.steps_per_epoch
+        raise TrainingDiverged(
+            f"the loss stopped being finite at iteration {where + 1} (epoch {epoch + 1}); "
+            f"lr={e.lr} and lam={e.lam} are the first things to lower. A checkpoint written before that is kept."
+        )
 
     def end_epoch(self, epoch: int) -> None:
         """Adds the epoch to `history`, with accuracies when they are due."""
@@ -159,12 +154,10 @@ class Trainer:
         """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}.
 
         On images as they are. With a source, "target" has what can be said of the unlabelled ones without their labels,
-        see `domain.without_labels`.
+        see `evaluation.without_labels`.
         """
-        results = {}
-        for name, (images, labels) in self.learner.data.held_out.items():
-            if len(images) > 0:
-                results[name] = accuracy(self.predict(images), labels)
+        held_out = self.learner.data.held_out.items()
+        results = {name: accuracy(self.predict(images), labels) for name, (images, labels) in held_out if len(images)}
         if self.learner.experiment.source is not None:
             apart = max(1, len(self.learner.data.unlabelled) // CRITERION_IMAGES)  # a folder's pool is sorted by class
             results["target"] = without_labels(self.predict(self.learner.data.unlabelled[::apart]))
@@ -172,16 +165,13 @@ class Trainer:
 
     def predict(self, images: Tensor, view: Augmentation | None = None) -> Tensor:
         """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32."""
-        networks = self.predictors().values()
-        logits = [
-            in_batches(network, images, view or self.plain, self.learner.generator, self.learner.compute)
-            for network in networks
-        ]
+        how = (images, view or self.plain, self.learner.generator, self.learner.compute)
+        logits = [in_batches(network, *how) for network in self.predictors().values()]
         return torch.softmax(torch.stack(logits), dim=-1)
 
-    def embed(self, images: Tensor, predictor: int = 0) -> Tensor:
-        """The last hidden layer of one predictor: (N, C, H, W) uint8 -> (N, F) float32."""
-        network = list(self.predictors().values())[predictor]
+    def embed(self, images: Tensor) -> Tensor:
+        """The last hidden layer of the first predictor: (N, C, H, W) uint8 -> (N, F) float32."""
+        network = next(iter(self.predictors().values()))
         return in_batches(network, images, self.plain, self.learner.generator, self.learner.compute, network.features)
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import torch
 
 from dnll_core import Experiment, train
 from dnll_core.evaluation import transfer_observer
-from dnll_core.methods import Batch, Output
+from dnll_core.methods.base import Batch, Output
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 2, "m": 3, "lr": 0.1}
 

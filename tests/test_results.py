@@ -63,19 +63,13 @@ def fake(final, curve):
     return {"final": {"test": {"mean": final, "ensemble": 0.5}}, "history": history, "seconds": 2.0}
 
 
-def test_accuracies_and_comparison():
+def test_accuracies():
     group = [fake(0.8, [(0.7, 0.9), (0.8, 0.8)]), fake(0.6, [(0.5, 0.5), (0.6, 0.6)])]
     assert results.accuracies(group) == [0.8, 0.6]
     assert results.accuracies(group, which="best") == [0.9, 0.6]
     assert results.accuracies(group, which="ensemble") == [0.5, 0.5]
     mean, sd = results.mean_sd([0.8, 0.6])
     assert (mean, sd) == (pytest.approx(0.7), pytest.approx(math.sqrt(0.02)))
-    table = results.comparison({"a": group, "none": []})
-    assert table.loc["a", "last epoch, mean of submodels (%)"] == "70.0 ± 14.1"
-    assert table.loc["none", "n"] == 0
-    assert table.loc["none", "seconds a run"] == "not recorded"
-    assert results.percent([0.5]) == "50.0"
-    assert results.provenance_of([]) == "not recorded"
 
 
 def test_classical_records_fit_beside_runs(tmp_path):

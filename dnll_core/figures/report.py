@@ -23,7 +23,7 @@ from dnll_core.study import scorecard
 from dnll_core.study.experiments import adaptation, methods, quickstart
 from dnll_core.study.markdown import recorded_groups
 from dnll_core.study.records import Records, recorded
-from dnll_core.study.statistics import percent
+from dnll_core.study.statistics import percent, provenance_of
 from dnll_core.study.tables import SETUP, Cell, cells
 
 ROOT = results.PACKAGE.parent
@@ -50,12 +50,12 @@ def groups_table(groups: dict[str, list[dict]]) -> str:
         if not records:
             lines.append(f"| {label} | not recorded | – | – | 0 |")
             continue
-        final, best = (results.percent(results.accuracies(records, which=which)) for which in ("final", "best"))
+        final, best = (percent(results.accuracies(records, which=which), 1) for which in ("final", "best"))
         best = best if "history" in records[0] else "–"
         seconds = sum(record["seconds"] for record in records) / len(records)
         lines.append(f"| {label} | {final} | {best} | {seconds:.1f} | {len(records)} |")
     everything = [record for records in groups.values() for record in records]
-    return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
+    return "\n".join([*lines, "", f"<sub>{provenance_of(everything)}</sub>"])
 
 
 def campaign_records(campaign: str, experiments: dict[str, Experiment]) -> dict[str, list[dict]]:
@@ -111,7 +111,7 @@ def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
         seconds = f"{statistics.fmean(record['seconds'] for record in every):.0f}" if every else "–"
         lines.append(f"| {style.METHODS[method].label} | {' | '.join(shown)} | {counts} | {seconds} |")
     everything = [record for records in groups.values() for record in records]
-    return "\n".join([*lines, "", f"<sub>{results.provenance_of(everything)}</sub>"])
+    return "\n".join([*lines, "", f"<sub>{provenance_of(everything)}</sub>"])
 
 
 def misprint_table() -> str:

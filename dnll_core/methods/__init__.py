@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from dnll_core.config import Experiment
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output
+from dnll_core.methods.base import Method, NetworkFactory
 from dnll_core.methods.dnll import Negatives, Pair
 from dnll_core.methods.dual_student import DualStudent
 from dnll_core.methods.fixmatch import FixMatch
@@ -15,26 +17,6 @@ from dnll_core.methods.pseudo_label import PseudoLabel
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
 from dnll_core.methods.vat import VAT
-
-__all__ = [
-    "VAT",
-    "Batch",
-    "DualStudent",
-    "FixMatch",
-    "MeanTeacher",
-    "Method",
-    "MixMatch",
-    "MutualLearning",
-    "Negatives",
-    "Output",
-    "Pair",
-    "PiModel",
-    "PseudoLabel",
-    "Supervised",
-    "TemporalEnsembling",
-    "build_method",
-    "heads",
-]
 
 
 def heads(experiment: Experiment) -> int:
@@ -50,19 +32,18 @@ def build_method(experiment: Experiment, build: NetworkFactory, num_classes: int
         num_classes: K.
         pool: number of unlabelled images, which methods with a memory for each of them need.
     """
-    e = experiment
     bases = {
-        "supervised": lambda: Supervised(build),
-        "mutual-learning": lambda: MutualLearning(build, e),
-        "dnll": lambda: Pair(build, e),
-        "mean-teacher": lambda: MeanTeacher(build, e),
-        "dual-student": lambda: DualStudent(build, e),
-        "pi-model": lambda: PiModel(build, e),
-        "temporal-ensembling": lambda: TemporalEnsembling(build, e, num_classes, pool),
-        "vat": lambda: VAT(build, e),
-        "pseudo-label": lambda: PseudoLabel(build, e),
-        "mixmatch": lambda: MixMatch(build, e),
-        "fixmatch": lambda: FixMatch(build, e),
+        "supervised": Supervised,
+        "mutual-learning": MutualLearning,
+        "dnll": Pair,
+        "mean-teacher": MeanTeacher,
+        "dual-student": DualStudent,
+        "pi-model": PiModel,
+        "temporal-ensembling": partial(TemporalEnsembling, num_classes=num_classes, pool=pool),
+        "vat": VAT,
+        "pseudo-label": PseudoLabel,
+        "mixmatch": MixMatch,
+        "fixmatch": FixMatch,
     }
-    base = bases[e.method.removesuffix("+dnll")]()
-    return Negatives(base, e, num_classes) if e.method.endswith("dnll") else base
+    base = bases[experiment.method.removesuffix("+dnll")](build, experiment)
+    return Negatives(base, experiment, num_classes) if experiment.method.endswith("dnll") else base

@@ -100,6 +100,17 @@ class OneNetwork(Method):
         return {"network": self.network}
 
 
+class TwoNetworks(Method):
+    """A method with two independently initialised submodels, each with its own weak view of the labelled images."""
+
+    labelled_views = ("weak", "weak")
+    students = 2
+
+    def __init__(self, build: NetworkFactory, experiment: Experiment):
+        super().__init__()
+        self.submodels, self.experiment = nn.ModuleList([build(), build()]), experiment
+
+
 def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool) -> list[list[Logits]]:
     """All forward passes of all methods go through here, so that running them faster is one change.
 

@@ -12,26 +12,19 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy, negative_loss
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, label_each
+from dnll_core.methods.base import Batch, Method, Output, TwoNetworks, forward_each, label_each
 from dnll_core.negatives import ErrorPerception, check_m, draw_negatives
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
-class Pair(Method):
-    """Two independently initialised submodels, each with its own weak view of the labelled images (Eqs. 1-5).
+class Pair(TwoNetworks):
+    """Two submodels that learn from the labelled images alone (Eqs. 1-5).
 
-    It learns nothing from unlabelled images, but labels their weak view and predicts their strong one (Eqs. 10-11),
-    each view shared by both submodels.
+    They learn nothing from unlabelled images, but label their weak view and predict their strong one (Eqs. 10-11), each
+    view shared by both submodels.
     """
 
-    labelled_views = ("weak", "weak")
     unlabelled_views = ("weak", "strong")
-    students = 2
-
-    def __init__(self, build: NetworkFactory, experiment: Experiment):
-        super().__init__()
-        self.submodels = nn.ModuleList([build(), build()])
-        self.experiment = experiment
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         e = self.experiment

@@ -19,9 +19,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, label_blocks, softmax_mse
+from dnll_core.methods.base import Batch, Output, TwoNetworks, forward_each, label_blocks, softmax_mse
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
@@ -32,7 +31,7 @@ def stable(logits: Tensor, others: Tensor, threshold: float) -> Tensor:
     return (predicted == other_predicted) & (torch.maximum(confidence, other_confidence) > threshold)
 
 
-class DualStudent(Method):
+class DualStudent(TwoNetworks):
     """Student s learns on view s of every image and sees the other view without gradient.
 
     With negatives as an add-on, a student learns from the images on which the stabilisation constraint does not act for
@@ -40,14 +39,7 @@ class DualStudent(Method):
     the learner's view, as in the authors' add-on code.
     """
 
-    labelled_views = ("weak", "weak")
     unlabelled_views = ("strong", "strong")
-    students = 2
-
-    def __init__(self, build: NetworkFactory, experiment: Experiment):
-        super().__init__()
-        self.submodels = nn.ModuleList([build(), build()])
-        self.experiment = experiment
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         e = self.experiment

@@ -15,12 +15,12 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
 from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, label_each, softmax_mse
-from dnll_core.schedules import Clock, sigmoid_ramp
+from dnll_core.schedules import Clock, floats, sigmoid_ramp
 
 
 class MeanTeacher(Method):
@@ -58,7 +58,7 @@ class MeanTeacher(Method):
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
         t = clock.step + 1  # this step is finished, the clock does not count it yet
         decay = (1 - 1 / (t + 1)).clamp(max=self.experiment.teacher_decay)
-        teacher, student = _floats(self.teacher), _floats(self.student)
+        teacher, student = floats(self.teacher), floats(self.student)
         # teacher <- decay * teacher + (1 - decay) * student, with a decay that stays on the device
         move = torch._foreach_sub(student, teacher)
         torch._foreach_mul_(move, 1 - decay)
@@ -67,7 +67,3 @@ class MeanTeacher(Method):
     def predictors(self) -> dict[str, nn.Module]:
         """The teacher alone: the paper predicts with it. (The authors' add-on code reports its student.)"""
         return {"teacher": self.teacher}
-
-
-def _floats(network: nn.Module) -> list[Tensor]:
-    return [value for value in network.state_dict().values() if value.is_floating_point()]

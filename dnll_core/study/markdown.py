@@ -13,7 +13,7 @@ from dnll_core import results
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.records import Records
-from dnll_core.study.statistics import percent
+from dnll_core.study.statistics import percent, provenance_of
 from dnll_core.study.tables import Cell, cells
 
 CELL_RECORDS = results.RESULTS / "tables"
@@ -56,7 +56,7 @@ def results_table(groups: Groups) -> str:
     if frame["paper (%)"].isna().all():
         frame = frame.drop(columns="paper (%)")
     everything = [record for group in groups.values() for record in group]
-    return f"{markdown(frame)}\n\n<sub>{results.provenance_of(everything)}</sub>"
+    return f"{markdown(frame)}\n\n<sub>{provenance_of(everything)}</sub>"
 
 
 def recorded_groups(table: int, folder: str | Path = CELL_RECORDS) -> dict[str, dict[Cell, list[dict]]]:
@@ -99,7 +99,7 @@ def recorded_table(table: int, folder: str | Path = CELL_RECORDS) -> str:
             parts.append(f"Not recorded ({', and '.join(what)}): {because}")
         group = [record for of_cell in recorded.get(profile, {}).values() for record in of_cell]
         if group:
-            parts.append(f"<sub>{results.provenance_of(group)}</sub>")
+            parts.append(f"<sub>{provenance_of(group)}</sub>")
     return "\n\n".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Ways to say a number: percent, intervals, verdicts, and curves of one record."""
+"""Ways to say a number: percent, comparisons, intervals, verdicts, and curves of one record."""
 
 from __future__ import annotations
 
@@ -82,10 +82,38 @@ def accuracy_of(group: list[dict]) -> tuple[float, float]:
     return 100 * mean, 100 * sd
 
 
-def percent(values: list[float]) -> str:
-    """Accuracies 0...1 with the two decimals of the paper: "94.29 ± 0.12", a single one without ±."""
-    mean, sd = results.mean_sd(values)
-    return f"{100 * mean:.2f} ± {100 * sd:.2f}" if len(values) > 1 else f"{100 * mean:.2f}"
+def percent(values: list[float], decimals: int = 2) -> str:
+    """Accuracies 0...1 in percent, with the two decimals of the paper: "94.29 ± 0.12", a single one without ±."""
+    mean, sd = (f"{100 * value:.{decimals}f}" for value in results.mean_sd(values))
+    return f"{mean} ± {sd}" if len(values) > 1 else mean
+
+
+def comparison(groups: dict[str, list[dict]], held_out: str = "test") -> pd.DataFrame:
+    """One row for each group of records: n, the three of `results.accuracies` as "mean ± sd" in %, mean seconds."""
+    rows = []
+    for name, records in groups.items():
+        row = {"method": name, "n": len(records)}
+        columns = {"last epoch, mean of submodels": "final", "their ensemble": "ensemble", "best on test": "best"}
+        for column, which in columns.items():
+            values = results.accuracies(records, held_out, which)
+            row[f"{column} (%)"] = percent(values, 1) if values else "not recorded"
+        row["seconds a run"] = f"{statistics.fmean(r['seconds'] for r in records):.1f}" if records else "not recorded"
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("method")
+
+
+def provenance_of(records: list[dict]) -> str:
+    """One line for below a table: devices, torch versions, commits, total seconds, number of runs."""
+    if not records:
+        return "not recorded"
+    parts = []
+    for key in ("device", "precision", "torch", "commit"):
+        values = sorted({str(record.get(key)) for record in records})
+        # the name of a processor alone says less than the same name with its threads
+        values = [v for v in values if not any(w != v and w.startswith(v) for w in values)]
+        parts.append(f"{key} {', '.join(values)}")
+    seconds = sum(record["seconds"] for record in records)
+    return f"{len(records)} runs; " + "; ".join(parts) + f"; {seconds:.0f} s in all"
 
 
 VERDICTS = ("holds", "does not hold", "undecided", "not recorded")

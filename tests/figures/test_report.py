@@ -4,6 +4,7 @@ import pytest
 
 from dnll_core import results
 from dnll_core.figures import report
+from dnll_core.study.statistics import percent
 
 
 def test_the_readme_is_not_stale():
@@ -19,7 +20,7 @@ def test_table_has_the_mean_of_the_records():
     groups = report.quickstart_records()
     table = report.groups_table(report.quickstart_records())
     for records in groups.values():
-        assert results.percent(results.accuracies(records)) in table
+        assert percent(results.accuracies(records), 1) in table
     means = [results.mean_sd(results.accuracies(records))[0] for records in groups.values()]
     assert means == sorted(means)
 

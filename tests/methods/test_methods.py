@@ -6,8 +6,8 @@ from torch import nn
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy, negative_loss
-from dnll_core.methods import Batch, build_method
-from dnll_core.methods.base import forward_each, label_each
+from dnll_core.methods import build_method
+from dnll_core.methods.base import Batch, forward_each, label_each
 from dnll_core.schedules import Clock
 
 K = 4

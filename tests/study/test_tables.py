@@ -9,8 +9,8 @@ from dnll_core.bench.report import real_epoch
 from dnll_core.bench.subject import synthetic
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures.style import METHODS
-from dnll_core.methods import Negatives, Output
-from dnll_core.methods.base import Batch, Method
+from dnll_core.methods import Negatives
+from dnll_core.methods.base import Batch, Method, Output
 from dnll_core.methods.dnll import negatives_of_an_image, with_weight_of
 from dnll_core.paper import NUMBERS, SETTINGS
 from dnll_core.run import prepare
