@@ -64,8 +64,8 @@ def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
     records = []
     for path in sorted(Path(folder).rglob("*-seed*.json")):
         inside = path.relative_to(folder).parts[:-1]
-        if not RUN_FILE.search(path.name) or any(part.startswith(".") for part in inside):
-            continue  # a copy, for example JupyterLab's, must not count as another run
+        if not RUN_FILE.search(path.name) or any(part.startswith(".") or part == "search" for part in inside):
+            continue  # a copy, for example JupyterLab's, is no other run, and a trial of a search no result
         try:
             record = json.loads(path.read_bytes())
             experiment = record["experiment"]

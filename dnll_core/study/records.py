@@ -8,6 +8,7 @@ from pathlib import Path
 from dnll_core import results
 from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper.tables import SETTINGS
 from dnll_core.study.findings import Finding, Pair, judged
 from dnll_core.study.tables import SETUP
@@ -32,6 +33,16 @@ def experiment_of(fields: dict) -> Experiment | None:
     """The experiment of a record; None if it is another version's, with fields or values of its own, or not ours."""
     try:
         return Experiment(**fields)
+    except ConfigError:
+        return None
+
+
+def config_of(fields: dict) -> Experiment | Classical | None:
+    """As `experiment_of`, also of a record of scikit-learn's methods."""
+    if fields.get("method") not in CLASSIFIERS:
+        return experiment_of(fields)
+    try:
+        return Classical(**fields)
     except ConfigError:
         return None
 
