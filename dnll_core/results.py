@@ -56,24 +56,37 @@ def to_json(record: dict) -> str:
 def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
     """The records below `folder` whose experiment has these values, sorted by path; an empty list if there are none.
 
+    A file is parsed again only when it has changed, so what is inside a record is shared, and not to be changed.
+
     Raises:
         RecordError: naming a file that cannot be read as a record.
     """
     records = []
     for path in sorted(Path(folder).rglob("*-seed*.json")):
         inside = path.relative_to(folder).parts[:-1]
-        if not RUN_FILE.search(path.name) or any(part.startswith(".") for part in inside):
-            continue  # a copy, for example JupyterLab's, must not count as another run
+        if not RUN_FILE.search(path.name) or any(part.startswith(".") or part == "search" for part in inside):
+            continue  # a copy, for example JupyterLab's, is no other run, and a trial of a search no result
         try:
-            record = json.loads(path.read_bytes())
+            record = _parsed(path, state_of(path))
             experiment = record["experiment"]
             record["seed"]
             matches = fields.items() <= dict(experiment).items()
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise RecordError(f"{path} is not a readable run record ({error!r}); delete it or restore it.") from None
         if matches:
-            records.append(record)
+            records.append(dict(record))
     return records
+
+
+def state_of(path: Path) -> tuple[int, int, int]:
+    """Changes whenever a file does that is written as `save` does it, as another file under the same name."""
+    seen = path.stat()
+    return seen.st_ino, seen.st_mtime_ns, seen.st_size
+
+
+@functools.lru_cache(maxsize=4096)
+def _parsed(path: Path, state: tuple[int, int, int]) -> dict:
+    return json.loads(path.read_bytes())
 
 
 def accuracies(records: Iterable[dict], held_out: str = "test", which: str = "final") -> list[float]:

@@ -39,6 +39,11 @@ def module(*names):
     raise ModuleNotFoundError(names)
 
 
+def fields_of(config) -> dict:
+    """At old commits a campaign's run is a dict by itself, or a classical one is."""
+    return config if isinstance(config, dict) else config.to_dict()
+
+
 def named() -> dict[str, str]:
     """Name -> run name, of every experiment that the project names."""
     tables, experiments = module("study.tables", "cells"), module("study.experiments", "experiments")
@@ -51,11 +56,11 @@ def named() -> dict[str, str]:
                     found[f"{profile} table {table} {cell.name}"] = cell.experiment.to_dict()
     for name, runs in plan.CAMPAIGNS.items():
         for i, run in enumerate(runs()):
-            found[f"campaign {name} {i}"] = run if isinstance(run, dict) else run.to_dict()
+            found[f"campaign {name} {i}"] = fields_of(run)
     for name, (start, trials) in settings.SEARCHES.items():
-        start = start if isinstance(start, dict) else start.to_dict()
         for i, changes in enumerate(trials):
-            found[f"search {name} {i}"] = {**start, **changes}
+            trial = {**start, **changes} if isinstance(start, dict) else start.replace(**changes)
+            found[f"search {name} {i}"] = fields_of(trial)
     for name in ("quickstart", "transfers", "methods", "addons", "adaptation", "limits"):
         for key, experiment in getattr(experiments, name)().items():
             found[f"{name} {key}"] = experiment.to_dict()

@@ -2,18 +2,21 @@
 
 import json
 import math
+import pickle
 import statistics
 from pathlib import Path
 
 import pytest
 
 from dnll_core import Experiment, load_data, results, train
+from dnll_core.config import ConfigError
 from dnll_core.data import split_labels
-from dnll_core.methods.classical import run_classical
+from dnll_core.methods.classical import CLASSIFIERS, Classical, run_classical
 from dnll_core.results import RecordError
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 512, "epochs": 2, "lr": 0.1}
-COMMITTED = sorted(results.RESULTS.rglob("*-seed*.json"))
+COMMITTED = sorted(p for p in results.RESULTS.rglob("*-seed*.json") if "search" not in p.parts)
+TRIALS = sorted((results.RESULTS / "search").rglob("*-seed*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,53 @@ def test_unknown_classical_names():
         run_classical("self-training", "digits", 20, 0, base="svm")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"method": "self-trainig"}, r"method='self-trainig' is not known. Did you mean 'self-training'"),
+        ({"dataset": "digit"}, r"dataset='digit' is not known. Did you mean 'digits'"),
+        ({"dataset": "folder:"}, r"dataset='folder:' is not known"),
+        ({"labels": 0}, r"labels takes a whole number from 1, or None, not 0"),
+        ({"labels": True}, r"labels takes a whole number"),
+        ({"neighbours": 3}, r"setting='neighbours' is not known.*Accepted: base, threshold, k_best"),
+        ({"base": "svm"}, r"base='svm' is not known"),
+        ({"threshold": 1.0}, r"threshold takes a number from 0, below 1, or None, not 1.0"),
+        ({"k_best": 0.5}, r"k_best takes a whole number"),
+        ({"k_best": None}, r"needs a threshold or k_best"),
+        ({"method": "label-spreading", "neighbours": 0}, r"neighbours takes a whole number from 1, not 0"),
+    ],
+)
+def test_what_a_classical_run_does_not_take_is_named(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        Classical(**{"method": "self-training", **arguments})
+
+
+def test_a_classical_run_and_its_fields():
+    config = Classical("self-training", "digits", labels=20, threshold=None, base="logistic")
+    assert config.to_dict() == {
+        "method": "self-training",
+        "dataset": "digits",
+        "labels": 20,
+        "base": "logistic",
+        "threshold": None,
+    }
+    assert Classical(**config.to_dict()) == config
+    assert hash(config.replace(base="neighbours").replace(base="logistic")) == hash(config)
+    assert config.replace(k_best=50) != config  # its record would have another name
+    assert pickle.loads(pickle.dumps(config)) == config  # as it goes to a worker
+
+
+def test_committed_records_of_classical_runs_are_those_of_the_campaign():
+    for method in CLASSIFIERS:
+        config = Classical(method, "digits", labels=20)
+        recorded = results.load(results.RESULTS / "quickstart", method=method)
+        assert recorded
+        for record in recorded:
+            assert Classical(**record["experiment"]) == config
+            name = results.run_name(config.to_dict(), record["seed"])
+            assert (results.RESULTS / "quickstart" / f"{name}.json").exists()
+
+
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_record(path: Path):
     """The label split is rebuilt from the configuration, and the headline from the curve."""
@@ -114,6 +164,20 @@ def test_committed_record(path: Path):
         assert [row["epoch"] for row in history] == list(range(1, e["epochs"] + 1))
         assert record["final"] == results.final_numbers(history)
         assert record["best_on_test"]["accuracy"] == results.accuracies([record], which="best")[0]
+
+
+def test_committed_trials_know_nothing_of_the_test_set():
+    for path in TRIALS:
+        record = json.loads(path.read_text())
+        assert "test" not in record["final"], path
+        assert "best_on_test" not in record, path
+        assert not any("test" in row for row in record.get("history", ())), path
+
+
+def test_a_trial_of_a_search_is_no_result(run, tmp_path):
+    path = run.save(tmp_path / "search" / "laptop-dnll")
+    assert results.load(tmp_path) == []
+    assert len(results.load(path.parent)) == 1  # whoever names the folder means it
 
 
 def test_a_copy_is_not_another_run(run, tmp_path):

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import torch
 
-from dnll_core.campaign.tasks import CHECKPOINTS, checkpoint_step
+from dnll_core.campaign.tasks import checkpoint_step
+from dnll_core.campaign.worker import CHECKPOINTS
 from dnll_core.checkpoint import MANIFEST, PART_BYTES, CheckpointError, exclusive, load_checkpoint, save_checkpoint
 from dnll_core.common import atomic_file
 

@@ -7,6 +7,8 @@
 Runs that are recorded already are left out and unfinished ones go on from their checkpoints, so a campaign that was
 interrupted, or whose --minutes were over, is continued by the same command; a run that fails is reported at the end and
 the others go on. With --carry DIR it is also continued by the same command on another machine to which DIR was copied.
+A record names the commit that made it, so nothing is recorded while the package has uncommitted changes. Long runs are
+started from a worktree, whose files nobody edits meanwhile: git worktree add ../dnll-runs HEAD.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from dnll_core import results
 from dnll_core.campaign import carry, estimates
 from dnll_core.campaign.plan import SEEDS, campaign_tasks, missing, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
-from dnll_core.campaign.tasks import Report, Task, run_tasks
+from dnll_core.campaign.tasks import Report, run_tasks
+from dnll_core.campaign.worker import Task
 from dnll_core.common import positive, unknown
 from dnll_core.config import ConfigError
+from dnll_core.results import commit
 from dnll_core.study import tables
 from dnll_core.study.experiments import CAMPAIGNS
 
@@ -54,15 +58,22 @@ def parser() -> argparse.ArgumentParser:
     usual = ", ".join(f"{seeds} if {profile}" for profile, seeds in tables.SEEDS.items())
     what("--seeds", type=positive, metavar="N", help=f"0, 1, ... of each (default {SEEDS}; of tables {usual})")
     what("--dry-run", action="store_true", help="print what would be run, and how long it takes by the records")
-    where = made.add_argument_group("where")
-    where.add_argument("--out", type=Path, default=Path("runs/campaign"), help="folder of the records' folders")
+    where = add_where(made, Path("runs/campaign"), "folder of the records' folders")
     where.add_argument("--carry", type=Path, metavar="DIR", help="unpack DIR first, and pack the state into it at last")
+    return made
+
+
+def add_where(made: argparse.ArgumentParser, out: Path, what: str) -> argparse._ArgumentGroup:
+    """The options that say where runs take place, and for how long. out: the default of --out, which is `what`."""
+    where = made.add_argument_group("where")
+    where.add_argument("--out", type=Path, default=out, help=f"{what} (default {out})")
     where.add_argument("--minutes", type=positive, metavar="N", help="stop, with checkpoints, before they are over")
     pools = where.add_mutually_exclusive_group().add_argument
     pools("--workers", type=positive, default=1, metavar="N", help="processes, one thread each (default 1)")
     pools("--dask", type=positive, metavar="N", help="Dask worker processes on this machine instead")
     pools("--scheduler", metavar="ADDRESS", help="the workers of a Dask scheduler instead, tcp://HOST:PORT")
-    return made
+    where.add_argument("--uncommitted", action="store_true", help="record though the package has uncommitted changes")
+    return where
 
 
 def planned(options: argparse.Namespace) -> list[Task]:
@@ -94,11 +105,27 @@ def describe(tasks: list[Task], out: Path) -> str:
     return "\n".join([*lines, f"{total}, not known for {len(tasks) - len(times)}"])
 
 
+def check_commit(uncommitted: bool) -> None:
+    """Says so if records will carry no commit.
+
+    Raises:
+        ConfigError: if the package differs from the commit that records would name, unless that is wanted.
+    """
+    made_by = commit()
+    if made_by is None:
+        say("this is no git checkout: the records will carry no commit")
+    elif made_by.endswith("+") and not uncommitted:
+        raise ConfigError(
+            f"the package has uncommitted changes, so nobody could repeat these runs from commit {made_by[:-1]}. "
+            "Commit the changes; or go to a clean copy with `git worktree add ../dnll-runs HEAD` and start there; or "
+            f"pass --uncommitted, and the records will name {made_by}."
+        )
+
+
 @contextlib.contextmanager
-def pool_of(options: argparse.Namespace) -> Iterator[Pool]:
-    """The pool that the command names."""
+def pool_of(options: argparse.Namespace, what: str) -> Iterator[Pool]:
+    """The pool that the command's options name. what: is carried out there, for messages."""
     if options.dask is None and options.scheduler is None:
-        what = ", ".join([*options.names, *(f"table {table}" for table in options.tables)])
         with processes(options.workers, what) as pool:
             yield pool
         return
@@ -120,14 +147,26 @@ def say(text: str) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     started, options = time.time(), parser().parse_args(arguments)
-    with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a campaign
-        sys.stdout.reconfigure(errors="backslashreplace")
-    with _ended_like_ctrl_c():
+    with ends_with_messages():
         _main(options, started)
 
 
 @contextlib.contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
+def ends_with_messages() -> Iterator[None]:
+    """Errors that explain themselves end the program with their message, and SIGTERM ends it as Ctrl-C does."""
+    with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a campaign
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with sigterm_as_interrupt():
+            yield
+    except (ConfigError, results.RecordError, carry.CarryError, WorkerDied) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted; the same command goes on")
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
     """A SIGTERM inside the block, as job schedulers send it, is a KeyboardInterrupt: runs stop with checkpoints."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
@@ -140,46 +179,53 @@ def _ended_like_ctrl_c() -> Iterator[None]:
 
 
 def _main(options: argparse.Namespace, started: float) -> None:
-    try:
-        tasks = planned(options)
-        carried = {} if options.carry is None else carry.read(options.carry)
-        if options.dry_run:
-            tasks = [task for task in missing(tasks) if f"{task.folder.name}/{task.name}.json" not in carried]
-            print(describe(tasks, options.out))
-            return
-        out = options.out.resolve()
-        folders = sorted({task.folder for task in tasks} | {out / name.split("/")[0] for name in carried})
-        if options.carry is not None:
-            # it is written at last, which is too late to hear that it cannot be
-            with _as_config_error("--carry", options.carry):
-                options.carry.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=options.carry).close()
-        with _as_config_error("--out", options.out):
-            for folder in folders:
-                folder.mkdir(parents=True, exist_ok=True)
-            for message in carry.unpack(carried, out):
-                say(message)
-        planned_runs, tasks = len(tasks), missing(tasks)
-        if not tasks:
-            print(f"all {planned_runs} runs are recorded in {options.out}")
-        report = run(tasks, folders, options, started)
-    except (ConfigError, results.RecordError, carry.CarryError, WorkerDied) as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
-    parts = [f"{len(report.recorded)} of {len(tasks)} runs recorded in {options.out}, {len(report.failures)} failed"]
+    tasks = planned(options)
+    carried = {} if options.carry is None else carry.read(options.carry)
+    to_run = [task for task in missing(tasks) if f"{task.folder.name}/{task.name}.json" not in carried]
+    if options.dry_run:
+        print(describe(to_run, options.out))
+        return
+    if to_run:
+        check_commit(options.uncommitted)
+    out = options.out.resolve()
+    folders = sorted({task.folder for task in tasks} | {out / name.split("/")[0] for name in carried})
+    if options.carry is not None:
+        with writable("--carry", options.carry):  # fail now, not after hours
+            options.carry.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=options.carry).close()
+    with writable("--out", options.out):
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+        for message in carry.unpack(carried, out):
+            say(message)
+    planned_runs, tasks = len(tasks), missing(tasks)
+    if not tasks:
+        print(f"all {planned_runs} runs are recorded in {options.out}")
+    report = run(tasks, folders, options, started)
+    if tasks:
+        print_report(report, len(tasks), options.out)
+    exit_with(report.failures)
+
+
+def print_report(report: Report, begun: int, out: Path) -> None:
+    """One line on what became of so many runs, below their own lines."""
+    parts = [f"{len(report.recorded)} of {begun} runs recorded in {out}, {len(report.failures)} failed"]
     if report.unfinished:
         parts.append(f"{len(report.unfinished)} left when the time was over; the same command goes on")
     if report.elsewhere:
-        parts.append(f"{len(report.elsewhere)} in the hands of another campaign")
-    if tasks:
-        print("; ".join(parts))
-    if report.failures:
-        sys.exit("\n".join(by_cause(report.failures)))
+        parts.append(f"{len(report.elsewhere)} left to another campaign that is running them")
+    print("; ".join(parts))
+
+
+def exit_with(failures: list[str]) -> None:
+    """Ends the program with the messages of what failed, if anything did."""
+    if failures:
+        sys.exit("\n".join(by_cause(failures)))
 
 
 @contextlib.contextmanager
-def _as_config_error(option: str, place: Path) -> Iterator[None]:
+def writable(option: str, place: Path) -> Iterator[None]:
+    """A place that cannot be written to inside the block is the option's fault, and the message says so."""
     try:
         yield
     except OSError as error:
@@ -195,11 +241,13 @@ def by_cause(failures: list[str]) -> list[str]:
     ]
 
 
+def deadline(options: argparse.Namespace, started: float) -> float | None:
+    """`time.time()` by which runs have stopped: a little before the command's minutes are over, to record and pack."""
+    return None if options.minutes is None else started + 60 * options.minutes - min(30.0, 6.0 * options.minutes)
+
+
 def run(tasks: list[Task], folders: list[Path], options: argparse.Namespace, started: float) -> Report:
     """Carries out what is missing, within the command's minutes. Packs the folders if they are to be carried."""
-    stop_at = None
-    if options.minutes is not None:  # the rest is for what a run does around its iterations, and for packing
-        stop_at = started + 60 * options.minutes - min(30.0, 6.0 * options.minutes)
 
     def pack() -> None:
         if options.carry is not None:
@@ -213,7 +261,8 @@ def run(tasks: list[Task], folders: list[Path], options: argparse.Namespace, sta
             say(str(error))
 
     try:
-        with pool_of(options) as pool:
-            return run_tasks(tasks, pool, stop_at=stop_at, say=say, meanwhile=try_to_pack)
+        what = ", ".join([*options.names, *(f"table {table}" for table in options.tables)])
+        with pool_of(options, what) as pool:
+            return run_tasks(tasks, pool, stop_at=deadline(options, started), say=say, meanwhile=try_to_pack)
     finally:
         pack()

@@ -10,29 +10,29 @@ from pathlib import Path
 
 from dnll_core import results
 from dnll_core.bench import report
-from dnll_core.campaign.tasks import Task, checkpoint_step
+from dnll_core.campaign.tasks import checkpoint_step
+from dnll_core.campaign.worker import Task
 from dnll_core.config import Experiment
 from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
 from dnll_core.data.sets import SHAPES, SOURCES, VALIDATION_PER_CLASS
 from dnll_core.data.splits import split_labels
 from dnll_core.device import choose_compute, cpu_name
-from dnll_core.methods.classical import CLASSIFIERS
-from dnll_core.study.records import experiment_of
+from dnll_core.methods.classical import Classical
+from dnll_core.study.records import config_of
 
 Kind = tuple  # what two runs must share to take equally long for an iteration
 
 
-def kind_of(fields: dict, device: str, precision: str) -> Kind | None:
+def kind_of(e: Experiment | Classical | None, device: str, precision: str) -> Kind | None:
     """Network, shape of the images, method and batch, device and precision; None for another version's experiment.
 
-    A method of scikit-learn has no iterations: its runs share all fields.
+    A method of scikit-learn has no iterations: its runs share all settings.
     """
-    if fields["method"] in CLASSIFIERS:
-        return tuple(sorted(fields.items())), device
-    e = experiment_of(fields)
     if e is None:
         return None
+    if isinstance(e, Classical):
+        return e, device
     return e.network, shape_of(e), e.method, e.labelled_batch, e.unlabelled_batch, device, precision
 
 
@@ -59,29 +59,29 @@ def measured(folders: Iterable[Path]) -> dict[Kind, float]:
         for record in results.load(folder):
             if not {"device", "precision", "seconds"} <= record.keys():
                 continue  # not of a run of ours, and no time to learn from
-            kind = kind_of(record["experiment"], record["device"], record["precision"])
+            kind = kind_of(config_of(record["experiment"]), record["device"], record["precision"])
             steps = record["history"][-1]["step"] if "history" in record else 1
             runs.setdefault(kind, []).append(record["seconds"] / steps)
         for benchmark in report.load_benchmarks(folder / "bench").values():
             for setting in benchmark["settings"].values():
                 if (setting.get("pool", "auto"), setting.get("step", "fast")) != ("auto", "fast"):
                     continue  # not as a run does it
-                kind = kind_of(setting["experiment"], setting["device"], setting["precision"])
+                kind = kind_of(config_of(setting["experiment"]), setting["device"], setting["precision"])
                 benchmarks.setdefault(kind, []).extend(setting["train"])
     return {kind: statistics.median(seconds) for kind, seconds in (benchmarks | runs).items() if kind is not None}
 
 
 def seconds_left(task: Task, known: dict[Kind, float]) -> float | None:
     """Seconds that a run will take in a worker on this machine, less what its checkpoint holds; None if not known."""
-    if task.fields["method"] in CLASSIFIERS:
-        return known.get(kind_of(task.fields, cpu_name(), ""))
-    experiment = Experiment(**task.fields)
+    experiment = task.config
+    if isinstance(experiment, Classical):
+        return known.get(kind_of(experiment, cpu_name(), ""))
     shape = shape_of(experiment)
     pixels = shape[0] * shape[1] if isinstance(shape[0], int) else (experiment.size or 32) ** 2
     compute = choose_compute(network=experiment.network, pixels=pixels)
     if compute.device.type == "cpu":
         compute = replace(compute, threads=1)
-    each = known.get(kind_of(task.fields, compute.describe(), compute.precision))
+    each = known.get(kind_of(experiment, compute.describe(), compute.precision))
     try:
         total = iterations(experiment)
     except ValueError:  # the data set has not so many labels: the run will fail, and say so

@@ -9,7 +9,8 @@ from pathlib import Path
 from dnll_core import results
 from dnll_core.campaign.plan import missing
 from dnll_core.campaign.pool import processes
-from dnll_core.campaign.tasks import Task, run_tasks
+from dnll_core.campaign.tasks import run_tasks
+from dnll_core.campaign.worker import Task
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import choose_compute
@@ -39,24 +40,26 @@ def run_cells(
         seeds: of each, 0, 1, ...
         workers: processes, of one thread each on a CPU. None: two on a CPU, else one.
         out: folder of the records (a campaign's is <its --out>/tables). What is recorded there is not run again, and
-            what is unfinished goes on. None writes nothing.
+            what is unfinished goes on. None writes nothing. A notebook may record with uncommitted changes of the
+            package, which `python -m dnll_core.campaign` refuses: the folder is the reader's own, and the commit in
+            such records ends in "+".
         progress: a bar over the runs, on a terminal and in JupyterLab.
 
     Returns:
         Name -> its records, by seed.
 
     Raises:
-        RunsFailed: after the other runs, if some failed or are in the hands of another campaign.
+        RunsFailed: after the other runs, if some failed or another campaign is running them.
         WorkerDied: see `campaign.pool.processes`.
         RecordError: see `results.load`.
     """
     folder = None if out is None else Path(out).resolve()
-    tasks = [Task(e.to_dict(), seed, folder) for seed in range(seeds) for e in dict.fromkeys(experiments.values())]
+    tasks = [Task(e, seed, folder) for seed in range(seeds) for e in dict.fromkeys(experiments.values())]
     if workers is None:
         workers = 2 if choose_compute().device.type == "cpu" else 1
     with processes(workers, ", ".join(experiments)) as pool:
         report = run_tasks(tasks if folder is None else missing(tasks), pool, progress=progress)
-    problems = report.failures + [f"{task.name} is in the hands of another campaign" for task in report.elsewhere]
+    problems = report.failures + [f"{task.name}: another campaign is running it" for task in report.elsewhere]
     if problems:
         raise RunsFailed("\n".join(problems))
     records = [record for _, record in report.recorded] if folder is None else results.load(folder)

@@ -9,11 +9,11 @@ import functools
 from pathlib import Path
 
 from dnll_core import results
-from dnll_core.campaign.tasks import Task
+from dnll_core.campaign.worker import Task
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.load import load_data
 from dnll_core.study.experiments import CAMPAIGNS, MEASURED
-from dnll_core.study.records import experiment_of
+from dnll_core.study.records import config_of
 from dnll_core.study.tables import cells
 
 TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
@@ -22,8 +22,8 @@ SEEDS = 3  # of a campaign; those of tables are in `study.tables.SEEDS`
 
 def campaign_tasks(name: str, seeds: int, out: Path) -> list[Task]:
     """The runs of one of CAMPAIGNS, seed by seed, whether recorded or not."""
-    measure, experiments = name in MEASURED, CAMPAIGNS[name]()
-    return [Task(fields, seed, out / name, measure=measure) for seed in range(seeds) for fields in experiments]
+    measure, configs = name in MEASURED, CAMPAIGNS[name]()
+    return [Task(config, seed, out / name, measure=measure) for seed in range(seeds) for config in configs]
 
 
 def table_tasks(
@@ -46,34 +46,30 @@ def table_tasks(
         titles.setdefault(cell.experiment, (f"Table {table}: {cell.name}", seeds or cell.runs))
     rounds = max(runs for _, runs in titles.values())
     return [
-        Task(experiment.to_dict(), turn - (rounds - runs), out / TABLES, title)
+        Task(experiment, turn - (rounds - runs), out / TABLES, title)
         for turn in range(rounds)
         for experiment, (title, runs) in titles.items()
         if turn >= rounds - runs
     ]
 
 
-def with_defaults(fields: dict) -> dict:
-    """The fields of a recorded experiment, with the defaults of those that did not exist yet."""
-    experiment = experiment_of(fields)
-    return fields if experiment is None else experiment.to_dict()
-
-
 def missing(tasks: list[Task]) -> list[Task]:
     """The tasks that have no record in their folder yet.
+
+    A field that is younger than a record counts with its default.
 
     Raises:
         RecordError: see `results.load`; also if the file of a task's record holds another run.
         ConfigError: if a folder of images has changed since runs on it were recorded.
     """
-    done: dict[Path | None, dict] = {}
-    for folder in {task.folder for task in tasks}:
-        records = [(with_defaults(record["experiment"]), record) for record in results.load(folder)]
-        named = [(fields, record) for fields, record in records if {"dataset", "labels", "method"} <= fields.keys()]
-        done[folder] = {results.run_name(fields, record["seed"]): record for fields, record in named}
+    done = {
+        (folder, config_of(record["experiment"]), record["seed"]): record
+        for folder in {task.folder for task in tasks}
+        for record in results.load(folder)
+    }
     left = []
     for task in tasks:
-        record = done[task.folder].get(task.name)
+        record = done.get((task.folder, task.config, task.seed))
         if record is not None:
             _check_images(task, record)
         elif task.is_recorded:
@@ -90,10 +86,10 @@ def _check_images(task: Task, record: dict) -> None:
     """Raises ConfigError if a record of a folder of images is of other images than are there now."""
     if "images" not in record:
         return
-    now = _images_of(task.fields["dataset"])
+    now = _images_of(task.config.dataset)
     if record["images"] != now:
         raise ConfigError(
-            f"{task.fields['dataset']} is {now}; the records in {task.folder} are of {record['images']}. Name another "
+            f"{task.config.dataset} is {now}; the records in {task.folder} are of {record['images']}. Name another "
             "--out, or delete those records."
         )
 

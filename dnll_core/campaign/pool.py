@@ -1,4 +1,4 @@
-"""Runs from plain fields, in worker processes: what campaigns and searches share."""
+"""Worker processes: where campaigns and searches carry out their runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-
-from dnll_core.common import watched
 
 
 class WorkerDied(RuntimeError):
@@ -56,18 +54,6 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
         ) from error
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
-
-
-def spread(function: Callable, tasks: Sequence, workers: int, what: str) -> Iterator:
-    """function(task) for each task, in order, over `workers` fresh processes, with one bar over all of them.
-
-    Raises:
-        WorkerDied: see `processes`. What was yielded before is not lost.
-    """
-    with processes(workers, what) as pool:
-        futures = [pool.submit(function, task) for task in tasks]
-        for future in watched(futures, len(tasks), what):
-            yield future.result()
 
 
 _interrupted = threading.Event()  # of this process

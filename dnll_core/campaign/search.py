@@ -1,9 +1,12 @@
 """Chooses settings on validation images, and writes down everything that was tried.
 
     python -m dnll_core.campaign.search quickstart-dnll-1 --workers 2
+    python -m dnll_core.campaign.search laptop methods --minutes 40     # all that begin so; the same command goes on
 
 The trials are the candidates of `study.searches.SEARCHES`, each with the same seeds. Those seeds are not among the ones
-that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy only.
+that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy only. Each seed
+of a trial is a run of its own with a record in <out>/<search>, also if training diverged; a search that was stopped
+goes on there. When all are recorded, <out>/<search>.json is written from the records alone.
 
 In domain adaptation no label of the target may choose: trials are compared on the "information" of their predictions on
 unlabelled target images (`evaluation.without_labels`). Their test accuracy is kept beside it, not to choose, but to see
@@ -14,88 +17,150 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
+import time
 from pathlib import Path
 
-import torch
-
 from dnll_core import results
-from dnll_core.campaign.pool import spread
-from dnll_core.campaign.tasks import record_of
+from dnll_core.campaign import command
+from dnll_core.campaign.plan import missing
+from dnll_core.campaign.tasks import run_tasks
+from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.common import atomic_file, positive, unknown
-from dnll_core.config import Experiment
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.methods.classical import Classical
+from dnll_core.study.records import config_of
 from dnll_core.study.settings import SEARCHES
-from dnll_core.trainer import TrainingDiverged
 
 SEEDS = (100, 101, 102, 103)
 
 
-def outcome(task: tuple[dict, int]) -> dict[str, float] | None:
-    """What a trial keeps of one (experiment fields, seed) after its last epoch; what it is judged by comes first.
+def start_of(name: str) -> Experiment | Classical:
+    """What the candidates of a search change. It is evaluated after its last epoch alone."""
+    start, _ = SEARCHES[name]
+    return start.replace(eval_every=start.epochs) if isinstance(start, Experiment) else start
 
-    None if training diverged.
+
+def trial_tasks(name: str, seeds: tuple[int, ...], out: Path) -> list[Task]:
+    """The runs of one search, seed by seed, whether recorded or not. A trial that is there twice is run once."""
+    trials = dict.fromkeys(start_of(name).replace(**changes) for changes in SEARCHES[name][1])
+    return [Task(trial, seed, out / name, name, trial=True) for seed in seeds for trial in trials]
+
+
+def summary(name: str, seeds: tuple[int, ...], out: Path) -> dict | None:
+    """The record of one search, from those of its runs, with the trials sorted by what they are judged by.
+
+    None if runs are missing. Commit, source and version of PyTorch are those of all runs; where these differ because
+    the search went on later, all are named.
+
+    Raises:
+        RecordError: see `results.load`.
     """
-    fields, seed = task
-    try:
-        record = record_of(fields, seed)
-    except TrainingDiverged:
+    start, candidates = start_of(name), SEARCHES[name][1]
+    found = {(config_of(record["experiment"]), record["seed"]): record for record in results.load(out / name)}
+    runs = [[found.get((start.replace(**changes), seed)) for seed in seeds] for changes in candidates]
+    used = [record for of_trial in runs for record in of_trial]
+    if None in used:
         return None
-    validation = {"validation": record["final"]["validation"]["mean"]}
-    if fields.get("source") is None:
-        return validation
-    return {**record["history"][-1]["target"], **validation, "test afterwards": record["final"]["test"]["mean"]}
-
-
-def search(name: str, seeds: tuple[int, ...] = SEEDS, workers: int = 1) -> dict:
-    """Runs all trials of one search. Returns its record, with the trials sorted by what they are judged by."""
-    base, candidates = SEARCHES[name]
-    source = {"source_sha256": results.source_hash(), "commit": results.commit()}  # now: files may change meanwhile
-    if isinstance(base, Experiment):
-        base = base.replace(eval_every=base.epochs).to_dict()
-    tasks = [({**base, **candidate}, seed) for candidate in candidates for seed in seeds]
-    outcomes = list(spread(outcome, tasks, workers, name))
-    trials = []
-    for i, candidate in enumerate(candidates):
-        of_trial = outcomes[i * len(seeds) : (i + 1) * len(seeds)]
-        if None in of_trial:  # settings that diverge with one seed are no choice
-            trials.append({"changes": candidate, "mean": None, "sd": None, "diverged": of_trial.count(None)})
-            continue
-        values = {what: [seen[what] for seen in of_trial] for what in of_trial[0]}
-        mean, sd = results.mean_sd(next(iter(values.values())))
-        trials.append({"changes": candidate, "mean": mean, "sd": sd if len(seeds) > 1 else None, **values})
+    trials = [_trial(changes, of_trial) for changes, of_trial in zip(candidates, runs)]
     trials.sort(key=lambda trial: (trial["mean"] is None, -(trial["mean"] or 0)))
+    origin = {key: sorted({str(record[key]) for record in used}) for key in ("torch", "source_sha256")}
+    commits = sorted({record["commit"] for record in used if record["commit"] is not None})
     return {
         "search": name,
-        "base": base,
+        "base": start.to_dict(),
         "seeds": list(seeds),
         "chosen": trials[0]["changes"],
         "trials": trials,
-        "torch": torch.__version__,
-        **source,
+        **{key: ", ".join(values) for key, values in origin.items()},
+        "commit": ", ".join(commits) or None,
     }
 
 
+def _trial(changes: dict, records: list[dict]) -> dict:
+    """One trial of a summary, from its records in the order of the seeds."""
+    diverged = sum("diverged" in record for record in records)
+    if diverged:  # settings that diverge with one seed are no choice
+        return {"changes": changes, "mean": None, "sd": None, "diverged": diverged}
+    seen = [_seen(record) for record in records]
+    values = {what: [of_run[what] for of_run in seen] for what in seen[0]}
+    mean, sd = results.mean_sd(next(iter(values.values())))
+    return {"changes": changes, "mean": mean, "sd": sd if len(records) > 1 else None, **values}
+
+
+def _seen(record: dict) -> dict[str, float]:
+    """What is told of one run after its last epoch; what it is judged by comes first."""
+    validation = {"validation": record["final"]["validation"]["mean"]}
+    if record["experiment"].get("source") is None:
+        return validation
+    return {**record["history"][-1]["target"], **validation, AFTERWARDS: record[AFTERWARDS]}
+
+
+# -- the command -------------------------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="python -m dnll_core.campaign.search", description=__doc__.split("\n\n")[0])
+    made.add_argument("names", nargs="+", help=f"of: {', '.join(SEARCHES)}; a prefix takes all that begin with it")
+    made.add_argument("--seeds", type=positive, default=len(SEEDS), help="seeds of each trial (default 4)")
+    made.add_argument("--dry-run", action="store_true", help="print what would be run, and how long it takes")
+    command.add_where(made, Path("runs/search"), "folder of the records")
+    return made
+
+
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dnll_core.campaign.search", description=__doc__.split("\n\n")[0])
-    parser.add_argument("names", nargs="+", help=f"of: {', '.join(SEARCHES)}; a prefix takes all that begin with it")
-    parser.add_argument("--workers", type=positive, default=1, help="processes, one thread each (default 1)")
-    parser.add_argument("--seeds", type=positive, default=len(SEEDS), help="seeds of each trial (default 4)")
-    parser.add_argument("--out", type=Path, default=Path("runs/search"), help="folder of the records")
-    options = parser.parse_args(arguments)
-    names = [name for name in SEARCHES if any(name.startswith(prefix) for prefix in options.names)]
-    for prefix in options.names:
+    started, options = time.time(), parser().parse_args(arguments)
+    with command.ends_with_messages():
+        names = chosen_names(options.names)
+        seeds = tuple(SEEDS[0] + i for i in range(options.seeds))
+        out = options.out.resolve()
+        to_run = missing([task for name in names for task in trial_tasks(name, seeds, out)])
+        if options.dry_run:
+            print(command.describe(to_run, out))
+            return
+        if to_run:
+            command.check_commit(options.uncommitted)
+        with command.writable("--out", options.out):
+            for name in names:
+                (out / name).mkdir(parents=True, exist_ok=True)
+        failures = []
+        try:
+            if to_run:
+                with command.pool_of(options, ", ".join(names)) as pool:
+                    stop_at = command.deadline(options, started)
+                    report = run_tasks(to_run, pool, stop_at=stop_at, say=command.say)
+                command.print_report(report, len(to_run), options.out)
+                failures = report.failures
+        finally:  # also of those that were ready when the others were stopped
+            for name in names:
+                write_summary(name, seeds, out)
+        command.exit_with(failures)
+
+
+def chosen_names(prefixes: list[str]) -> list[str]:
+    """The searches that begin with any of these, in the order of SEARCHES.
+
+    Raises:
+        ConfigError: for a prefix of none.
+    """
+    for prefix in prefixes:
         if not any(name.startswith(prefix) for name in SEARCHES):
-            sys.exit(unknown("search", prefix, SEARCHES))
-    for name in names:
-        record = search(name, tuple(SEEDS[0] + i for i in range(options.seeds)), options.workers)
-        path = options.out / f"{name}.json"
-        with atomic_file(path) as file:
-            file.write((json.dumps(record, indent=1) + "\n").encode())
-        for trial in record["trials"]:
-            spread_of = "" if trial["sd"] is None else f" +- {trial['sd']:.4f}"
-            mean = "diverged" if trial["mean"] is None else f"{trial['mean']:.4f}"
-            print(f"{mean}{spread_of}  {trial['changes']}")
-        print(f"written to {path}")
+            raise ConfigError(unknown("search", prefix, SEARCHES))
+    return [name for name in SEARCHES if name.startswith(tuple(prefixes))]
+
+
+def write_summary(name: str, seeds: tuple[int, ...], out: Path) -> None:
+    """Writes and prints the record of a search if all of its runs are recorded."""
+    record, path = summary(name, seeds, out), out / f"{name}.json"
+    if record is None:
+        print(f"{name}: runs are missing, so nothing is chosen yet")
+        return
+    with atomic_file(path) as file:
+        file.write((json.dumps(record, indent=1) + "\n").encode())
+    for trial in record["trials"]:
+        spread = "" if trial["sd"] is None else f" +- {trial['sd']:.4f}"
+        mean = "diverged" if trial["mean"] is None else f"{trial['mean']:.4f}"
+        print(f"{mean}{spread}  {trial['changes']}")
+    print(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,15 @@
-"""Runs that are to be recorded: what one is, how a worker tries it, and the loop that hands them out.
+"""The loop that hands runs out to workers and writes their records.
 
-A run's checkpoint lies beside the records, in `.checkpoints/<run name>`, until its record is written. Whoever hands a
-run out holds a lock on that folder, so two campaigns never train the same run, and alone writes its record.
+Whoever hands a run out holds a lock on the folder of its checkpoint, so two campaigns never train the same run, and
+alone writes its record.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import shutil
-import threading
 import time
-import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,57 +18,15 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from tqdm.auto import tqdm
 
 from dnll_core import results
-from dnll_core.campaign.pool import Pool, WorkerDied, interrupted
+from dnll_core.campaign.pool import Pool, WorkerDied
+from dnll_core.campaign.worker import Outcome, Task, attempt
 from dnll_core.checkpoint import MANIFEST, CheckpointError, InUse, exclusive
 from dnll_core.common import bar_is_off
-from dnll_core.config import ConfigError, Experiment
-from dnll_core.data.dataset import DataError
-from dnll_core.data.load import load_data
-from dnll_core.methods.classical import CLASSIFIERS, run_classical
-from dnll_core.run import train
-from dnll_core.trainer import TrainingDiverged
 
-CHECKPOINTS = ".checkpoints"  # folder beside the records
 LOOK_AFTER = 300.0  # seconds between calls of `meanwhile`
-
-
-@dataclass(frozen=True)
-class Task:
-    """One run: an experiment's fields and a seed.
-
-    folder: of its record; None keeps neither record nor checkpoint. title: what it is, for people. measure: see
-    `run.train`.
-    """
-
-    fields: dict
-    seed: int
-    folder: Path | None = None
-    title: str = ""
-    measure: bool = False
-
-    @property
-    def name(self) -> str:
-        return results.run_name(self.fields, self.seed)
-
-    @property
-    def checkpoint(self) -> Path | None:
-        return None if self.folder is None else self.folder / CHECKPOINTS / self.name
-
-    @property
-    def is_recorded(self) -> bool:
-        return self.folder is not None and (self.folder / f"{self.name}.json").exists()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run: its record, or why it failed; neither if it was stopped, to go on another time."""
-
-    record: dict | None = None
-    failure: str | None = None
 
 
 @dataclass
@@ -79,48 +34,13 @@ class Report:
     """What became of many runs.
 
     recorded: in the order in which they ended. failures: messages. unfinished: stopped or not begun when the time was
-    over. elsewhere: in the hands of another campaign.
+    over. elsewhere: another campaign is running them.
     """
 
     recorded: list[tuple[Task, dict]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     unfinished: list[Task] = field(default_factory=list)
     elsewhere: list[Task] = field(default_factory=list)
-
-
-# -- in a worker -------------------------------------------------------------------------------------------------------
-
-_one_at_a_time = threading.Lock()  # torch's global generator is the process's: two runs would share their draws
-
-
-def attempt(order: tuple[Task, float | None, str]) -> Outcome:
-    """Carries out an order (task, stop_at, campaign) in this process.
-
-    stop_at: `time.time()` before which to stop; the longest iteration so far is assumed to come again.
-    """
-    task, stop_at, campaign = order
-    stopped = False
-
-    def should_stop(ahead: float) -> bool:
-        nonlocal stopped
-        stopped = interrupted(campaign) or (stop_at is not None and time.time() + ahead > stop_at)
-        return stopped
-
-    what = f"{task.fields['method']} on {task.fields['dataset']}, seed {task.seed}"
-    try:
-        with _one_at_a_time:
-            return Outcome(record_of(task.fields, task.seed, task.measure, task.checkpoint, should_stop))
-    except KeyboardInterrupt:
-        if not stopped:
-            raise
-        return Outcome()
-    except (ConfigError, DataError, CheckpointError, TrainingDiverged) as error:  # their messages say what to do
-        return Outcome(failure=f"{what}: {error}")
-    except Exception:  # one failed run must not end the others
-        return Outcome(failure=f"{what}:\n{traceback.format_exc()}")
-
-
-# -- where they are handed out -----------------------------------------------------------------------------------------
 
 
 def checkpoint_step(folder: Path | None) -> int:
@@ -144,7 +64,7 @@ def run_tasks(
 ) -> Report:
     """Carries out tasks in their order, as many at a time as the pool takes, and writes their records.
 
-    What is recorded meanwhile is left out. What another campaign is at is tried again after all the others.
+    Runs that are recorded meanwhile are left out. Runs locked by another campaign are tried again at the end.
 
     Args:
         stop_at: `time.time()` from which none is begun, and by which those that were begun have stopped.
@@ -199,7 +119,7 @@ class _Work:
         self.report = Report()
 
     def begin(self, task: Task) -> bool:
-        """Hands a task out, unless it is recorded by now; False if another campaign is at it."""
+        """Hands a task out, unless it is recorded by now; False if another campaign is running it."""
         with contextlib.ExitStack() as held:
             if task.checkpoint is not None:
                 try:  # not the checkpoint's own lock: that one the worker takes
@@ -282,29 +202,7 @@ def _clear(task: Task) -> None:
 
 
 def _accuracy(record: dict) -> str:
+    if "diverged" in record:
+        return "diverged"
     held_out = "test" if "test" in record["final"] else "validation"
     return f"{100 * record['final'][held_out]['mean']:.2f} % on {held_out} images, {record['seconds']:.0f} s"
-
-
-shared_data = functools.lru_cache(maxsize=2)(load_data)  # two, because domain adaptation loads a pair
-
-
-def record_of(
-    fields: dict,
-    seed: int,
-    measure: bool = False,
-    checkpoint: Path | None = None,
-    should_stop: Callable[[float], bool] | None = None,
-) -> dict:
-    """Runs what `fields` describe, an `Experiment` or one of `classical.CLASSIFIERS`, on one thread; its record.
-
-    The runs of a process share the data sets that it has loaded.
-
-    Args:
-        measure, checkpoint, should_stop: see `run.train`.
-    """
-    torch.set_num_threads(1)
-    if fields["method"] in CLASSIFIERS:
-        return run_classical(seed=seed, **fields)
-    where = {"measure": measure, "checkpoint": checkpoint, "should_stop": should_stop}
-    return train(Experiment(**fields), seed, progress=False, load=shared_data, **where).record()

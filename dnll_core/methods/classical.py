@@ -1,6 +1,7 @@
 """What a scikit-learn user would reach for: label spreading and self-training on the same splits, on raw pixels.
 
     run_classical("label-spreading", "digits", labels=20, seed=0)["final"]["test"]["mean"]
+    Classical("self-training", "digits", labels=20, k_best=10)      # a run of it, for campaigns and searches
 
 Both get the labelled and unlabelled images of a run's split and are scored on its held-out images.
 """
@@ -8,9 +9,12 @@ Both get the labelled and unlabelled images of a run's split and are scored on i
 from __future__ import annotations
 
 import datetime
+import inspect
+import numbers
 import platform
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +27,10 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from dnll_core import results
 from dnll_core.common import unknown
+from dnll_core.config import ConfigError
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.load import load_data
+from dnll_core.data.sets import NAMES
 from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import cpu_name
 
@@ -32,7 +38,12 @@ POOL_LIMIT = 10_000  # unlabelled images at most: the neighbour graph of a large
 
 
 def label_spreading(neighbours: int = 7) -> ClassifierMixin:
-    """LabelSpreading over a graph of nearest neighbours."""
+    """LabelSpreading over a graph of nearest neighbours.
+
+    Raises:
+        ConfigError: for a number of neighbours that is none.
+    """
+    _check("neighbours", neighbours, "a whole number from 1", _counts(neighbours))
     return LabelSpreading(kernel="knn", n_neighbors=neighbours, max_iter=200)
 
 
@@ -49,14 +60,28 @@ def self_training(
         k_best: the number of most confident predictions taken each round, until none is left.
 
     Raises:
-        ValueError: for another base.
+        ConfigError: for another base, or a value that is out of range.
     """
     bases = {"logistic": LogisticRegression(C=10, max_iter=1000), "neighbours": KNeighborsClassifier(1)}
     if base not in bases:
-        raise ValueError(unknown("base", base, bases))
+        raise ConfigError(unknown("base", base, bases))
+    share = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool) and 0 <= threshold < 1
+    _check("threshold", threshold, "a number from 0, below 1, or None", threshold is None or share)
+    _check("k_best", k_best, "a whole number from 1, or None", k_best is None or _counts(k_best))
+    if threshold is None and k_best is None:
+        raise ConfigError("self-training needs a threshold or k_best: without either it would take no prediction.")
     if threshold is not None:
         return SelfTrainingClassifier(bases[base], threshold=threshold)
     return SelfTrainingClassifier(bases[base], criterion="k_best", k_best=k_best, max_iter=None)
+
+
+def _check(name: str, value: object, takes: str, fits: bool) -> None:
+    if not fits:
+        raise ConfigError(f"{name} takes {takes}, not {value!r}.")
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
 
 
 CLASSIFIERS = {"label-spreading": label_spreading, "self-training": self_training}
@@ -66,11 +91,47 @@ def build_classifier(method: str, **settings) -> ClassifierMixin:
     """The classifier that a key of CLASSIFIERS names, unfitted.
 
     Raises:
-        ValueError: for another name.
+        ConfigError: for another name, a setting that it does not have, or a value that the setting does not take.
     """
     if method not in CLASSIFIERS:
-        raise ValueError(unknown("method", method, CLASSIFIERS))
+        raise ConfigError(unknown("method", method, CLASSIFIERS))
+    accepted = inspect.signature(CLASSIFIERS[method]).parameters
+    for name in settings:
+        if name not in accepted:
+            raise ConfigError(unknown("setting", name, accepted))
     return CLASSIFIERS[method](**settings)
+
+
+@dataclass(frozen=True, init=False)
+class Classical:
+    """What `run_classical` is told, but for the seed: for a classical method what an `Experiment` is for ours.
+
+    Raises:
+        ConfigError: for a method, data set, number of labels or setting that does not exist.
+    """
+
+    method: str  # a key of CLASSIFIERS
+    dataset: str
+    labels: int | None  # None: every training image that has a label
+    settings: tuple[tuple[str, object], ...]  # (name, value), by name: only what was given, the rest are defaults
+
+    def __init__(self, method: str, dataset: str = "digits", labels: int | None = 20, **settings):
+        build_classifier(method, **settings)
+        kind, _, path = str(dataset).partition(":")
+        if dataset not in NAMES and not (kind == "folder" and path):
+            raise ConfigError(unknown("dataset", dataset, [*NAMES, "folder:PATH"]))
+        _check("labels", labels, "a whole number from 1, or None", labels is None or _counts(labels))
+        given = {"method": method, "dataset": dataset, "labels": labels, "settings": tuple(sorted(settings.items()))}
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+
+    def replace(self, **changes) -> Classical:
+        """A copy with some fields or settings changed."""
+        return Classical(**{**self.to_dict(), **changes})
+
+    def to_dict(self) -> dict:
+        """Fields and settings as plain JSON values; `Classical(**d)` gives the same one back."""
+        return {"method": self.method, "dataset": self.dataset, "labels": self.labels, **dict(self.settings)}
 
 
 def fit(classifier: ClassifierMixin, dataset: Dataset, split: Split) -> ClassifierMixin:
@@ -104,7 +165,7 @@ def run_classical(
     """Fits and scores one classifier. Returns a record as `Run.record` gives it, without a history.
 
     Raises:
-        ValueError: for an unknown method, data set or number of labels.
+        ValueError: for an unknown method, data set or number of labels. ConfigError is one.
     """
     started = time.perf_counter()
     data = load_data(dataset, root)

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dnll_core.config import Experiment
-from dnll_core.methods.classical import CLASSIFIERS
+from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.study.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, SUPERVISED
 from dnll_core.study.settings import RAMPS, at_length, laptop
 
@@ -160,26 +162,20 @@ def limits() -> dict[str, Experiment]:
     }
 
 
-def _adaptation(campaign: str, source: str, target: str) -> list[dict]:
-    experiments = adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign])
-    return [experiment.to_dict() for experiment in experiments.values()]
+def _adaptation(campaign: str, source: str, target: str) -> list[Experiment]:
+    return [*adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign]).values()]
 
 
-CAMPAIGNS = {
-    "quickstart": lambda: [
-        *(experiment.to_dict() for experiment in quickstart().values()),
-        *({"method": method, "dataset": "digits", "labels": 20} for method in CLASSIFIERS),
-    ],
-    "transfers": lambda: [experiment.to_dict() for experiment in transfers().values()],
-    "methods": lambda: [experiment.to_dict() for experiment in methods().values()],
-    "addons": lambda: [experiment.to_dict() for experiment in addons("cifar10").values()],
+CAMPAIGNS: dict[str, Callable[[], list[Experiment | Classical]]] = {
+    "quickstart": lambda: [*quickstart().values(), *(Classical(method, "digits", labels=20) for method in CLASSIFIERS)],
+    "transfers": lambda: [*transfers().values()],
+    "methods": lambda: [*methods().values()],
+    "addons": lambda: [*addons("cifar10").values()],
     "adaptation": lambda: _adaptation("adaptation", "usps", "mnist"),
     "adaptation-full": lambda: _adaptation("adaptation-full", "usps", "mnist"),
     "adaptation-reverse": lambda: _adaptation("adaptation-reverse", "mnist", "usps"),
-    "adaptation-ramps": lambda: [
-        e.to_dict() for e in ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()
-    ],
-    "adaptation-batch-norm": lambda: [e.to_dict() for e in batch_norms("usps", "mnist", epochs=4).values()],
-    "limits": lambda: [experiment.to_dict() for experiment in limits().values()],
+    "adaptation-ramps": lambda: [*ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()],
+    "adaptation-batch-norm": lambda: [*batch_norms("usps", "mnist", epochs=4).values()],
+    "limits": lambda: [*limits().values()],
 }
 MEASURED = ("transfers", "limits")  # campaigns whose runs also count what the submodels pass to each other

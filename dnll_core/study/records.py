@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dnll_core import results
 from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper.tables import SETTINGS
 from dnll_core.study.findings import ExperimentPair, Finding, judged
 from dnll_core.study.tables import SETUP
@@ -36,6 +38,16 @@ def experiment_of(fields: dict) -> Experiment | None:
         return None
 
 
+def config_of(fields: dict) -> Experiment | Classical | None:
+    """As `experiment_of`, also of a record of scikit-learn's methods."""
+    if fields.get("method") not in CLASSIFIERS:
+        return experiment_of(fields)
+    try:
+        return Classical(**fields)
+    except ConfigError:
+        return None
+
+
 def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     """The records of this very experiment below `folder`, by seed.
 
@@ -49,23 +61,31 @@ SETS = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}
 
 
 class Records:
-    """Training records and benchmarks below a folder, read once.
+    """Training records and benchmarks below a folder: read when they are first asked for, and again when they changed.
 
     Raises:
         RecordError: naming a file that cannot be read.
     """
 
     def __init__(self, folder: str | Path = results.RESULTS):
-        self.runs: dict[Experiment, dict[int, dict]] = {}
-        for record in results.load(folder):
-            experiment = experiment_of(record["experiment"])
-            if experiment is not None:
-                self.runs.setdefault(experiment, {}).setdefault(record["seed"], record)
-        self.benchmarks = report.load_benchmarks(Path(folder) / "bench")
+        folder = Path(folder).resolve()
+        state = tuple((path, results.state_of(path)) for path in sorted(folder.rglob("*.json")))
+        self.runs, self.benchmarks = _read(folder, state)
 
     def of(self, experiment: Experiment) -> dict[int, dict]:
         """Seed -> record of this very experiment, in the order of the seeds."""
         return dict(sorted(self.runs.get(experiment, {}).items()))
+
+
+@functools.lru_cache(maxsize=16)
+def _read(folder: Path, state: tuple) -> tuple[dict[Experiment, dict[int, dict]], dict[str, dict]]:
+    """Experiment -> seed -> record, and the benchmarks, of a folder whose files are in this state."""
+    runs: dict[Experiment, dict[int, dict]] = {}
+    for record in results.load(folder):
+        experiment = experiment_of(record["experiment"])
+        if experiment is not None:
+            runs.setdefault(experiment, {}).setdefault(record["seed"], record)
+    return runs, report.load_benchmarks(folder / "bench")
 
 
 def first_recorded(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 
 from dnll_core.config import Experiment
+from dnll_core.methods.classical import Classical
 
 
 def grid(**choices) -> list[dict]:
@@ -60,7 +61,7 @@ ADAPTATION = Experiment(
 
 # The quickstart's two methods get as many trials as each other in two stages: a grid, then changes of one setting at a
 # time from the grid's best. Trials are compared on validation accuracy alone.
-SEARCHES: dict[str, tuple[Experiment | dict, list[dict]]] = {
+SEARCHES: dict[str, tuple[Experiment | Classical, list[dict]]] = {
     "quickstart-supervised-1": (
         SUPERVISED_1,
         grid(weak=("identity", "noise", "translate+noise"), lr=(0.03, 0.1), weight_decay=(5e-4, 5e-3)),
@@ -95,7 +96,7 @@ SEARCHES: dict[str, tuple[Experiment | dict, list[dict]]] = {
         ],
     ),
     "quickstart-self-training": (
-        {"method": "self-training", "dataset": "digits", "labels": 20},
+        Classical("self-training", "digits", labels=20),
         [
             *grid(base=("logistic", "neighbours"), threshold=(0.3, 0.4, 0.5), k_best=(None,)),
             *grid(base=("logistic", "neighbours"), threshold=(None,), k_best=(10, 50, 200)),

@@ -11,7 +11,7 @@ import torch
 from dnll_core import checkpoint
 from dnll_core.campaign import carry
 from dnll_core.campaign.carry import CarryError, pack, read, unpack
-from dnll_core.campaign.tasks import CHECKPOINTS
+from dnll_core.campaign.worker import CHECKPOINTS
 from dnll_core.checkpoint import load_checkpoint, save_checkpoint
 from dnll_core.models import build_network
 

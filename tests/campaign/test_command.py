@@ -15,7 +15,8 @@ from dnll_core import results, train
 from dnll_core.campaign import command, notebooks, plan, pool, tasks
 from dnll_core.campaign.notebooks import RunsFailed, run_cells
 from dnll_core.campaign.plan import _images_of, missing, table_tasks
-from dnll_core.campaign.tasks import attempt, checkpoint_step
+from dnll_core.campaign.tasks import checkpoint_step
+from dnll_core.campaign.worker import attempt
 from dnll_core.checkpoint import exclusive
 from dnll_core.config import Experiment
 from dnll_core.device import Compute
@@ -32,12 +33,12 @@ def here(monkeypatch):
 @pytest.fixture
 def tiny(monkeypatch, here):
     """A campaign of one run, see `LONGER`."""
-    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [LONGER.to_dict()])
+    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [LONGER])
     return train(LONGER, 0, progress=False).record()
 
 
 def names(planned):
-    return [(task.fields["method"], task.seed) for task in planned]
+    return [(task.config.method, task.seed) for task in planned]
 
 
 # -- what is run -------------------------------------------------------------------------------------------------------
@@ -45,13 +46,13 @@ def names(planned):
 
 def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, capsys):
     """In a worker process."""
-    good, bad = FAST.to_dict(), FAST.replace(labels=21).to_dict()
+    good, bad = FAST, FAST.replace(labels=21)
     monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [bad, good])
     with pytest.raises(SystemExit, match=r"supervised on digits, seed 0:(.|\n)*labels"):
         command.main(["tiny", "--seeds", "2", "--out", str(tmp_path)])
     assert "2 of 4 runs recorded" in capsys.readouterr().out
     records = results.load(tmp_path / "tiny")
-    assert [(record["experiment"], record["seed"]) for record in records] == [(good, 0), (good, 1)]
+    assert [(record["experiment"], record["seed"]) for record in records] == [(good.to_dict(), 0), (good.to_dict(), 1)]
     assert final(records[1]) == final(train(FAST, 1, progress=False).record())
     assert missing([task_of(FAST, tmp_path / "tiny", seed) for seed in range(3)]) == [
         task_of(FAST, tmp_path / "tiny", 2)
@@ -59,8 +60,8 @@ def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, cap
 
 
 def test_several_campaigns_in_one_command(monkeypatch, here, tmp_path, capsys):
-    monkeypatch.setitem(CAMPAIGNS, "one", lambda: [FAST.to_dict()])
-    monkeypatch.setitem(CAMPAIGNS, "two", lambda: [FAST.replace(lr=0.1).to_dict()])
+    monkeypatch.setitem(CAMPAIGNS, "one", lambda: [FAST])
+    monkeypatch.setitem(CAMPAIGNS, "two", lambda: [FAST.replace(lr=0.1)])
     command.main(["two", "one", "--seeds", "1", "--out", str(tmp_path)])
     assert len(results.load(tmp_path / "one")) == len(results.load(tmp_path / "two")) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -85,7 +86,7 @@ def test_tables_go_by_seed_then_priority_then_the_order_given(monkeypatch, tmp_p
     monkeypatch.setattr(plan, "cells", lambda table, profile, dataset: stand_ins[table])
     planned = table_tasks([4, 1], "short", 2, tmp_path)
     order = [("Table 4: also shared", shared), ("Table 4: b", b), ("Table 4: c", c), ("Table 1: a", a)]
-    assert [(task.title, Experiment(**task.fields)) for task in planned] == 2 * order
+    assert [(task.title, task.config) for task in planned] == 2 * order
     assert [task.seed for task in planned] == 4 * [0] + 4 * [1]
     assert {task.folder for task in planned} == {tmp_path / "tables"}
 
@@ -108,7 +109,7 @@ def test_all_tables_have_their_cells_and_their_seeds(tmp_path):
         planned = command.planned(options)
         wanted = {cell.experiment for table in tables.TABLES for cell in tables.cells(table, profile)}
         assert len(planned) == seeds * len(wanted)
-        assert {Experiment(**task.fields) for task in planned} == wanted
+        assert {task.config for task in planned} == wanted
         assert {task.seed for task in planned} == set(range(seeds))
         assert len({task.name for task in planned}) == len(planned)
 
@@ -116,13 +117,13 @@ def test_all_tables_have_their_cells_and_their_seeds(tmp_path):
 def test_another_data_set_in_the_place_of_the_profiles():
     options = ["--tables", "4", "--profile", "paper", "--dataset", "usps"]
     planned = command.planned(command.parser().parse_args(options))
-    assert {task.fields["dataset"] for task in planned} == {"usps"}
+    assert {task.config.dataset for task in planned} == {"usps"}
 
 
 def test_dry_run_runs_nothing_and_adds_up_what_is_known(monkeypatch, tmp_path, capsys):
     known, unknown = FAST, FAST.replace(unlabelled_batch=123)
-    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [known.to_dict(), unknown.to_dict()])
-    monkeypatch.setattr(command.estimates, "seconds_left", lambda t, _: 40.0 if t.fields == known.to_dict() else None)
+    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [known, unknown])
+    monkeypatch.setattr(command.estimates, "seconds_left", lambda t, _: 40.0 if t.config == known else None)
     command.main(["tiny", "--seeds", "2", "--dry-run", "--out", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["40", "s", task_of(known, tmp_path).name]
@@ -210,7 +211,7 @@ def test_records_of_a_folder_that_has_changed_are_not_taken_for_it(here, tmp_pat
                 photos / str(k) / f"{i}.png"
             )
     e = FAST.replace(dataset=f"folder:{photos}", labels=None, unlabelled_batch=2, labelled_batch=2, weak="identity")
-    monkeypatch.setitem(CAMPAIGNS, "own", lambda: [e.to_dict()])
+    monkeypatch.setitem(CAMPAIGNS, "own", lambda: [e])
     arguments = ["own", "--seeds", "1", "--out", str(tmp_path / "out")]
     command.main(arguments)
     _images_of.cache_clear()
@@ -226,7 +227,7 @@ def test_a_folder_has_one_name_wherever_the_command_is_called(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     for spelt in ("photos", "photos/", f"{tmp_path}/./photos"):
         options = command.parser().parse_args(["--tables", "4", "--dataset", f"folder:{spelt}"])
-        assert {task.fields["dataset"] for task in command.planned(options)} == {f"folder:{tmp_path / 'photos'}"}
+        assert {task.config.dataset for task in command.planned(options)} == {f"folder:{tmp_path / 'photos'}"}
 
 
 def test_everything_recorded_and_failures_of_one_cause(tiny, tmp_path, capsys):
@@ -242,6 +243,26 @@ def test_a_place_that_cannot_be_carried_to_is_named_before_anything_is_run(tiny,
     with pytest.raises(SystemExit, match=r"--carry .*file cannot be written to"):
         command.main(["tiny", "--out", str(tmp_path / "out"), "--carry", str(tmp_path / "file")])
     assert results.load(tmp_path / "out") == []
+
+
+def test_a_package_with_uncommitted_changes_records_nothing_unless_told(tiny, tmp_path, committed, capsys):
+    arguments = ["tiny", "--seeds", "1", "--out", str(tmp_path / "out")]
+    committed("0123456789ab+")
+    with pytest.raises(SystemExit, match=r"uncommitted changes(.|\n)*git worktree add(.|\n)*--uncommitted"):
+        command.main(arguments)
+    assert not (tmp_path / "out").exists()
+    command.main([*arguments, "--dry-run"])  # records nothing
+    command.main([*arguments, "--uncommitted"])
+    assert len(results.load(tmp_path / "out")) == 1
+    command.main(arguments)  # nor does this one, for nothing is missing
+    assert "all 1 runs are recorded" in capsys.readouterr().out
+
+
+def test_outside_a_git_checkout_a_campaign_goes_on_and_says_so_once(tiny, tmp_path, committed, capsys):
+    committed(None)
+    command.main(["tiny", "--seeds", "2", "--out", str(tmp_path)])
+    assert capsys.readouterr().out.count("the records will carry no commit") == 1
+    assert len(results.load(tmp_path)) == 2
 
 
 def test_sigterm_is_an_interrupt(tiny, tmp_path, monkeypatch):
@@ -260,7 +281,7 @@ def test_a_run_of_another_campaign_is_left_to_it(tiny, tmp_path, capsys):
     with exclusive(task_of(LONGER, tmp_path / "tiny").checkpoint / ".campaign"):
         command.main(["tiny", "--seeds", "1", "--out", str(tmp_path)])
     assert "0 of 1 runs recorded" in (out := capsys.readouterr().out)
-    assert "1 in the hands of another campaign" in out
+    assert "1 left to another campaign that is running them" in out
 
 
 # -- stopping and going on ---------------------------------------------------------------------------------------------
@@ -371,7 +392,7 @@ def test_run_cells_gives_what_a_campaign_records(monkeypatch, tmp_path):
     named = {"one": LONGER, "two": FAST}
     found = run_cells(named, seeds=2)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [e.to_dict() for e in named.values()])
+    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [*named.values()])
     monkeypatch.setattr(command, "processes", lambda workers, what: contextlib.nullcontext(inline()))
     command.main(["tiny", "--seeds", "2"])
     assert {name: len(group) for name, group in found.items()} == {"one": 2, "two": 2}
@@ -396,7 +417,10 @@ def test_run_cells_says_what_has_no_record(here, tmp_path):
     with pytest.raises(RunsFailed, match="labels=21"):
         run_cells({"bad": FAST.replace(labels=21), "good": FAST}, out=tmp_path)
     assert len(results.load(tmp_path)) == 1
-    with exclusive(task_of(LONGER, tmp_path).checkpoint / ".campaign"), pytest.raises(RunsFailed, match="in the hands"):
+    with (
+        exclusive(task_of(LONGER, tmp_path).checkpoint / ".campaign"),
+        pytest.raises(RunsFailed, match="another campaign is running it"),
+    ):
         run_cells({"a": LONGER}, out=tmp_path)
 
 

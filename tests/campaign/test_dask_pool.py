@@ -12,8 +12,9 @@ from campaign.test_tasks import FAST, LONGER, task_of
 
 from dnll_core import results, train
 from dnll_core.campaign.pool import WorkerDied
-from dnll_core.campaign.tasks import CHECKPOINTS, Report, checkpoint_step, run_tasks
-from dnll_core.config import ConfigError, Experiment
+from dnll_core.campaign.tasks import Report, checkpoint_step, run_tasks
+from dnll_core.campaign.worker import CHECKPOINTS
+from dnll_core.config import ConfigError
 
 distributed = pytest.importorskip("distributed")
 from dnll_core.campaign import dask_pool  # noqa: E402 - it needs Dask
@@ -56,8 +57,8 @@ def test_records_are_those_of_local_runs_though_a_worker_is_killed(pool, tmp_pat
     found = {(record["experiment"]["method"], record["seed"]): record for record in results.load(tmp_path / "out")}
     assert len(found) == 4
     for task in todo:
-        expected = train(Experiment(**task.fields), task.seed, progress=False).record()
-        assert lasting(found[task.fields["method"], task.seed]) == lasting(expected)
+        expected = train(task.config, task.seed, progress=False).record()
+        assert lasting(found[task.config.method, task.seed]) == lasting(expected)
     assert not any((tmp_path / "out" / CHECKPOINTS).iterdir())
 
 

@@ -8,10 +8,11 @@ import pytest
 from dnll_core import results
 from dnll_core.campaign import estimates
 from dnll_core.campaign.estimates import in_words, iterations, measured, seconds_left
-from dnll_core.campaign.tasks import Task
+from dnll_core.campaign.worker import Task
 from dnll_core.checkpoint import save_checkpoint
 from dnll_core.config import Experiment
 from dnll_core.device import choose_compute, cpu_name
+from dnll_core.methods.classical import Classical
 from dnll_core.run import prepare
 
 FAST = Experiment(labels=20, labelled_batch=20, unlabelled_batch=256, epochs=3)
@@ -61,22 +62,22 @@ def test_seconds_are_the_median_of_the_same_kind(tmp_path):
         results.save(record(FAST, seed, seconds), tmp_path)
     results.save(record(FAST.replace(lr=0.5), 0, 30.0), tmp_path)  # as fast, whatever the learning rate
     known = measured([tmp_path])
-    assert seconds_left(Task(FAST.to_dict(), 7), known) == pytest.approx(0.25 * iterations(FAST))
+    assert seconds_left(Task(FAST, 7), known) == pytest.approx(0.25 * iterations(FAST))
     other = [{"unlabelled_batch": 128}, {"labelled_batch": 10}, {"method": "supervised"}, {"size": 16}]
     for changes in other:
-        assert seconds_left(Task(FAST.replace(**changes).to_dict(), 0), known) is None
-    assert seconds_left(Task(FAST.replace(labels=21).to_dict(), 0), known) is None
+        assert seconds_left(Task(FAST.replace(**changes), 0), known) is None
+    assert seconds_left(Task(FAST.replace(labels=21), 0), known) is None
 
 
 @pytest.mark.parametrize("where", [{"device": "another machine"}, {"precision": "float16"}])
 def test_nothing_is_known_of_other_devices(tmp_path, where):
     results.save(record(FAST, 0, 20.0, **where), tmp_path)
-    assert seconds_left(Task(FAST.to_dict(), 0), measured([tmp_path])) is None
+    assert seconds_left(Task(FAST, 0), measured([tmp_path])) is None
 
 
 def test_a_checkpoint_counts_as_done(tmp_path):
     results.save(record(FAST, 0, 20.0), tmp_path)
-    task = Task(FAST.to_dict(), 1, tmp_path)
+    task = Task(FAST, 1, tmp_path)
     save_checkpoint(task.checkpoint, {}, {"step": 5})
     assert seconds_left(task, measured([tmp_path])) == pytest.approx(0.2 * (iterations(FAST) - 5))
 
@@ -89,22 +90,22 @@ def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "some.json").write_text(json.dumps({"settings": {"dnll": setting, **others}}))
     (tmp_path / "bench" / "growth.json").write_text(json.dumps({"sizes": []}))
-    assert seconds_left(Task(FAST.to_dict(), 0), measured([tmp_path])) == pytest.approx(0.5 * iterations(FAST))
+    assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.5 * iterations(FAST))
     results.save(record(FAST, 0, 20.0), tmp_path)
-    assert seconds_left(Task(FAST.to_dict(), 0), measured([tmp_path])) == pytest.approx(0.2 * iterations(FAST))
+    assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.2 * iterations(FAST))
 
 
 def test_methods_without_iterations_and_records_of_another_version(tmp_path):
-    fields = {"method": "label-spreading", "dataset": "digits", "labels": 20}
+    spreading = Classical("label-spreading", "digits", labels=20)
     where = {"device": cpu_name(), "precision": "float32"}
-    results.save({"experiment": fields, "seed": 0, "seconds": 3.0, **where}, tmp_path)
+    results.save({"experiment": spreading.to_dict(), "seed": 0, "seconds": 3.0, **where}, tmp_path)
     unknown = record(FAST, 0, 1.0)
     unknown["experiment"]["field_of_the_future"] = 1
     results.save(unknown, tmp_path)
     known = measured([tmp_path])
     assert len(known) == 1
-    assert seconds_left(Task(fields, 1), known) == 3.0
-    assert seconds_left(Task({**fields, "labels": 50}, 1), known) is None
+    assert seconds_left(Task(spreading, 1), known) == 3.0
+    assert seconds_left(Task(spreading.replace(labels=50), 1), known) is None
 
 
 def test_committed_records_and_benchmarks_can_be_read():

@@ -1,4 +1,4 @@
-"""Worker processes: order, a worker that dies, what Ctrl-C leaves undone, and data that are loaded once."""
+"""Worker processes: a worker that dies, what Ctrl-C leaves undone, and data that are loaded once."""
 
 import math
 import os
@@ -10,18 +10,24 @@ import threading
 import pytest
 
 from dnll_core.campaign import pool
-from dnll_core.campaign.tasks import record_of, shared_data
+from dnll_core.campaign.worker import record_of, shared_data
 from dnll_core.config import Experiment
 from dnll_core.results import PACKAGE
 
 
-def test_outcomes_come_in_the_order_of_the_tasks():
-    assert list(pool.spread(math.factorial, [5, 3, 4], 2, "factorials")) == [120, 6, 24]
+def test_each_task_has_its_own_outcome():
+    with pool.processes(2, "factorials") as workers:
+        futures = [workers.submit(math.factorial, n) for n in (5, 3, 4)]
+        assert [future.result() for future in futures] == [120, 6, 24]
 
 
 def test_a_worker_that_dies_is_an_error_and_not_a_wait_for_ever():
-    with pytest.raises(pool.WorkerDied, match="a worker process of doomed died"):
-        list(pool.spread(os._exit, [1, 1], 1, "doomed"))
+    with (
+        pytest.raises(pool.WorkerDied, match="a worker process of doomed died"),
+        pool.processes(1, "doomed") as workers,
+    ):
+        for future in [workers.submit(os._exit, 1) for _ in range(2)]:
+            future.result()
 
 
 def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
@@ -62,7 +68,7 @@ def test_ctrl_c_interrupts_a_task_and_not_a_worker_that_waits_for_one(monkeypatc
 
 
 def test_runs_of_a_process_share_their_data():
-    fast = Experiment(method="supervised", labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1).to_dict()
+    fast = Experiment(method="supervised", labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
     shared_data.cache_clear()
     first, second = (record_of(fast, 0) for _ in range(2))
     assert shared_data.cache_info().misses == 1
@@ -72,7 +78,7 @@ def test_runs_of_a_process_share_their_data():
 
 ORPHANS = """
 import time
-from dnll_core.workers import interrupted, processes
+from dnll_core.campaign.pool import interrupted, processes
 
 def train(_):
     print("at work", flush=True)

@@ -1,36 +1,57 @@
-"""The search ranks by validation accuracy, records every trial, and gives each method as many trials."""
+"""The search ranks by validation accuracy, records every trial, goes on, and gives each method as many trials."""
 
+import contextlib
+import functools
 import json
 
 import pytest
+from campaign.test_tasks import inline
 
 from dnll_core import results, train
-from dnll_core.campaign import search
+from dnll_core.campaign import command, search, tasks, worker
 from dnll_core.campaign.search import SEEDS, main
+from dnll_core.campaign.tasks import Report
+from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
 from dnll_core.config import Experiment
+from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import adaptation, quickstart
 from dnll_core.study.searches import ADAPTATION_CHOSEN, METHODS
 from dnll_core.study.settings import LAPTOP_CHOSEN, LAPTOP_START, SEARCHES
+from dnll_core.trainer import Trainer
+
+BASE = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
 
 
-def test_search_ranks_by_validation_accuracy(monkeypatch):
-    base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
-    monkeypatch.setitem(SEARCHES, "tiny", (base, [{"lr": 1e-6}, {"lr": 0.1}]))
-    record = search.search("tiny", seeds=(0, 1))
-    assert len(record["trials"]) == 2
+@pytest.fixture
+def tiny(monkeypatch):
+    """Sets the candidates of a search of this name, whose runs take place in this process."""
+    monkeypatch.setattr(command, "processes", lambda workers, what: contextlib.nullcontext(inline(workers)))
+
+    def candidates(*trials, start=BASE):
+        monkeypatch.setitem(SEARCHES, "tiny", (start, list(trials)))
+
+    return candidates
+
+
+def searched(out, *arguments, seeds=1):
+    main(["tiny", "--seeds", str(seeds), "--out", str(out), *arguments])
+    return json.loads((out / "tiny.json").read_text())
+
+
+def test_search_ranks_by_validation_accuracy(tiny, tmp_path):
+    tiny({"lr": 1e-6}, {"lr": 0.1})
+    record = searched(tmp_path, seeds=2)
     assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]
     assert record["chosen"] == record["trials"][0]["changes"]
+    assert record["seeds"] == list(SEEDS[:2])
     for trial in record["trials"]:
-        expected = [train(base.replace(**trial["changes"]), seed).final["validation"]["mean"] for seed in (0, 1)]
-        assert trial["validation"] == pytest.approx(expected)
-    assert "test" not in json.dumps(record["trials"])
+        runs = [train(BASE.replace(**trial["changes"]), seed, progress=False) for seed in SEEDS[:2]]
+        assert trial["validation"] == [run.final["validation"]["mean"] for run in runs]
 
 
-def test_the_command_writes_its_record(monkeypatch, tmp_path, capsys):
-    base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
-    monkeypatch.setitem(SEARCHES, "tiny", (base, [{}]))
-    main(["tiny", "--out", str(tmp_path)])
-    record = json.loads((tmp_path / "tiny.json").read_text())
+def test_the_command_in_worker_processes(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(SEARCHES, "tiny", (BASE, [{}]))
+    record = searched(tmp_path, "--workers", "2", seeds=4)
     assert record["chosen"] == {}
     assert len(record["trials"][0]["validation"]) == len(SEEDS)
     assert "written to" in capsys.readouterr().out
@@ -38,12 +59,137 @@ def test_the_command_writes_its_record(monkeypatch, tmp_path, capsys):
         main(["tiny", "--workers", "0"])
 
 
-def test_a_trial_that_diverges_comes_last_and_does_not_end_the_search(monkeypatch):
-    base = Experiment(labels=20, labelled_batch=20, unlabelled_batch=256, epochs=1)
-    monkeypatch.setitem(SEARCHES, "tiny", (base, [{"lr": 1e30}, {"lr": 0.1}]))
-    record = search.search("tiny", seeds=(0,))
+def keys_of(value):
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize("start", [BASE.replace(epochs=2), Classical("label-spreading", "digits", labels=20)])
+def test_what_a_search_writes_and_prints_knows_nothing_of_the_test_set(tiny, tmp_path, capsys, start):
+    tiny({}, start=start)
+    searched(tmp_path)
+    [record] = results.load(tmp_path)
+    assert record["final"].keys() == {"validation"}
+    for path in tmp_path.rglob("*.json"):
+        assert not [key for key in keys_of(json.loads(path.read_text())) if "test" in key], path
+    shown = capsys.readouterr()
+    assert "% on validation images" in shown.out
+    assert "test" not in (shown.out + shown.err).replace(str(tmp_path), "")
+
+
+def test_a_trial_that_diverges_comes_last_and_is_not_run_again(tiny, tmp_path, monkeypatch, capsys):
+    tiny({"lr": 1e30}, {"lr": 0.1}, start=BASE.replace(unlabelled_batch=256))
+    record = searched(tmp_path)
     assert record["chosen"] == {"lr": 0.1}
     assert record["trials"][1] == {"changes": {"lr": 1e30}, "mean": None, "sd": None, "diverged": 1}
+    assert "diverged" in capsys.readouterr().out
+    [diverged] = [r for r in results.load(tmp_path) if "diverged" in r]
+    assert "stopped being finite" in diverged["diverged"]
+    assert not any((tmp_path / "tiny" / CHECKPOINTS).iterdir())
+    monkeypatch.setattr(worker, "record_of", lambda *_: pytest.fail("run again"))
+    before = (tmp_path / "tiny.json").read_bytes()
+    (tmp_path / "tiny.json").unlink()
+    searched(tmp_path)  # from the records alone
+    assert (tmp_path / "tiny.json").read_bytes() == before
+
+
+def test_a_search_that_was_cut_off_goes_on_and_finds_the_same(tiny, tmp_path, monkeypatch):
+    """In the middle of its second run; no step of training is repeated but the one that was cut off."""
+    tiny({"lr": 0.1}, {"lr": 0.03}, start=BASE.replace(epochs=3, unlabelled_batch=256))
+    searched(tmp_path / "whole", seeds=2)
+    step, steps = Trainer.train_step, []
+
+    def cut_off(self, i):
+        steps.append(i)
+        if len(steps) == 20:
+            raise KeyboardInterrupt
+        return step(self, i)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_step", cut_off)
+        patch.setattr(worker, "train", functools.partial(train, checkpoint_minutes=0))
+        with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
+            searched(tmp_path / "parts", seeds=2)
+        assert len(results.load(tmp_path / "parts")) == 1
+        assert not (tmp_path / "parts" / "tiny.json").exists()
+        assert len([*(tmp_path / "parts" / "tiny" / CHECKPOINTS).glob("*/checkpoint.json")]) == 1
+        searched(tmp_path / "parts", seeds=2)
+    assert len(steps) == 4 * 12 + 1  # four runs of 12 iterations
+    assert (tmp_path / "parts" / "tiny.json").read_bytes() == (tmp_path / "whole" / "tiny.json").read_bytes()
+
+
+def test_minutes_bound_a_search_and_what_is_ready_is_written(tiny, tmp_path, monkeypatch, capsys):
+    tiny({"lr": 0.1}, {"lr": 0.03})
+    monkeypatch.setitem(SEARCHES, "tiny-2", (BASE, [{}]))
+    real = worker.attempt
+    monkeypatch.setattr(
+        tasks, "attempt", lambda order: real((order[0], 0.0, "") if order[0].title == "tiny" else order)
+    )
+    main(["tiny", "--seeds", "1", "--out", str(tmp_path), "--minutes", "1"])
+    out = capsys.readouterr().out
+    assert "1 of 3 runs recorded" in out
+    assert "2 left when the time was over; the same command goes on" in out
+    assert "tiny: runs are missing, so nothing is chosen yet" in out
+    assert [path.name for path in tmp_path.glob("*.json")] == ["tiny-2.json"]
+    asked = []
+    monkeypatch.setattr(search, "run_tasks", lambda left, pool, stop_at, **_: asked.append(stop_at) or Report())
+    monkeypatch.setattr(search.time, "time", lambda: 1000.0)
+    main(["tiny", "--seeds", "1", "--out", str(tmp_path), "--minutes", "40"])
+    assert asked == [1000 + 60 * 40 - 30]
+
+
+def test_a_search_refuses_a_package_with_uncommitted_changes(tiny, tmp_path, committed):
+    tiny({})
+    committed("0123456789ab+")
+    with pytest.raises(SystemExit, match="uncommitted changes"):
+        searched(tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert searched(tmp_path, "--uncommitted")["chosen"] == {}
+
+
+def test_a_dry_run_of_a_search_names_every_run(tiny, tmp_path, capsys):
+    tiny({}, {"lr": 0.1}, {"lr": BASE.lr})  # the first and the last are the same
+    main(["tiny", "--seeds", "2", "--out", str(tmp_path), "--dry-run"])
+    assert "4 runs" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["laptop-start", "quickstart-self-training", "adaptation-dnll", "methods-vat"])
+def test_a_committed_search_is_the_summary_of_records_like_those_of_today(name, tmp_path):
+    """Its records, made up from its own numbers, give it back."""
+    committed = json.loads((results.RESULTS / "search" / f"{name}.json").read_text())
+    origin = {key: committed[key] for key in ("torch", "source_sha256", "commit")}
+    for trial in committed["trials"]:
+        config = search.start_of(name).replace(**trial["changes"])
+        for i, seed in enumerate(committed["seeds"]):
+            record = {"experiment": config.to_dict(), "seed": seed, "final": {}, **origin}
+            if "diverged" in trial:
+                record["diverged"] = "the loss stopped being finite"
+            else:
+                record["final"] = {"validation": {"mean": trial["validation"][i]}}
+                seen = {key: trial[key][i] for key in ("information", "agreement") if key in trial}
+                record["history"] = [{"target": seen}]
+                record |= {AFTERWARDS: trial[AFTERWARDS][i]} if AFTERWARDS in trial else {}
+            results.save(record, tmp_path / name)
+    found = search.summary(name, tuple(committed["seeds"]), tmp_path)
+    assert list(found) == list(committed)
+    assert found["base"].items() >= committed["base"].items()
+    assert {**found, "base": 0} == {**committed, "base": 0}
+    assert [list(trial) for trial in found["trials"]] == [list(trial) for trial in committed["trials"]]
+    next((tmp_path / name).iterdir()).unlink()
+    assert search.summary(name, tuple(committed["seeds"]), tmp_path) is None
+
+
+def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
+    tiny({}, {"lr": 0.1})
+    searched(tmp_path)
+    path = next((tmp_path / "tiny").glob("*.json"))
+    other = json.loads(path.read_text()) | {"commit": "000000000000"}
+    path.write_text(json.dumps(other))
+    found = search.summary("tiny", SEEDS[:1], tmp_path)
+    assert found["commit"] == f"000000000000, {results.commit()}"
+    assert len(found["source_sha256"]) == 64
 
 
 def test_unknown_search(monkeypatch):
@@ -93,12 +239,13 @@ def test_the_laptops_table_uses_what_its_searches_chose():
         assert experiment == chosen_by(f"laptop-{name}"), name
 
 
-def test_trials_of_domain_adaptation_are_judged_without_target_labels(monkeypatch):
+def test_trials_of_domain_adaptation_are_judged_without_target_labels(tiny, tmp_path):
     base = adaptation(epochs=1)["dnll"]
-    monkeypatch.setitem(SEARCHES, "tiny", (base, [{"lr": 1e-6}, {"lr": 0.1}]))
-    record = search.search("tiny", seeds=(0,))
+    tiny({"lr": 1e-6}, {"lr": 0.1}, start=base)
+    record = searched(tmp_path)
     for trial in record["trials"]:
-        seen = train(base.replace(**trial["changes"]), 0, progress=False)
+        seen = train(base.replace(**trial["changes"]), SEEDS[0], progress=False)
+        assert trial[AFTERWARDS] == [seen.final["test"]["mean"]]
         assert [trial["mean"]] == trial["information"] == [pytest.approx(seen.history[-1]["target"]["information"])]
         assert trial["sd"] is None
     assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]

@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import pytest
 
 from dnll_core import results, train
-from dnll_core.campaign import pool, tasks
+from dnll_core.campaign import pool, tasks, worker
 from dnll_core.campaign.pool import Pool
-from dnll_core.campaign.tasks import Outcome, Task, attempt, checkpoint_step, run_tasks
+from dnll_core.campaign.tasks import checkpoint_step, run_tasks
+from dnll_core.campaign.worker import CHECKPOINTS, Outcome, Task, attempt
 from dnll_core.checkpoint import exclusive
 from dnll_core.config import Experiment
 from dnll_core.run import prepare
@@ -35,7 +36,7 @@ def inline(size=1):
 
 
 def task_of(experiment, folder, seed=0):
-    return Task(experiment.to_dict(), seed, folder)
+    return Task(experiment, seed, folder)
 
 
 def final(record):
@@ -58,14 +59,14 @@ def test_records_are_written_and_a_failure_does_not_end_the_others(tmp_path):
     assert [line.split(" ")[0] for line in lines] == ["[1/2]", "[1/2]", "[2/2]", "[2/2]"]
     assert "failed" in lines[1]
     assert "% on test images" in lines[3]
-    assert not any((tmp_path / tasks.CHECKPOINTS).iterdir())
+    assert not any((tmp_path / CHECKPOINTS).iterdir())
 
 
 def test_an_error_that_explains_itself_is_a_message_and_another_one_a_traceback(monkeypatch, tmp_path):
     failure = attempt((task_of(FAST.replace(lr=1e30, epochs=3), None), None, "")).failure
     assert "the loss stopped being finite at iteration" in failure
     assert "Traceback" not in failure
-    monkeypatch.setattr(tasks, "record_of", lambda *_: 1 / 0)
+    monkeypatch.setattr(worker, "record_of", lambda *_: 1 / 0)
     assert "Traceback" in attempt((task_of(FAST, None), None, "")).failure
 
 
@@ -76,19 +77,19 @@ def test_without_a_folder_nothing_is_written(monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_in_the_hands_of_another_campaign_is_tried_again_at_last(monkeypatch, tmp_path):
+def test_a_run_that_another_campaign_is_running_is_tried_again_at_the_end(monkeypatch, tmp_path):
     first, second, third = (task_of(FAST, tmp_path, seed) for seed in range(3))
     order = []
     other = exclusive(first.checkpoint / ".campaign")
     always = exclusive(third.checkpoint / ".campaign")
 
-    def fake(fields, seed, *_):
+    def fake(config, seed, *_):
         order.append(seed)
         if seed == 1:
             other.__exit__(None, None, None)  # the other campaign stops
-        return {"experiment": fields, "seed": seed, "final": {"test": {"mean": 0.5}}, "seconds": 1}
+        return {"experiment": config.to_dict(), "seed": seed, "final": {"test": {"mean": 0.5}}, "seconds": 1}
 
-    monkeypatch.setattr(tasks, "record_of", fake)
+    monkeypatch.setattr(worker, "record_of", fake)
     other.__enter__()
     with always:
         report = run_tasks([first, second, third], inline())
@@ -101,12 +102,12 @@ def test_a_run_in_the_hands_of_another_campaign_is_tried_again_at_last(monkeypat
 
 def test_a_run_that_was_recorded_meanwhile_is_not_repeated(monkeypatch, tmp_path):
     results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path)
-    monkeypatch.setattr(tasks, "record_of", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(worker, "record_of", lambda *_: pytest.fail("trained again"))
     lines = []
     report = run_tasks([task_of(FAST, tmp_path)], inline(), say=lines.append)
     assert report == tasks.Report()
     assert "recorded by another campaign" in lines[0]
-    assert not any((tmp_path / tasks.CHECKPOINTS).iterdir())
+    assert not any((tmp_path / CHECKPOINTS).iterdir())
 
 
 def test_a_run_whose_time_is_over_stops_with_a_checkpoint_and_goes_on_bit_for_bit(tmp_path):
@@ -120,7 +121,7 @@ def test_a_run_whose_time_is_over_stops_with_a_checkpoint_and_goes_on_bit_for_bi
 
 
 def test_no_run_is_begun_when_the_time_is_over(monkeypatch, tmp_path):
-    monkeypatch.setattr(tasks, "record_of", lambda *_: pytest.fail("begun"))
+    monkeypatch.setattr(worker, "record_of", lambda *_: pytest.fail("begun"))
     todo = [task_of(FAST, tmp_path, seed) for seed in range(2)]
     assert run_tasks(todo, inline(), stop_at=0.0).unfinished == todo
 
@@ -128,12 +129,12 @@ def test_no_run_is_begun_when_the_time_is_over(monkeypatch, tmp_path):
 def test_the_longest_iteration_must_fit_into_the_time_that_is_left(monkeypatch):
     asked = {}
 
-    def fake(fields, seed, measure, checkpoint, should_stop):
+    def fake(config, seed, measure, checkpoint, should_stop):
         asked.update({ahead: should_stop(ahead) for ahead in (5.0, 50.0)})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tasks, "record_of", fake)
-    monkeypatch.setattr(tasks.time, "time", lambda: 1000.0)
+    monkeypatch.setattr(worker, "record_of", fake)
+    monkeypatch.setattr(worker.time, "time", lambda: 1000.0)
     assert attempt((task_of(FAST, None), 1020.0, "")) == Outcome()
     assert asked == {5.0: False, 50.0: True}
 
@@ -193,7 +194,7 @@ def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(monkeypatch, tmp_pat
         return step(self, i)
 
     monkeypatch.setattr(Trainer, "train_step", cut_off)
-    monkeypatch.setattr(tasks, "train", functools.partial(train, checkpoint_minutes=0))
+    monkeypatch.setattr(worker, "train", functools.partial(train, checkpoint_minutes=0))
     with pytest.raises(KeyboardInterrupt):
         run_tasks([task], inline())
     assert results.load(tmp_path) == []
@@ -203,13 +204,13 @@ def test_a_run_that_was_cut_off_goes_on_from_its_checkpoint(monkeypatch, tmp_pat
     assert len(steps) == trainer.learner.clock.total_steps + 1  # the step that was cut off came twice
     [record] = results.load(tmp_path)
     assert final(record) == final(train(LONGER, 0, progress=False).record())
-    assert not any((tmp_path / tasks.CHECKPOINTS).iterdir())
+    assert not any((tmp_path / CHECKPOINTS).iterdir())
 
 
 def test_a_run_that_fails_keeps_a_checkpoint_that_it_had(monkeypatch, tmp_path):
     task = task_of(LONGER, tmp_path)
     attempt((task, 0.0, ""))
-    monkeypatch.setattr(tasks, "record_of", lambda *_: 1 / 0)
+    monkeypatch.setattr(worker, "record_of", lambda *_: 1 / 0)
     assert len(run_tasks([task], inline()).failures) == 1
     assert checkpoint_step(task.checkpoint) == 1
 
@@ -244,7 +245,7 @@ def test_a_process_trains_one_run_at_a_time(monkeypatch):
             met.append(True)
         return {}
 
-    monkeypatch.setattr(tasks, "record_of", fake)
+    monkeypatch.setattr(worker, "record_of", fake)
     orders = [(task_of(FAST, None, seed), None, "") for seed in range(2)]
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(attempt, orders)) == [Outcome({}), Outcome({})]
@@ -252,7 +253,7 @@ def test_a_process_trains_one_run_at_a_time(monkeypatch):
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_failure(tmp_path):
-    (tmp_path / tasks.CHECKPOINTS).write_text("a file in the place of a folder")
+    (tmp_path / CHECKPOINTS).write_text("a file in the place of a folder")
     report = run_tasks([task_of(FAST, tmp_path)], inline())
     assert report.elsewhere == report.recorded == []
     [failure] = report.failures

@@ -1,0 +1,90 @@
+"""Records are parsed once a process, and one that is written meanwhile is seen."""
+
+import json
+import os
+from collections import Counter
+
+import pytest
+from fabricated import record, write
+
+from dnll_core import results
+from dnll_core.config import Experiment
+from dnll_core.figures import report
+from dnll_core.methods.classical import Classical
+from dnll_core.study.records import Records, config_of
+
+A = Experiment(method="dnll", labels=20)
+B = A.replace(m=3)
+
+
+@pytest.fixture
+def parses(monkeypatch):
+    """Counts how often each text is parsed."""
+    counts, loads = Counter(), json.loads
+
+    def counted(text, *args, **kwargs):
+        counts[bytes(text) if isinstance(text, bytes) else text] += 1
+        return loads(text, *args, **kwargs)
+
+    monkeypatch.setattr(json, "loads", counted)
+    results._parsed.cache_clear()
+    return counts
+
+
+def test_the_readme_parses_every_record_at_most_once(parses):
+    report.readme()
+    paths = sorted(results.RESULTS.rglob("*-seed*.json"))
+    seen = [parses[path.read_bytes()] for path in paths]
+    assert max(seen) == 1
+    assert sum(seen) > len(paths) / 2  # it does read them
+    report.readme()
+    assert [parses[path.read_bytes()] for path in paths] == seen
+
+
+def test_a_folder_and_one_inside_share_what_is_read(parses, tmp_path):
+    write(tmp_path / "tables", A, [0.9, 0.8])
+    for folder in (tmp_path, tmp_path / "tables", str(tmp_path)):
+        assert len(Records(folder).of(A)) == 2
+    assert len(results.load(tmp_path)) == 2
+    assert sum(parses.values()) == 2
+
+
+def test_a_record_written_meanwhile_is_seen(tmp_path):
+    assert Records(tmp_path).of(A) == {}
+    write(tmp_path, A, [0.9])
+    assert len(Records(tmp_path).of(A)) == 1
+    write(tmp_path / "further", B, [0.9])
+    assert len(Records(tmp_path).of(B)) == 1
+    [path] = tmp_path.glob("*.json")
+    before = path.stat()
+    results.save(record(A, 0, 0.8), tmp_path)  # in the place of the other one, as long, and dated back
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+    assert Records(tmp_path).of(A)[0]["final"]["test"]["ensemble"] == 0.8
+    path.unlink()
+    assert Records(tmp_path).of(A) == {}
+
+
+def test_a_record_that_becomes_unreadable_is_named(tmp_path):
+    write(tmp_path, A, [0.9])
+    Records(tmp_path)
+    [path] = tmp_path.glob("*.json")
+    path.write_text("{")
+    for _ in range(2):
+        with pytest.raises(results.RecordError, match=f"{path.name} is not a readable run record"):
+            Records(tmp_path)
+
+
+def test_who_changes_a_record_changes_it_for_himself(tmp_path):
+    write(tmp_path, A, [0.9])
+    results.load(tmp_path)[0]["seed"] = 7
+    assert results.load(tmp_path)[0]["seed"] == 0
+
+
+def test_the_configuration_of_a_record():
+    spreading = Classical("label-spreading", "digits", labels=20)
+    assert config_of(A.to_dict()) == A
+    assert config_of(spreading.to_dict()) == spreading
+    assert config_of(spreading.to_dict() | {"field_of_the_future": 1}) is None
+    assert config_of(A.to_dict() | {"field_of_the_future": 1}) is None
+    assert config_of({}) == Experiment()
