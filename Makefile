@@ -14,7 +14,7 @@ help:  ## print this list
 quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
 	@mkdir -p $(OUT) && rm -f $(OUT)/00_quickstart.*
 	@$(BIN)/python -m dnll_core.campaign.parameters notebooks/00_quickstart.ipynb $(ARGS)
-	$(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --stdout-file - $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --stdout-file - $(ARGS)
 	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(OUT)/00_quickstart.ipynb
 	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab)."
 	@echo "As a page: $(OUT)/00_quickstart.html (its formulas are set by a script from the net)."
@@ -48,6 +48,5 @@ $(READY): pyproject.toml
 	  { echo "Python 3.11 or newer is needed; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Try: make PYTHON=python3.12 ..."; exit 1; }
 	@echo "Building .venv: PyTorch, JupyterLab and the rest. This takes some minutes, once."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python install.py --editable '.[test]'
 	@touch $@

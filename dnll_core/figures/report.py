@@ -21,7 +21,7 @@ from dnll_core.methods.classical import CLASSIFIERS
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import adaptation, methods, quickstart
-from dnll_core.study.markdown import recorded_groups
+from dnll_core.study.markdown import recorded_groups, unsearched_note
 from dnll_core.study.records import Records, recorded
 from dnll_core.study.statistics import percent, provenance_of
 from dnll_core.study.tables import SETUP, Cell, cells
@@ -98,20 +98,21 @@ def laptop_groups(folder: Path = results.RESULTS / "tables") -> dict[Cell, list[
 
 
 def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
-    """Table 4 at profile "laptop": a line for each method, a column for each number of labels."""
+    """Table 4 at profile "laptop": a line for each method, a column for each number of labels; caveats below."""
     groups = laptop_groups(folder)
     labels = sorted({cell.labels for cell in groups})
     lines = [f"| last epoch (%) | {' | '.join(f'{n} labels' for n in labels)} | n | seconds a run |"]
     lines.append("|---" * (len(labels) + 3) + "|")
-    for method in dict.fromkeys(cell.method for cell in groups):
+    for method, caveat in dict.fromkeys((cell.method, cell.caveat) for cell in groups):
         of = {cell.labels: records for cell, records in groups.items() if cell.method == method}
         shown = [percent(results.accuracies(of[n])) if of[n] else "not recorded" for n in labels]
         every = [record for records in of.values() for record in records]
         counts = "...".join(dict.fromkeys(str(k) for k in (min(map(len, of.values())), max(map(len, of.values())))))
         seconds = f"{statistics.fmean(record['seconds'] for record in every):.0f}" if every else "–"
-        lines.append(f"| {style.METHODS[method].label} | {' | '.join(shown)} | {counts} | {seconds} |")
+        name = style.METHODS[method].label + (f" ({caveat})" if caveat else "")
+        lines.append(f"| {name} | {' | '.join(shown)} | {counts} | {seconds} |")
     everything = [record for records in groups.values() for record in records]
-    return "\n".join([*lines, "", f"<sub>{provenance_of(everything)}</sub>"])
+    return "\n".join([*lines, "", unsearched_note(), "", f"<sub>{provenance_of(everything)}</sub>"])
 
 
 def misprint_table() -> str:

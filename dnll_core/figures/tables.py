@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 from dnll_core import results
@@ -26,6 +27,7 @@ from dnll_core.study.tables import SETUP, Cell
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
 
 TEXT = "#555555"
+SHADE = "#EEEEEE"  # of lines with a caveat
 _BROKEN = (0, (5, 1.5))
 _VARIANTS = (("-", "full"), (_BROKEN, "open"), ((0, (1, 1.2)), "full"), ("-.", "open"))  # of one method
 
@@ -53,6 +55,8 @@ def title_of(cells: Sequence[Cell], what: str = "") -> str:
 def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     """A line for each method and reading, a panel for each number of labels: every run, mean ± sd, the paper's number.
 
+    Lines of cells with a caveat are shaded, and the legend says what it is.
+
     Args:
         groups: cells of one table, in the order of their lines; those without records are named where the paper has a
             number, and left out elsewhere.
@@ -68,6 +72,9 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         for axis, labels in zip(axes.flat, panels):
             for cell in (cell for cell in drawn if cell.labels == labels):
                 own = 100 * np.array(results.accuracies(groups[cell]))
+                if cell.caveat:
+                    line = lines.index(_without_labels(cell))
+                    axis.axhspan(line - 0.5, line + 0.5, color=SHADE, linewidth=0, zorder=0)
                 _runs_of(axis, lines.index(_without_labels(cell)), cell, own)
                 if not len(own):
                     left = cell.printed < (min(seen) + max(seen)) / 2  # the words go where there is room
@@ -82,7 +89,7 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         axes[0, 0].set_ylim(len(lines) - 0.45, -0.55)
         axes[0, 0].margins(x=0.09)
         figure.suptitle(title or title_of(list(groups)), x=0.01, ha="left", fontsize=11)
-        figure.legend(handles=_keys(drawn, groups), loc="outside lower center", ncols=4, fontsize=9)
+        figure.legend(handles=_keys(drawn, groups), loc="outside lower center", ncols=5, fontsize=9)
     return figure
 
 
@@ -110,7 +117,7 @@ def _runs_of(axis: Axes, y: float, cell: Cell, own: np.ndarray) -> None:
         axis.errorbar(own.mean(), y + 0.14, xerr=own.std(ddof=1), color=style.color, **bar)
 
 
-def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D]:
+def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D | Patch]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
     keys = [Line2D([], [], label=f"a run, {_counted(groups)}", **look)]
     if any(cell.role == "variant" for cell in drawn):
@@ -119,6 +126,7 @@ def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D]:
         keys.append(Line2D([], [], color=GREY, marker="|", markersize=12, linewidth=2, label="mean ± sd"))
     if any(cell.printed is not None for cell in drawn):
         keys.append(Line2D([], [], color=BLACK, linestyle=PAPER, linewidth=1.6, label="the paper"))
+    keys += [Patch(color=SHADE, label=caveat) for caveat in dict.fromkeys(c.caveat for c in drawn) if caveat]
     return keys
 
 

@@ -187,6 +187,22 @@ SEARCHES["methods-dual-student+dnll"] = (
 )
 METHODS["mean-teacher+dnll"] = winner("methods-mean-teacher+dnll", m=1, lam=3.0)
 METHODS["dual-student+dnll"] = winner("methods-dual-student+dnll", m=3, lam=0.3, teaching="both")
+
+
+def chosen_changes(method: str) -> dict[str, object]:
+    """All that makes the choice for a method of METHODS, to be put on another start: nothing is picked by name.
+
+    Every field that its search tried, whether the best trial changed it or kept it, and every field in which the
+    search's start is the method's own, as `teaching="mutual"` is mutual learning's.
+    """
+    grids = {"supervised": "quickstart-supervised-1", "dnll": "quickstart-dnll-1"}
+    start, trials = SEARCHES[grids.get(method, f"methods-{method}")]
+    common = _START.to_dict()
+    own = {name for name, value in start.to_dict().items() if value != common[name]}
+    tried = {name for changes in trials for name in changes}
+    return {name: value for name, value in METHODS[method].to_dict().items() if name in own | tried}
+
+
 # Domain adaptation: the best of the first eight trials, and eight more from there, now with longer ramps among them.
 SEARCHES |= {
     "adaptation-supervised-2": (

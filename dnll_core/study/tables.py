@@ -25,6 +25,7 @@ from dnll_core.paper.tables import LABELS, NUMBERS, OURS, SETTINGS, Key
 from dnll_core.study.settings import (
     LAPTOP_FURTHER,
     LAPTOP_ONCE,
+    NOT_SEARCHED,
     PUBLISHED,
     PUBLISHED_ON,
     READINGS,
@@ -61,6 +62,7 @@ class Cell:
         note: what the reading is.
         profile: one of PROFILES.
         runs: how many a campaign makes of it, with seeds 0, 1, ...
+        caveat: what has to be said wherever its number stands; mostly nothing.
     """
 
     table: int
@@ -76,6 +78,12 @@ class Cell:
     note: str
     profile: str
     runs: int
+    caveat: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The name with the caveat, for tables."""
+        return f"{self.name} ({self.caveat})" if self.caveat else self.name
 
 
 def cells(table: int, profile: str = "quick", dataset: str | None = None) -> list[Cell]:
@@ -153,6 +161,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
                 tier=0 if ours else 3 if told_first else 4,
                 note=note,
                 profile=profile,
+                caveat=NOT_SEARCHED if profile == "laptop" and method in LAPTOP_FURTHER else "",
                 **{"runs": 1} if profile == "laptop" and method in LAPTOP_ONCE else {},
             )
         )

@@ -15,8 +15,18 @@ from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import adaptation, quickstart
-from dnll_core.study.searches import ADAPTATION_CHOSEN, METHODS
-from dnll_core.study.settings import LAPTOP_CHOSEN, LAPTOP_START, SEARCHES
+from dnll_core.study.searches import ADAPTATION_CHOSEN, METHODS, chosen_changes
+from dnll_core.study.settings import (
+    AS_RECORDED,
+    LAPTOP_CHOSEN,
+    LAPTOP_EPOCHS,
+    LAPTOP_FURTHER,
+    LAPTOP_START,
+    SEARCHES,
+    at_length,
+    laptop,
+)
+from dnll_core.study.tables import cells
 from dnll_core.trainer import Trainer
 
 BASE = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
@@ -208,6 +218,16 @@ def test_every_method_gets_as_many_trials():
     assert {n for name, n in trials.items() if name.startswith("laptop-") and name != "laptop-start"} == {6}
 
 
+def recorded_search(name):
+    return json.loads((results.RESULTS / "search" / f"{name}.json").read_text())
+
+
+def of_digits(method):
+    """The record of the search that a method of METHODS comes from."""
+    stems = {"supervised": "quickstart-supervised-1", "dnll": "quickstart-dnll-1"}
+    return recorded_search(stems.get(method, f"methods-{method}"))
+
+
 def chosen_by(name):
     record = json.loads((results.RESULTS / "search" / f"{name}.json").read_text())
     return Experiment(**{**record["base"], **record["chosen"], "eval_every": 1})
@@ -239,7 +259,52 @@ def test_the_laptops_table_uses_what_its_searches_chose():
         assert experiment == chosen_by(f"laptop-{name}"), name
 
 
-def test_trials_of_domain_adaptation_are_judged_without_target_labels(tiny, tmp_path):
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_search_of_the_digits_chose_is_taken_whole(method):
+    """Put on the start that all methods have in common, on which fields it is, the choice is there again."""
+    record, changes = of_digits(method), chosen_changes(method)
+    assert record["chosen"].items() <= changes.items()
+    tried = {name for trial in record["trials"] for name in trial["changes"]}
+    assert tried <= changes.keys()
+    common = Experiment(**{**of_digits("dnll")["base"], "strong": "noise"}).to_dict()  # with fields added later, too
+    start = Experiment(**record["base"]).to_dict()
+    own = {name for name, value in start.items() if value != common[name]} - {"eval_every"}
+    assert changes.keys() == tried | own
+    assert Experiment(**{**common, "eval_every": 1, **changes}) == METHODS[method]
+
+
+def further(method):
+    """What the rule gives a method without a search on MNIST, from the records of the searches alone."""
+    record, start = of_digits(method), recorded_search("laptop-start")
+    fields = start["base"] | start["chosen"] | {"method": method, "m": 1, "eval_every": 1} | record["chosen"]
+    fields["teaching"] = record["base"]["teaching"]  # mutual learning's own, the others' default
+    if method == "vat":
+        fields["vat_eps"] *= 14 / 8
+    return at_length(Experiment(**fields), LAPTOP_EPOCHS)
+
+
+@pytest.mark.parametrize("method", LAPTOP_FURTHER)
+def test_a_method_without_a_search_on_mnist_takes_what_the_digits_chose_but_in_its_recorded_cells(method):
+    rule = further(method)
+    assert rule.weight_decay == 5e-3  # what was lost
+    elsewhere = {"dataset": "usps", "size": None, "weak": "auto", "strong": "auto"}
+    assert laptop(method, "usps") == rule.replace(**elsewhere)
+    assert laptop(method, "mnist") == rule.replace(**AS_RECORDED[method])
+    ran = {cell.labels: cell.experiment.to_dict() for cell in cells(4, "laptop") if cell.method == method}
+    recorded = results.load(results.RESULTS / "tables", dataset="mnist", method=method, network="small")
+    assert {record["experiment"]["labels"]: record["experiment"] for record in recorded} == ran
+    assert len(recorded) == len(ran) == 3
+
+
+def test_the_departure_from_the_rule_covers_all_its_methods_and_no_other():
+    assert set(AS_RECORDED) == set(LAPTOP_FURTHER)
+    assert not set(LAPTOP_FURTHER) & set(LAPTOP_CHOSEN)
+
+
+def test_trials_of_domain_adaptation_are_judged_without_target_labels(monkeypatch):
+from dnll_core.trainer import Trainer
+
+BASE = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
     base = adaptation(epochs=1)["dnll"]
     tiny({"lr": 1e-6}, {"lr": 0.1}, start=base)
     record = searched(tmp_path)

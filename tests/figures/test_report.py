@@ -1,5 +1,7 @@
 """The README's table and the figures are what the records give today."""
 
+import json
+
 import pytest
 
 from dnll_core import results
@@ -23,6 +25,18 @@ def test_table_has_the_mean_of_the_records():
         assert percent(results.accuracies(records), 1) in table
     means = [results.mean_sd(results.accuracies(records))[0] for records in groups.values()]
     assert means == sorted(means)
+
+
+def test_the_laptops_table_marks_what_was_not_searched():
+    *lines, note, _, _ = report.laptop_table().splitlines()
+    marked = [line.split(" | ")[0] for line in lines if "(not searched on MNIST) |" in line]
+    names = ("mutual learning", "Π model", "Temporal Ensembling", "VAT", "MixMatch")
+    assert marked == [f"| {name} (not searched on MNIST)" for name in names]
+    trials = json.loads((results.RESULTS / "search" / "laptop-start.json").read_text())["trials"]
+    cost = {trial["changes"].get("weight_decay"): trial["mean"] for trial in trials if len(trial["changes"]) < 2}
+    plain = next(trial["mean"] for trial in trials if not trial["changes"])
+    assert f"cost DNLL {100 * (plain - cost[5e-3]):.1f} points" in note
+    assert "not searched on MNIST ran without the weight decay of 0.005" in note
 
 
 def test_render():

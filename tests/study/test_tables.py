@@ -5,6 +5,7 @@ import itertools
 import pytest
 import torch
 
+from dnll_core import results
 from dnll_core.bench.report import real_epoch
 from dnll_core.bench.subject import synthetic
 from dnll_core.config import ConfigError, Experiment
@@ -16,7 +17,7 @@ from dnll_core.paper import NUMBERS, SETTINGS
 from dnll_core.run import prepare
 from dnll_core.schedules import Clock
 from dnll_core.study.experiments import addons
-from dnll_core.study.settings import LAPTOP_FURTHER, LAPTOP_ONCE, TITLES, at_length
+from dnll_core.study.settings import LAPTOP_CHOSEN, LAPTOP_FURTHER, LAPTOP_ONCE, TITLES, at_length
 from dnll_core.study.tables import COMPARED, LABELS_FIRST, PROFILES, TABLES, cells
 
 VIEWS = {"weak", "strong", "translation"}
@@ -242,6 +243,15 @@ def test_laptop_is_table_4_with_the_small_network():
     assert named(4, "laptop")["DNLL 20 noise"].printed == 99.19
     with pytest.raises(ConfigError, match=r"Table 2 has no profile 'laptop'.*Table 2 has quick, short, paper"):
         cells(2, "laptop")
+
+
+def test_what_was_not_searched_on_mnist_says_so():
+    for cell in cells(4, "laptop"):
+        searched = (results.RESULTS / "search" / f"laptop-{cell.method}.json").exists()
+        assert searched == (cell.method in LAPTOP_CHOSEN)
+        assert cell.caveat == ("" if searched else "not searched on MNIST")
+        assert cell.shown == (cell.name if searched else f"{cell.name} (not searched on MNIST)")
+    assert not any(cell.caveat for cell in everything("quick", "short", "paper"))
 
 
 def test_quick_domains_of_the_digits_are_as_long_as_the_digits():
