@@ -43,8 +43,8 @@ LOOK_AFTER = 300.0  # seconds between calls of `meanwhile`
 class Task:
     """One run: an experiment's fields and a seed.
 
-    folder: of its record; None keeps neither record nor checkpoint. title: what it is, for people. measure: see
-    `run.train`.
+    folder: of its record; None keeps neither record nor checkpoint. title: what it is, for people. measure, capture:
+    see `run.train`; what is captured computes the same, faster, so that it is no part of the run's name.
     """
 
     fields: dict
@@ -52,6 +52,7 @@ class Task:
     folder: Path | None = None
     title: str = ""
     measure: bool = False
+    capture: bool = True
 
     @property
     def name(self) -> str:
@@ -109,7 +110,7 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
     what = f"{task.fields['method']} on {task.fields['dataset']}, seed {task.seed}"
     try:
         with _one_at_a_time:
-            return Outcome(record_of(task.fields, task.seed, task.measure, task.checkpoint, should_stop))
+            return Outcome(record_of(task.fields, task.seed, task.measure, task.checkpoint, should_stop, task.capture))
     except KeyboardInterrupt:
         if not stopped:
             raise
@@ -295,16 +296,17 @@ def record_of(
     measure: bool = False,
     checkpoint: Path | None = None,
     should_stop: Callable[[float], bool] | None = None,
+    capture: bool = True,
 ) -> dict:
     """Runs what `fields` describe, an `Experiment` or one of `classical.CLASSIFIERS`, on one thread; its record.
 
     The runs of a process share the data sets that it has loaded.
 
     Args:
-        measure, checkpoint, should_stop: see `run.train`.
+        measure, checkpoint, should_stop, capture: see `run.train`.
     """
     torch.set_num_threads(1)
     if fields["method"] in CLASSIFIERS:
         return run_classical(seed=seed, **fields)
-    where = {"measure": measure, "checkpoint": checkpoint, "should_stop": should_stop}
+    where = {"measure": measure, "checkpoint": checkpoint, "should_stop": should_stop, "capture": capture}
     return train(Experiment(**fields), seed, progress=False, load=shared_data, **where).record()
