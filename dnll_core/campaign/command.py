@@ -122,12 +122,12 @@ def main(arguments: list[str] | None = None) -> None:
     started, options = time.time(), parser().parse_args(arguments)
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a campaign
         sys.stdout.reconfigure(errors="backslashreplace")
-    with _ended_like_ctrl_c():
+    with ended_like_ctrl_c():
         _main(options, started)
 
 
 @contextlib.contextmanager
-def _ended_like_ctrl_c() -> Iterator[None]:
+def ended_like_ctrl_c() -> Iterator[None]:
     """A SIGTERM inside the block, as job schedulers send it, is a KeyboardInterrupt: runs stop with checkpoints."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
