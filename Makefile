@@ -6,7 +6,7 @@ ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lab reproduce outputs figures bench clean
+.PHONY: help quickstart test lab reproduce gpu outputs figures bench clean
 
 help:  ## print this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,10 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 reproduce: $(READY)  ## run the paper's tables; ARGS="--profile short --tables 4 1 2 --minutes 25"
 	$(BIN)/python -m dnll_core.campaign $(or $(ARGS),--tables 1 2 3 4 5 6)
+
+gpu: OUT := runs/gpu
+gpu: $(READY)  ## tests, benchmarks and the first cells of the tables on a GPU; MINUTES=12 OUT=runs/gpu
+	$(BIN)/python -m dnll_core.campaign.gpu --minutes $(or $(MINUTES),12) --out $(OUT) $(ARGS)
 
 outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place, before a commit
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -20,6 +21,7 @@ from dnll_core.common import atomic_file
 PACKAGE = Path(__file__).parent
 RESULTS = PACKAGE.parent / "data" / "results"
 FORMAT = 1
+COMMIT = "DNLL_COMMIT"
 RUN_FILE = re.compile(r"-seed\d+\.json$")
 
 
@@ -129,7 +131,13 @@ def source_hash() -> str:
 
 @functools.cache
 def commit() -> str | None:
-    """The checkout's commit, with "+" where the package differs from it; None outside a git checkout."""
+    """The checkout's commit, with "+" where the package differs from it.
+
+    Without git, the environment variable COMMIT may say of which commit the files are a copy; else it is None.
+
+    Raises:
+        ValueError: if that variable holds no commit.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(("git", *words), cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
@@ -138,4 +146,7 @@ def commit() -> str | None:
         head = git("rev-parse", "--short=12", "HEAD")
         return head + ("+" if git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        given = os.environ.get(COMMIT, "")
+    if given and not re.fullmatch("[0-9a-f]{7,40}", given):
+        raise ValueError(f"{COMMIT}={given!r} is no commit; accepted: 7 to 40 hexadecimal digits.")
+    return given[:12] or None

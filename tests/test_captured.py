@@ -11,7 +11,30 @@ from dnll_core.methods.base import side_by_side
 from dnll_core.run import own_random_state, prepare
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3}
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def needs_cuda(test):
+    """Marks a test for `pytest -m gpu`, and skips it elsewhere."""
+    return pytest.mark.gpu(pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")(test))
+
+
+@pytest.fixture
+def exact():
+    """Float32 in full, and each convolution's sums in one order, so that two ways to compute the same can be compared.
+
+    By default cuDNN rounds the factors of float32 convolutions to the ten bits of TF32 and may add in any order. A
+    prediction on the edge then falls to the other side, the pseudo-label with it, and after ten iterations weights and
+    running statistics differed by 1e-3 and more on an H200.
+    """
+    cudnn, convolutions, products = torch.backends.cudnn, torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    switches = [(convolutions, "fp32_precision", "ieee"), (products, "fp32_precision", "ieee")]
+    switches += [(cudnn, "deterministic", True), (cudnn, "benchmark", False)]
+    before = [getattr(owner, name) for owner, name, _ in switches]
+    for owner, name, value in switches:
+        setattr(owner, name, value)
+    yield
+    for (owner, name, _), value in zip(switches, before):
+        setattr(owner, name, value)
 
 
 def trained(steps, device="cpu", how="number", precision="float32", pool="auto", **fields):
@@ -131,6 +154,7 @@ KINDS = {method: {"method": method} for method in CHOICES["method"]} | {
 
 
 @needs_cuda
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("kind", KINDS)
 def test_replayed_iterations_are_the_plain_ones(kind):
     """Ten iterations over three epochs, with the same draws: equal up to the order of float32 sums."""
@@ -138,14 +162,24 @@ def test_replayed_iterations_are_the_plain_ones(kind):
 
 
 @needs_cuda
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize("network", ["cnn13", "wrn28-2"])
 def test_large_networks_in_bfloat16_replay_too(network):
-    """Three iterations: bfloat16 rounds differently from the first change of an algorithm on."""
+    """Everything after one iteration, and the losses of three.
+
+    Weights can be compared no further: bfloat16 has eight bits, and what an iteration rounds away the next ones enlarge
+    through 28 layers. On a CPU, where nothing is replayed, moving each weight of WRN-28-2 by 1e-7 of itself at the
+    start moves one by 0.009 after an iteration, 0.02 after two and 0.07 after three, of which 3e-2 would be allowed,
+    and running variances by 0.17, while each loss differs by at most 0.03 of 4.6.
+    """
     fields = {"network": network, "size": 32, "unlabelled_batch": 64, "precision": "bfloat16"}
-    assert_same(trained(3, "cuda", **fields), trained(3, "cuda", "captured", **fields), 3e-2)
+    assert_same(trained(1, "cuda", **fields), trained(1, "cuda", "captured", **fields), 3e-2)
+    plain, replayed = (trained(3, "cuda", how, **fields).learner.losses[:3] for how in ("number", "captured"))
+    assert torch.allclose(plain, replayed, rtol=3e-2, atol=3e-2)
 
 
 @needs_cuda
+@pytest.mark.usefixtures("exact")
 def test_images_from_the_host_replay_too():
     plain, replayed = trained(10, "cuda"), trained(10, "cuda", "captured", pool="host")
     assert isinstance(replayed.learner.data.unlabelled, HostPool)
@@ -153,6 +187,7 @@ def test_images_from_the_host_replay_too():
 
 
 @needs_cuda
+@pytest.mark.usefixtures("exact")
 def test_a_captured_run_resumes(tmp_path):
     e = Experiment(**FAST | {"epochs": 60})
     whole = train(e, 0, device="cuda", precision="float32", progress=False)

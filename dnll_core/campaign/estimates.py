@@ -1,15 +1,21 @@
-"""How long runs will take, from what runs and benchmarks of the same kind took. Nothing is known of other kinds."""
+"""How long runs will take, from what runs and benchmarks of the same kind took.
+
+Nothing is known of other kinds; where that is too little, `Expected` times some of their iterations.
+"""
 
 from __future__ import annotations
 
 import functools
 import statistics
 from collections.abc import Iterable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 from dnll_core import results
 from dnll_core.bench import report
+from dnll_core.bench.subject import Setting, Subject
+from dnll_core.campaign.pool import Pool, WorkerDied
 from dnll_core.campaign.tasks import checkpoint_step
 from dnll_core.campaign.worker import Task
 from dnll_core.config import Experiment
@@ -21,6 +27,8 @@ from dnll_core.device import choose_compute, cpu_name
 from dnll_core.methods.classical import Classical
 from dnll_core.study.records import config_of
 
+AROUND = 8.0  # seconds of a run around its iterations: data to the device, checkpoint, record
+MARGIN = 1.05  # what evaluation adds to iterations that were timed alone, and runs that took longer
 Kind = tuple  # what two runs must share to take equally long for an iteration
 
 
@@ -107,6 +115,45 @@ def iterations(experiment: Experiment) -> int | None:
     else:
         images = len(load_pair(load_data(e.source), load_data(e.dataset), e.labels, 0)[1].unlabelled)
     return max(1, images // e.unlabelled_batch) * e.epochs
+
+
+def iteration_seconds(order: tuple[Experiment, bool]) -> float:
+    """In a worker: seconds of an iteration of (experiment, capture), on random images."""
+    experiment, capture = order
+    subject = Subject(Setting(experiment, unlabelled=5000, step="fast" if capture else "uncaptured"))
+    subject.train_seconds(5)  # warm-up
+    return subject.train_seconds(10)
+
+
+class Expected:
+    """What a run will take at most: by records of this device, those in `out` first, else by timing some iterations.
+
+    Args:
+        capture: whether iterations are captured, as those of the records were; if not, all are timed.
+    """
+
+    def __init__(self, out: Path, capture: bool):
+        self.out, self.capture = out, capture
+        self.timed: dict[Kind, float | Exception] = {}
+        self.recorded = measured([results.RESULTS]) if capture else {}
+
+    def seconds(self, task: Task, pool: Pool) -> float | None:
+        """None if nothing is known of it, and its iterations cannot be timed in the pool either."""
+        seconds = seconds_left(task, self.recorded | measured([self.out])) if self.capture else None
+        if seconds is None:
+            experiment = task.config
+            kind = kind_of(experiment, "", "")
+            if kind not in self.timed:
+                try:
+                    self.timed[kind] = pool.submit(iteration_seconds, (experiment, self.capture)).result()
+                except (BrokenProcessPool, WorkerDied):
+                    raise
+                except Exception as error:  # the run would fail in the same way
+                    self.timed[kind] = error
+            if isinstance(self.timed[kind], Exception):
+                return None
+            seconds = self.timed[kind] * ((iterations(experiment) or 0) - checkpoint_step(task.checkpoint))
+        return AROUND + MARGIN * seconds
 
 
 def in_words(seconds: float | None) -> str:

@@ -34,8 +34,9 @@ AFTERWARDS = "test afterwards"  # key of a trial's test accuracy in domain adapt
 class Task:
     """One run: what is run, and a seed.
 
-    folder: of its record; None keeps neither record nor checkpoint. title: what it is, for people. measure: see
-    `run.train`. trial: it is one of a search, so its record is a `trial_record`, also where training diverges.
+    folder: of its record; None keeps neither record nor checkpoint. title: what it is, for people. measure, capture:
+    see `run.train`; what is captured computes the same, faster, so it is no part of the run's name. trial: it is one of
+    a search, so its record is a `trial_record`, also where training diverges.
     """
 
     config: Experiment | Classical
@@ -44,6 +45,7 @@ class Task:
     title: str = ""
     measure: bool = False
     trial: bool = False
+    capture: bool = True
 
     @property
     def name(self) -> str:
@@ -85,7 +87,7 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
     what = f"{task.config.method} on {task.config.dataset}, seed {task.seed}"
     try:
         with _one_at_a_time:
-            record = record_of(task.config, task.seed, task.measure, task.checkpoint, should_stop)
+            record = record_of(task.config, task.seed, task.measure, task.checkpoint, should_stop, task.capture)
         return Outcome(trial_record(record) if task.trial else record)
     except KeyboardInterrupt:
         if not stopped:
@@ -108,18 +110,19 @@ def record_of(
     measure: bool = False,
     checkpoint: Path | None = None,
     should_stop: Callable[[float], bool] | None = None,
+    capture: bool = True,
 ) -> dict:
     """Runs an experiment, or one of scikit-learn's methods, on one thread; its record.
 
     The runs of a process share the data sets that it has loaded.
 
     Args:
-        measure, checkpoint, should_stop: see `run.train`.
+        measure, checkpoint, should_stop, capture: see `run.train`.
     """
     torch.set_num_threads(1)
     if isinstance(config, Classical):
         return run_classical(seed=seed, **config.to_dict())
-    where = {"measure": measure, "checkpoint": checkpoint, "should_stop": should_stop}
+    where = {"measure": measure, "checkpoint": checkpoint, "should_stop": should_stop, "capture": capture}
     return train(config, seed, progress=False, load=shared_data, **where).record()
 
 

@@ -301,10 +301,7 @@ def test_the_departure_from_the_rule_covers_all_its_methods_and_no_other():
     assert not set(LAPTOP_FURTHER) & set(LAPTOP_CHOSEN)
 
 
-def test_trials_of_domain_adaptation_are_judged_without_target_labels(monkeypatch):
-from dnll_core.trainer import Trainer
-
-BASE = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
+def test_trials_of_domain_adaptation_are_judged_without_target_labels(tiny, tmp_path):
     base = adaptation(epochs=1)["dnll"]
     tiny({"lr": 1e-6}, {"lr": 0.1}, start=base)
     record = searched(tmp_path)

@@ -129,7 +129,7 @@ def test_no_run_is_begun_when_the_time_is_over(monkeypatch, tmp_path):
 def test_the_longest_iteration_must_fit_into_the_time_that_is_left(monkeypatch):
     asked = {}
 
-    def fake(config, seed, measure, checkpoint, should_stop):
+    def fake(config, seed, measure, checkpoint, should_stop, capture):
         asked.update({ahead: should_stop(ahead) for ahead in (5.0, 50.0)})
         raise KeyboardInterrupt
 
