@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnll_core import augment, colour
 from dnll_core.augment import Augmentation, parse
+from dnll_core.colour import LUMA
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 SHAPES = [(24, 3, 12, 9), (24, 1, 7, 10)]  # colour and grey, not square
@@ -142,7 +143,7 @@ def test_brightness_factors_cover_their_range(strength):
 def test_contrast_saturation_and_hue_ranges():
     n, colour = 3000, torch.tensor([0.5, 0.25, 0.25]).view(1, 3, 1, 1)
     images = colour.expand(n, 3, 1, 2).clone()
-    luma = sum(w * c for w, c in zip(colour.LUMA, (0.5, 0.25, 0.25)))
+    luma = sum(w * c for w, c in zip(LUMA, (0.5, 0.25, 0.25)))
     saturated = augment.random_jitter(images, (0, 0, 0.4, 0), seeded(8))[:, 0, 0, 0]
     assert kstest(((saturated - luma) / (0.5 - luma)).numpy(), "uniform", (0.6, 0.8)).pvalue > 0.01
     grey = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(n, 1, 1, 2)
