@@ -6,7 +6,7 @@ A whole batch is transformed at once, on its own device, and every image gets it
     x_w = weak(images_uint8, generator)  # (B, C, H, W) float32, normalised
     x_s = strong(images_uint8, generator)  # another draw of the same images
 
-Operations come in pairs: a deterministic function of explicit parameters (`translate`, `flip`, `adjust_*`) and a
+Operations come in pairs: a deterministic function of explicit parameters (`translate`, `flip`, `colour.adjust_*`) and a
 random one that draws them from a `torch.Generator` (`random_translate`, `random_flip`, `random_jitter`). Python never
 looks at a value and nothing is indexed by a boolean mask, so the host never waits for the device and a call can be
 captured in a CUDA graph (call it once beforehand: the first call puts mean and std on the device).
@@ -20,8 +20,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from dnll_core.colour import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 from dnll_core.common import unknown
-from dnll_core.randaugment import luma, random_augment, random_cutout
+from dnll_core.randaugment import random_augment, random_cutout
 
 OPERATIONS = ("identity", "crop", "flip", "translate", "translate_x", "jitter", "randaugment", "cutout", "noise")
 
@@ -69,47 +70,6 @@ def random_translate(images: Tensor, max_shift: int, generator: torch.Generator,
 def random_flip(images: Tensor, generator: torch.Generator, probability: float = 0.5) -> Tensor:
     """Mirror each image left and right with `probability` (section 4.2). images: (B, C, H, W)."""
     return flip(images, torch.rand(images.shape[0], generator=generator, device=images.device) < probability)
-
-
-# Below, images are (B, C, H, W) float in [0, 1] with C = 1 or 3. Factors are (B,) float; their range is not checked, as
-# reading them would stall the device. Results agree with torchvision's functions of the same names.
-
-
-def adjust_brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiply each image by its factor >= 0 and clip to [0, 1]: 0 is black, 1 changes nothing."""
-    _check_colour(images, factor)
-    return (images * factor.view(-1, 1, 1, 1)).clamp(0, 1)
-
-
-def adjust_contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend each image with the mean of its luma by its factor >= 0: 0 is uniform grey, 1 changes nothing."""
-    _check_colour(images, factor)
-    mean = luma(images).mean(dim=(1, 2, 3), keepdim=True)  # (B, 1, 1, 1)
-    return torch.lerp(mean, images, factor.view(-1, 1, 1, 1)).clamp(0, 1)
-
-
-def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Blend each image with its luma by its factor >= 0: 0 is grey, 1 changes nothing. Grey images stay as they are."""
-    _check_colour(images, factor)
-    return torch.lerp(luma(images), images, factor.view(-1, 1, 1, 1)).clamp(0, 1)
-
-
-def adjust_hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turn the hue of each image by its shift in [-0.5, 0.5] of the colour circle. Grey images stay as they are."""
-    _check_colour(images, shift)
-    if images.shape[1] == 1:
-        return images
-    red, green, blue = images.unbind(dim=1)  # each (B, H, W)
-    value = images.amax(dim=1)  # (B, H, W)
-    chroma = value - images.amin(dim=1)
-    divisor = torch.where(chroma == 0, torch.ones_like(chroma), chroma)  # grey has no hue: any divisor will do
-    sixths = torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
-    sixths = torch.where(value == red, (green - blue) / divisor, sixths)  # (B, H, W) hue, 6 to the circle, red at 0
-    sixths = sixths + 6 * shift.view(-1, 1, 1)
-    # Back to RGB without a table of the six sectors: a channel loses chroma by its distance from the hue's sector.
-    distances = [torch.remainder(sixths + offset, 6) for offset in (5, 3, 1)]
-    channels = [value - chroma * torch.minimum(k, 4 - k).clamp(0, 1) for k in distances]
-    return torch.stack(channels, dim=1)  # (B, 3, H, W)
 
 
 def random_jitter(images: Tensor, strengths: Sequence[float], generator: torch.Generator) -> Tensor:
@@ -230,9 +190,3 @@ def _check_images(images: Tensor, **per_image: Tensor) -> None:
     for name, values in per_image.items():
         if values.shape != images.shape[:1]:
             raise ValueError(f"{name} must have shape ({images.shape[0]},), one per image, got {tuple(values.shape)}")
-
-
-def _check_colour(images: Tensor, factor: Tensor) -> None:
-    _check_images(images, factor=factor)
-    if images.shape[1] not in (1, 3) or not images.is_floating_point():
-        raise ValueError(f"images must be float with 1 or 3 channels, got {images.dtype}, {images.shape[1]} channels")

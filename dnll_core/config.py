@@ -167,9 +167,7 @@ class Experiment:
     labelled_batch: int = 128  # [paper] batch 256; half of it labelled is [ours], after the 50 + 50 of section 4.9
     unlabelled_batch: int = 128
     epochs: int = 100  # [ours] passes over the unlabelled images; unstated; the authors' add-on code runs 100
-    ema_decay: float = (
-        0.0  # [ours] 0: none. Otherwise an average of the weights (decay per step) is evaluated instead of them
-    )
+    ema_decay: float = 0.0  # [ours] 0: none; above, the weights' average with this decay a step is evaluated instead
     eval_every: int = 1  # epochs between evaluations; the last epoch is always evaluated
 
     def __post_init__(self):

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnll_core.colour import luma
+
 N = 2  # operations for each image
 # name -> (lowest, highest) magnitude; translations are a share of the image's side, solarize's threshold of white
 RANGES = {
@@ -34,7 +36,6 @@ RANGES = {
     "translate_y": (-0.3, 0.3),
 }
 NAMES = tuple(RANGES)
-LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601 weights of red, green and blue, as torchvision rounds them
 
 
 def random_augment(images: Tensor, generator: torch.Generator, n: int = N) -> Tensor:
@@ -80,12 +81,6 @@ def apply(images: Tensor, operation: Tensor, magnitude: Tensor) -> Tensor:
     for names, function in families.items():
         result = torch.where(chosen(*names), function(), result)
     return result
-
-
-def luma(images: Tensor) -> Tensor:
-    """(B, 3, H, W) -> grey (B, 1, H, W); grey images stay as they are."""
-    channels = images.split(1, dim=1)
-    return images if len(channels) == 1 else sum(weight * channel for weight, channel in zip(LUMA, channels))
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:

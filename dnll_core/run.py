@@ -110,8 +110,8 @@ def train(
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
         progress: a progress bar on a terminal and in JupyterLab.
-        measure: add to the history how often the labels that submodels pass are wrong, and more (`evaluation`).
-            It looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
+        measure: add to the history how often the labels that submodels pass are wrong, and more, see `measure`. It
+            looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
         pool: where the unlabelled images lie: "device", or "host", from where batches are fetched ahead, without a copy
             of the data set; "auto" takes the device if they fit twice into what is free there. Changes no result.
         capture: on CUDA, replay iterations as a graph (`captured`). False runs them plainly, to debug.

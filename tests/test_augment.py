@@ -6,8 +6,9 @@ import torchvision.transforms.v2.functional as tv
 from scipy.stats import chisquare, kstest
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dnll_core import augment, randaugment
+from dnll_core import augment, colour
 from dnll_core.augment import Augmentation, parse
+from dnll_core.colour import LUMA
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 SHAPES = [(24, 3, 12, 9), (24, 1, 7, 10)]  # colour and grey, not square
@@ -67,7 +68,7 @@ def test_flip(shape):
 def test_colour_operations(name, shape, seed):
     images = pixels(shape, seed)
     factor = uniform(-0.5, 0.5, shape[0], seed) if name == "hue" else uniform(0, 2, shape[0], seed)
-    got = getattr(augment, f"adjust_{name}")(images, factor)
+    got = getattr(colour, f"adjust_{name}")(images, factor)
     for i, image in enumerate(images):
         expected = getattr(tv, f"adjust_{name}")(image, float(factor[i]))
         torch.testing.assert_close(got[i], expected, atol=1e-5, rtol=0)
@@ -142,7 +143,7 @@ def test_brightness_factors_cover_their_range(strength):
 def test_contrast_saturation_and_hue_ranges():
     n, colour = 3000, torch.tensor([0.5, 0.25, 0.25]).view(1, 3, 1, 1)
     images = colour.expand(n, 3, 1, 2).clone()
-    luma = sum(w * c for w, c in zip(randaugment.LUMA, (0.5, 0.25, 0.25)))
+    luma = sum(w * c for w, c in zip(LUMA, (0.5, 0.25, 0.25)))
     saturated = augment.random_jitter(images, (0, 0, 0.4, 0), seeded(8))[:, 0, 0, 0]
     assert kstest(((saturated - luma) / (0.5 - luma)).numpy(), "uniform", (0.6, 0.8)).pvalue > 0.01
     grey = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(n, 1, 1, 2)
@@ -269,4 +270,4 @@ def test_inputs_are_validated():
     with pytest.raises(ValueError, match="dx"):
         augment.translate(images, torch.zeros(3, dtype=torch.long), torch.zeros(2, dtype=torch.long))
     with pytest.raises(ValueError, match="1 or 3 channels"):
-        augment.adjust_hue(torch.rand(2, 2, 4, 4), torch.zeros(2))
+        colour.adjust_hue(torch.rand(2, 2, 4, 4), torch.zeros(2))

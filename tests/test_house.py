@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dnll_core"
 FLOORS = [
     {"common"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}
-    | {"results"},
+    | {"results", "colour"},
     {"data"},
     {"methods"},
     {"evaluation"},
@@ -23,7 +23,7 @@ FLOORS = [
     {"campaign", "figures"},
 ]
 # Within a floor of single files.
-INSIDE = {("config", "augment"), ("augment", "randaugment")}
+INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}
 # Read at one sitting: the method itself.
 ONE_SITTING = """config augment models negatives losses schedules learner trainer evaluation checkpoint run results
 data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dnll_core.config import Experiment
+from dnll_core.device import side_by_side
 from dnll_core.schedules import Clock
 
 Logits = Tensor | tuple[Tensor, Tensor]  # (B, K), or of a network with two heads a pair of them: class, second
@@ -133,25 +134,6 @@ def _forward(network: nn.Module, images: Sequence[Tensor], joint: bool) -> list[
     if isinstance(logits, tuple):
         return list(zip(*(head.float().split(sizes) for head in logits)))
     return list(logits.float().split(sizes))
-
-
-def side_by_side(work: Sequence[Callable[[], list]], device: torch.device) -> list[list]:
-    """The results of all `work`, one after the other; while a CUDA graph is recorded, in parallel streams.
-
-    A backward pass takes the stream of its forward pass, so it is parallel too. Without a graph the host launches too
-    slowly for it to matter.
-    """
-    if device.type != "cuda" or len(work) == 1 or not torch.cuda.is_current_stream_capturing():
-        return [each() for each in work]
-    trunk, branches, outputs = torch.cuda.current_stream(), [torch.cuda.Stream() for _ in work[1:]], []
-    for branch in branches:
-        branch.wait_stream(trunk)
-    for each, branch in zip(work, [trunk, *branches]):
-        with torch.cuda.stream(branch):
-            outputs.append(each())
-    for branch in branches:
-        trunk.wait_stream(branch)
-    return outputs
 
 
 def _float(logits: Logits) -> Logits:
