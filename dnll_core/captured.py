@@ -21,9 +21,12 @@ from torch import Tensor
 
 from dnll_core.data.host_pool import HostPool
 from dnll_core.learner import Learner
+from dnll_core.models import Network
 
 WARM_UP = 3  # iterations before the recording, in which libraries choose their algorithms and allocate
 WORTH_CAPTURING = 100  # iterations; recording takes about as long as a few plain ones
+SAME_STEP = 0.2  # of its length: two first steps of a network that differ by no more are the same but for rounding
+DEVICE = "cuda"  # tests put another in its place, with a graph of their own
 
 
 class CapturedStep:
@@ -39,7 +42,7 @@ class CapturedStep:
     """
 
     def __init__(self, learner: Learner):
-        if learner.device.type != "cuda":
+        if learner.device.type != DEVICE:
             raise ValueError(f"an iteration can be captured on a CUDA device, not on {learner.device}.")
         started = time.perf_counter()
         epoch, place = divmod(int(learner.clock.step), learner.steps_per_epoch)
@@ -93,18 +96,22 @@ class CapturedStep:
 def verify(learner: Learner, replay: Callable[[], Tensor], before: dict[str, Tensor]) -> None:
     """Compares two replayed iterations with two plain ones from the state `before`; leaves the learner changed.
 
-    The first loss is compared closely. The second shows that the first step moved the weights alike, and metrics show
-    the unlabelled images, on which the loss may not weigh yet; both may differ more: a rounding error that turns a
-    prediction changes a label. Random states must end alike, so that no draw is repeated or left out.
+    The first loss is compared closely, and then how far the first step moved the weights of each network by itself: in
+    a sum over networks one that learns wrongly would not show. The second loss and the metrics, which show the
+    unlabelled images on which the loss may not weigh yet, may differ more: a rounding error that turns a prediction
+    changes a label. Random states must end alike, so that no draw is repeated or left out.
 
     Raises:
         RuntimeError: if one of them differs by more than rounding explains.
     """
     seen: list[dict[str, float]] = []
+    moved: list[dict[str, Tensor]] = []
     random: list[Tensor] = []
     for step in (lambda: CapturedStep._iterate(learner)[0], replay):
         learner.restore(before)
-        losses = {f"loss of iteration {i}": float(step()) for i in (1, 2)}
+        losses = {"loss of iteration 1": float(step())}
+        moved.append(_steps_of_networks(learner, before))
+        losses["loss of iteration 2"] = float(step())
         seen.append(losses | {name: float(value) for name, value in learner.sums.items()})
         random.append(torch.cat([value for name, value in learner.state().items() if name.startswith("rng.")]))
     close, near = (0.02, 0.05) if learner.compute.precision == "bfloat16" else (1e-4, 5e-3)
@@ -112,8 +119,22 @@ def verify(learner: Learner, replay: Callable[[], Tensor], before: dict[str, Ten
         tolerance = close if name == "loss of iteration 1" else near
         if not math.isclose(plain, seen[1][name], rel_tol=tolerance, abs_tol=1e-4):
             raise RuntimeError(f"its replay has {name} {seen[1][name]:.6g}, and the plain iteration {plain:.6g}")
+    for name, plain in moved[0].items():
+        apart = float((moved[1][name] - plain).norm() / plain.norm().clamp(min=1e-30))
+        if not apart <= SAME_STEP:
+            raise RuntimeError(f"its replay has {name} moved otherwise, and the plain iteration differs by {apart:.0%}")
     if not torch.equal(*random):
         raise RuntimeError("its replay has another random state, and the plain iteration draws other numbers")
+
+
+def _steps_of_networks(learner: Learner, before: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Network -> how far all its weights that learn have moved since the state `before`, one after the other."""
+    return {
+        name: torch.cat([(p.detach() - before[f"method.{name}.{key}"]).flatten() for key, p in learning])
+        for name, network in learner.method.named_modules()
+        if isinstance(network, Network)
+        and (learning := [(key, p) for key, p in network.named_parameters() if p.requires_grad])
+    }
 
 
 def try_to_capture(learner: Learner) -> CapturedStep | None:

@@ -85,7 +85,7 @@ def test_what_cannot_be_captured_runs_plainly(monkeypatch):
         assert captured.try_to_capture(trainer.learner) is None
 
 
-@pytest.mark.parametrize("wrong", [None, "another batch", "no step", "other draws"])
+@pytest.mark.parametrize("wrong", [None, "another batch", "no step", "the first network alone steps", "other draws"])
 def test_a_replay_is_compared_with_the_plain_iteration(wrong):
     """On a CPU, with the plain iteration in the place of the replay, and with what a bad recording might do."""
     trainer, _ = prepare(Experiment(**FAST), 0, device="cpu", precision="float32", progress=False)
@@ -100,6 +100,10 @@ def test_a_replay_is_compared_with_the_plain_iteration(wrong):
         loss = CapturedStep._iterate(trainer.learner)[0].clone()
         if wrong == "no step":
             trainer.learner.method.load_state_dict({k[7:]: v for k, v in before.items() if k.startswith("method.")})
+        if wrong == "the first network alone steps":  # the loss, a sum, hardly shows it
+            second = trainer.learner.method.base.submodels[1]
+            name = "method.base.submodels.1."
+            second.load_state_dict({k.removeprefix(name): v for k, v in before.items() if k.startswith(name)})
         return loss
 
     if wrong is None:

@@ -93,7 +93,7 @@ def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextl
     stack.enter_context(own_random_state(device, seed))
     if compute.threads not in (None, torch.get_num_threads()):  # once for all, where all settings have as many
         stack.enter_context(compute.own_threads())
-    with subject.uncaptured():  # nothing is dispatched, so nothing counted, in a replay
+    with subject.uncaptured():  # a replayed CUDA graph dispatches no operations to count
         flops = count_flops(lambda: times.append(subject.train_seconds()))
     for _ in range((warmup or (2 if device.type == "cpu" else 20)) - 1):
         times.append(subject.train_seconds())

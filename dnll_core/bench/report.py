@@ -81,14 +81,14 @@ def scaled(value: float, unit: str) -> str:
     return f"{value / 10**power:.3g} {'_kMGTP'[power // 3].strip('_')}{unit}"
 
 
-def spread(times: Sequence[float]) -> str:
+def quartiles_text(times: Sequence[float]) -> str:
     """Median and quartiles in milliseconds, for the printed report."""
     low, median, high = quartiles(times)
     return f"{milliseconds(median):>8} ms   quartiles {milliseconds(low)} to {milliseconds(high)}, n = {len(times)}"
 
 
 def where(record: dict, setting: dict) -> str:
-    """What a time is worth nothing without: device, threads, precision, torch, commit."""
+    """The context a time needs: device, threads, precision, torch, commit."""
     return f"{setting['device']} · {setting['precision']} · torch {record['torch']} · commit {record['commit']}"
 
 
@@ -118,9 +118,9 @@ def _described(name: str, record: dict, setting: dict) -> str:
     first, *later = setting["warmup"]
     then = milliseconds(statistics.median(later or [first]))
     rows = {
-        "training iteration": spread(setting["train"]) + bursts,
+        "training iteration": quartiles_text(setting["train"]) + bursts,
         "": f"{batch / median:8.0f} images/s",
-        "inference batch": spread(setting["inference"]) + f"   ({batch} images, one submodel)",
+        "inference batch": quartiles_text(setting["inference"]) + f"   ({batch} images, one submodel)",
         "warm-up": f"{milliseconds(first):>8} ms the first iteration, then {then} ms",
         "counted": f"{scaled(setting['flops'], 'FLOP')} an iteration (products and convolutions), so "
         f"{scaled(rate, 'FLOP/s')}: {rate / top:.0%} of this machine's {scaled(top, 'FLOP/s')}",
@@ -202,7 +202,7 @@ def broken(path: Path, error: Exception) -> str:
     return f"{path} is not a readable benchmark ({error!r}); delete it or restore it."
 
 
-def load(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
+def load_benchmarks(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
     """The records of `bench.measure.measure` in a folder, by file name without its ending; empty if there are none.
 
     Raises:
@@ -213,14 +213,14 @@ def load(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
         try:
             record = json.loads(path.read_bytes())
             if record.get("settings"):  # else one of `bench.measure.growth`
-                table({path.stem: record})
+                medians_frame({path.stem: record})
                 records[path.stem] = record
         except UNREADABLE as error:
             raise RecordError(broken(path, error)) from None
     return records
 
 
-def table(records: dict[str, dict]) -> pd.DataFrame:
+def medians_frame(records: dict[str, dict]) -> pd.DataFrame:
     """One row for each setting of each record: where, milliseconds (medians), ratio to the record's first setting."""
     rows = []
     for name, record in records.items():

@@ -187,7 +187,7 @@ TARGETS = (
 )
 
 
-def load(folder: str | Path) -> dict[tuple[str, bool], dict]:
+def load_suite(folder: str | Path) -> dict[tuple[str, bool], dict]:
     """(name of the suite, whether on a GPU) -> record; of several machines the file name that comes last.
 
     Raises:
@@ -207,9 +207,9 @@ def load(folder: str | Path) -> dict[tuple[str, bool], dict]:
     return found
 
 
-def table(folder: str | Path = results.RESULTS) -> str:
+def aims_table(folder: str | Path = results.RESULTS) -> str:
     """What was aimed at and what was measured, in Markdown, from the records below `folder`; or that it was not."""
-    records = load(Path(folder) / "bench")
+    records = load_suite(Path(folder) / "bench")
     lines = ["| what | aim | measured | met | device |", "|---|---|---|---|---|"]
     for t in TARGETS:
         record = records.get((t.record, t.gpu))

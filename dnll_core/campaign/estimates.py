@@ -62,7 +62,7 @@ def measured(folders: Iterable[Path]) -> dict[Kind, float]:
             kind = kind_of(record["experiment"], record["device"], record["precision"])
             steps = record["history"][-1]["step"] if "history" in record else 1
             runs.setdefault(kind, []).append(record["seconds"] / steps)
-        for benchmark in report.load(folder / "bench").values():
+        for benchmark in report.load_benchmarks(folder / "bench").values():
             for setting in benchmark["settings"].values():
                 if (setting.get("pool", "auto"), setting.get("step", "fast")) != ("auto", "fast"):
                     continue  # not as a run does it

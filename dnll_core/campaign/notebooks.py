@@ -18,7 +18,6 @@ from dnll_core.study.records import experiment_of
 from dnll_core.study.settings import at_length
 from dnll_core.study.tables import Cell, cells
 
-
 WORKERS = "DNLL_WORKERS"  # environment variable: how many processes `run_cells` takes where it is not told
 
 
@@ -166,7 +165,7 @@ def checked_runs(seeds: int = 1, workers: int | None = None, out: str | Path | N
 
 
 def run_groups(chosen: Iterable[Cell], **how) -> dict[Cell, list[dict]]:
-    """Cell -> its records, of runs made now (or recorded in `out`). how: of `checked_runs`.
+    """Cell -> its records, of runs made now (or recorded in `out`). how: what `checked_runs` returned.
 
     Raises:
         RunsFailed, WorkerDied, RecordError: see `campaign.notebooks.run_cells`.

@@ -36,7 +36,7 @@ def quickstart_records() -> dict[str, list[dict]]:
     return dict(sorted(groups.items(), key=lambda item: results.mean_sd(results.accuracies(item[1]))[0]))
 
 
-def table(groups: dict[str, list[dict]]) -> str:
+def groups_table(groups: dict[str, list[dict]]) -> str:
     """Key of METHODS -> records, as a table in Markdown with its provenance below; "not recorded" where there are none.
 
     A method without epochs has no best one.
@@ -139,12 +139,12 @@ def render(text: str, blocks: dict[str, str]) -> str:
 def readme() -> str:
     """The README as it should be."""
     blocks = {
-        "quickstart table": table(quickstart_records()),
+        "quickstart table": groups_table(quickstart_records()),
         "paper table": paper_table(),
         "laptop table": laptop_table(),
-        "methods table": table(campaign_records("methods", methods())),
-        "adaptation table": table(campaign_records("adaptation", adaptation("usps", "mnist"))),
-        "speed table": suite.table(),
+        "methods table": groups_table(campaign_records("methods", methods())),
+        "adaptation table": groups_table(campaign_records("adaptation", adaptation("usps", "mnist"))),
+        "speed table": suite.aims_table(),
         "misprints": misprint_table(),
     }
     return render((ROOT / "README.md").read_text(), blocks)

@@ -19,7 +19,7 @@ LINEAR = 2.0  # points: the axis is linear up to here and logarithmic beyond, fo
 _LOOKS = {  # colour, marker, filling: readable without colours
     "holds": (GREEN, "o", "full"),
     "does not hold": (RED, "X", "full"),
-    "cannot be told": (GREY, "o", "none"),
+    "undecided": (GREY, "o", "none"),
 }
 
 

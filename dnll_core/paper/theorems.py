@@ -227,7 +227,7 @@ def negative_push(p: ArrayLike, true: int) -> np.ndarray:
 
 
 def check_whole(name: str, value: int, low: int, high: float = np.inf) -> None:
-    """Says so unless `value` is an integer from low to high."""
+    """Raises ValueError unless `value` is an integer from low to high."""
     if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}.")
 

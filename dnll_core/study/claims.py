@@ -22,7 +22,7 @@ from dnll_core.bench import report
 from dnll_core.config import Experiment
 from dnll_core.paper import theorems
 from dnll_core.study import experiments
-from dnll_core.study.findings import Finding, Pair, accuracy_lead, changed, judged, of_tables, rival
+from dnll_core.study.findings import ExperimentPair, Finding, accuracy_lead, changed, judged, of_tables, rival
 from dnll_core.study.records import SETS, Records, benchmark, first_recorded, where
 from dnll_core.study.searches import METHODS
 from dnll_core.study.settings import TITLES
@@ -88,7 +88,7 @@ def _beats(method: str, records: Records) -> Finding:
     return first_recorded(records, sources, f"DNLL − {TITLES[method]}", accuracy_lead)
 
 
-def _transfers(first: str, second: str) -> list[Pair]:
+def _transfers(first: str, second: str) -> list[ExperimentPair]:
     """Pairs of the runs of notebook 02, on the digits, whose names differ in one word."""
     named = experiments.transfers()
     pairs = [(name.split(), experiment) for name, experiment in named.items()]
@@ -115,7 +115,7 @@ def _more(m: int, other: int, reading: str | None, records: Records) -> Finding:
 def _best_m(records: Records) -> Finding:
     """It has to beat every other one; the smallest lead decides."""
     leads = [_more(3, m, None, records) for m in (1, 2, 4)]
-    order = ("not recorded", "does not hold", "cannot be told", "holds")
+    order = ("not recorded", "does not hold", "undecided", "holds")
     verdict = min((lead.verdict for lead in leads), key=order.index)
     if verdict == "not recorded":
         return judged({}, "–", "m = 3 − each other m")
@@ -231,7 +231,7 @@ def _time(first: str, second: str, kind: str, claimed: float | None, records: Re
         inside, outside = (1 - ABOUT) * claimed, (1 + ABOUT) * claimed
         margin = min(value - inside, outside - value)
         evidence += f"; about is within {ABOUT:.0%} of {claimed:g}"
-    verdict = "cannot be told"
+    verdict = "undecided"
     if inside < low and high < outside:
         verdict = "holds"
     elif high < inside or low > outside:

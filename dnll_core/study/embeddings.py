@@ -125,7 +125,7 @@ def _labels(labels: ArrayLike, n: int) -> np.ndarray:
     return labels
 
 
-METHODS = ("supervised", "dnll")  # the two of Figure 5
+EMBEDDED = ("supervised", "dnll")  # the two of Figure 5
 UNTRAINED = ("pixels", "a fresh network")  # what Figure 5 leaves out
 FOLDER = results.RESULTS / "embeddings"
 
@@ -172,7 +172,7 @@ def record_of(runs: Mapping[str, Run], images: Tensor, labels: np.ndarray, perpl
     return {**about, **provenance, "labels": labels.tolist(), "representations": found}
 
 
-def load(path: str | Path) -> dict:
+def load_figure5(path: str | Path) -> dict:
     """A record of `record_of`.
 
     Raises:
@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> None:
         chosen = fewest_labels(cells(4, options.profile))
         experiment = chosen["dnll"].experiment
         data = load_data(experiment.dataset, size=experiment.size)
-        runs = {name: train(chosen[name].experiment, seed=0) for name in METHODS}
+        runs = {name: train(chosen[name].experiment, seed=0) for name in EMBEDDED}
     except (ConfigError, DataError) as error:
         sys.exit(str(error))
     shown = slice(0, options.images)

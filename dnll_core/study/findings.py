@@ -5,7 +5,7 @@
 
 Differences are taken between runs with the same seed. Where three or more seeds are there, the differences of a seed
 are averaged first, because they share its labels; below, each pair of runs counts for itself. A difference inside the
-95 % interval of Student's t, about two standard errors and more for few values, "cannot be told", nor can one of a
+95 % interval of Student's t, about two standard errors and more for few values, is "undecided", and so is one of a
 single pair: the rule of notebooks 10 and 11. Nothing is estimated: what has no record is "not recorded".
 """
 
@@ -20,7 +20,7 @@ from dnll_core.config import Experiment
 from dnll_core.study.statistics import standard_error, verdict_of
 from dnll_core.study.tables import Cell, cells
 
-Pair = tuple[Experiment, Experiment]
+ExperimentPair = tuple[Experiment, Experiment]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def accuracy_lead(record: dict, other: dict) -> float:
 PairsOf = Callable[[list[Cell]], list[tuple[Cell, Cell]]]
 
 
-def of_tables(tables: Sequence[int], pairs_of: PairsOf, digits: Sequence[Pair] = ()) -> list[list[Pair]]:
+def of_tables(
+    tables: Sequence[int], pairs_of: PairsOf, digits: Sequence[ExperimentPair] = ()
+) -> list[list[ExperimentPair]]:
     """Pairs of cells, for `first_recorded`: those of the paper's networks, of the laptop's, and of the digits.
 
     Args:

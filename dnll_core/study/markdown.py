@@ -16,7 +16,7 @@ from dnll_core.study.records import Records
 from dnll_core.study.statistics import percent
 from dnll_core.study.tables import Cell, cells
 
-TABLES = results.RESULTS / "tables"
+CELL_RECORDS = results.RESULTS / "tables"
 RECORDED = ("paper", "short", "laptop")  # profiles that have records, the longest first
 
 Groups = Mapping[Cell, Sequence[dict]]
@@ -59,7 +59,7 @@ def results_table(groups: Groups) -> str:
     return f"{markdown(frame)}\n\n<sub>{results.provenance_of(everything)}</sub>"
 
 
-def recorded_groups(table: int, folder: str | Path = TABLES) -> dict[str, dict[Cell, list[dict]]]:
+def recorded_groups(table: int, folder: str | Path = CELL_RECORDS) -> dict[str, dict[Cell, list[dict]]]:
     """Profile -> cell -> its records below `folder`, for the profiles of a table that have any, the longest first.
 
     Raises:
@@ -73,7 +73,7 @@ def recorded_groups(table: int, folder: str | Path = TABLES) -> dict[str, dict[C
     return found
 
 
-def recorded_table(table: int, folder: str | Path = TABLES) -> str:
+def recorded_table(table: int, folder: str | Path = CELL_RECORDS) -> str:
     """The records of the longer profiles beside the paper's numbers, and what is not recorded, with the reason.
 
     A cell stands there if it has a record, or a number of the paper; the others are counted below. Of the profiles

@@ -9,7 +9,7 @@ from dnll_core import results
 from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.paper.tables import SETTINGS
-from dnll_core.study.findings import Finding, Pair, judged
+from dnll_core.study.findings import ExperimentPair, Finding, judged
 from dnll_core.study.tables import SETUP
 
 
@@ -61,7 +61,7 @@ class Records:
             experiment = experiment_of(record["experiment"])
             if experiment is not None:
                 self.runs.setdefault(experiment, {}).setdefault(record["seed"], record)
-        self.benchmarks = report.load(Path(folder) / "bench")
+        self.benchmarks = report.load_benchmarks(Path(folder) / "bench")
 
     def of(self, experiment: Experiment) -> dict[int, dict]:
         """Seed -> record of this very experiment, in the order of the seeds."""
@@ -70,7 +70,7 @@ class Records:
 
 def first_recorded(
     records: Records,
-    sources: Iterable[Sequence[Pair]],
+    sources: Iterable[Sequence[ExperimentPair]],
     what: str,
     measure: Callable[[dict, dict], float],
     unit: str = "points",

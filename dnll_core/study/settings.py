@@ -129,7 +129,10 @@ PUBLISHED_ON: dict[tuple[str, str], dict[str, object]] = {
         "logit_distance": 0.08,
         "stable_threshold": 0.6,
     },
-    ("svhn", "fixmatch-randaugment"): {"weak": "crop", "strong": "crop+randaugment+cutout"},  # no house number flips
+    ("svhn", "fixmatch-randaugment"): {
+        "weak": "crop",
+        "strong": "crop+randaugment+cutout",
+    },  # mirrored digits are no digits
 }
 # Views that section 4.2 leaves open, as (fields, what they are). The first is the one that baselines are judged by.
 READINGS: dict[int, dict[str, tuple[dict[str, object], str]]] = {

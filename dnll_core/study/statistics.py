@@ -88,7 +88,7 @@ def percent(values: list[float]) -> str:
     return f"{100 * mean:.2f} ± {100 * sd:.2f}" if len(values) > 1 else f"{100 * mean:.2f}"
 
 
-VERDICTS = ("holds", "does not hold", "cannot be told", "not recorded")
+VERDICTS = ("holds", "does not hold", "undecided", "not recorded")
 
 
 def standard_error(values: Sequence[float]) -> float | None:
@@ -99,5 +99,5 @@ def standard_error(values: Sequence[float]) -> float | None:
 def verdict_of(margin: float, error: float | None, n: int) -> str:
     """ "holds" if the margin is above zero and outside its 95 % interval, "does not hold" if below and outside."""
     if error is None or margin == 0 or abs(margin) < stats.t.ppf(0.975, n - 1) * error:
-        return "cannot be told"
+        return "undecided"
     return "holds" if margin > 0 else "does not hold"

@@ -42,7 +42,7 @@ SEEDS = {"quick": 1, "laptop": 3, "short": 1, "paper": SETTINGS["runs"][0]}
 SETUP = {key.table: (key.dataset, key.network) for key in NUMBERS}  # table -> (data set, network)
 COMPARED = ("dnll", "supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")  # in every benchmark
 
-LABELS_FIRST = (4000, 20, 1000, 100, 2000, 50)  # of two cells that tell equally much, which is run first
+LABELS_FIRST = (4000, 20, 1000, 100, 2000, 50)  # run order among equally informative cells
 
 
 @dataclass(frozen=True)

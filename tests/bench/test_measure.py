@@ -18,7 +18,7 @@ from dnll_core.bench.report import (
     describe_growth,
     growth_slopes,
     interval_name,
-    load,
+    load_benchmarks,
     milliseconds,
     quartiles,
     ratio,
@@ -372,7 +372,7 @@ def test_the_ceiling_is_that_of_the_fastest_product(monkeypatch):
 
 def test_a_record_is_complete_and_survives_json(record, tmp_path):
     save(record, tmp_path / "new" / "digits.json")
-    assert load(tmp_path / "new") == {"digits": record}
+    assert load_benchmarks(tmp_path / "new") == {"digits": record}
     assert json.loads(json.dumps(record)) == record
     for name, setting in record["settings"].items():
         assert Experiment(**setting["experiment"]) == with_method(name).experiment
@@ -412,7 +412,7 @@ def test_the_report_says_where_and_how_often(record):
 
 
 def test_the_table_has_a_ratio_to_the_first_setting(record):
-    table = report.table({"here": record})
+    table = report.medians_frame({"here": record})
     assert list(table.index) == [("here", "dnll"), ("here", "mean-teacher")]
     base, other = (setting["train"] for setting in record["settings"].values())
     value, low, high = ratio(other, base)
@@ -420,10 +420,10 @@ def test_the_table_has_a_ratio_to_the_first_setting(record):
 
 
 def test_broken_records_are_named_and_none_is_no_error(tmp_path):
-    assert load(tmp_path / "absent") == {}
+    assert load_benchmarks(tmp_path / "absent") == {}
     (tmp_path / "a.json").write_text('{"settings": {"dnll": {}}}')
     with pytest.raises(RecordError, match=r"a\.json is not a readable benchmark"):
-        load(tmp_path)
+        load_benchmarks(tmp_path)
 
 
 # -- growth ------------------------------------------------------------------------------------------------------------
@@ -439,7 +439,7 @@ def test_growth_composes_an_epoch(tmp_path):
     text = describe_growth(record)
     assert "Run whole at M = 60" in text and f"torch {torch.__version__}" in text
     save(record, tmp_path / "growth.json")
-    assert load(tmp_path) == {}  # it has no settings to compare
+    assert load_benchmarks(tmp_path) == {}  # it has no settings to compare
 
 
 def test_growth_slopes():

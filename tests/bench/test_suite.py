@@ -6,7 +6,7 @@ import pytest
 
 from dnll_core.bench import timing
 from dnll_core.bench.command import parser, settings_of
-from dnll_core.bench.suite import SUITE, TARGETS, digits_row, load, machine, main, table
+from dnll_core.bench.suite import SUITE, TARGETS, aims_table, digits_row, load_suite, machine, main
 from dnll_core.results import RecordError
 
 
@@ -70,14 +70,14 @@ def test_readings():
 
 
 def test_the_table_says_what_is_not_measured_and_on_what(tmp_path):
-    lines = table(tmp_path).splitlines()
+    lines = aims_table(tmp_path).splitlines()
     assert len(lines) == 2 + len(TARGETS) + 1
     assert all("| not measured | – |" in line for line in lines[2:])
     (tmp_path / "bench").mkdir()
     record = {"settings": {"dnll": setting([0.004]), "mean-teacher": setting([0.004])}}
     (tmp_path / "bench" / "table7-nvidia-h200.json").write_text(json.dumps(record))
     (tmp_path / "bench" / "growth-amd.json").write_text(json.dumps(growth()))
-    text = table(tmp_path)
+    text = aims_table(tmp_path)
     assert "| CNN-13, 50 + 50 (paper: 143 ms) | 5 ms | 4.00 ms | yes | NVIDIA H200 |" in text
     assert "| memory for M images of 8x8 | the images and a constant | 64 bytes an image and 6.0 more: " in text
 
@@ -86,7 +86,7 @@ def test_the_table_says_what_is_not_measured_and_on_what(tmp_path):
 def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "plain-here.json").write_text(text)
     with pytest.raises(RecordError, match=r"plain-here\.json is not a readable benchmark"):
-        load(tmp_path)
+        load_suite(tmp_path)
 
 
 def test_when_the_digits_pass_93_percent(tmp_path):

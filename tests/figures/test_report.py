@@ -17,7 +17,7 @@ def test_the_figures_are_committed(tmp_path):
 
 def test_table_has_the_mean_of_the_records():
     groups = report.quickstart_records()
-    table = report.table(report.quickstart_records())
+    table = report.groups_table(report.quickstart_records())
     for records in groups.values():
         assert results.percent(results.accuracies(records)) in table
     means = [results.mean_sd(results.accuracies(records))[0] for records in groups.values()]

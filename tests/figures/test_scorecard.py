@@ -51,7 +51,7 @@ def test_each_claim_in_points_is_drawn_with_its_interval_and_verdict():
         assert bars.lines[0].get_xydata().tolist() == [[of["difference"], y]]
         assert (left, right) == pytest.approx((of["difference"] - half_width(of), of["difference"] + half_width(of)))
         assert low < left < right < high
-        assert (left > 0 or right < 0) == (of["verdict"] != "cannot be told")
+        assert (left > 0 or right < 0) == (of["verdict"] != "undecided")
         colors.append(bars.lines[0].get_color())
     assert len(set(colors)) == 3
 

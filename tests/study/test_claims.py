@@ -65,7 +65,7 @@ def test_accuracies(tmp_path, text, ahead, behind):
         put(folder, ahead, first, slight=True)
         put(folder, behind, second)
         finding = found(text, folder)
-        assert finding.verdict == ("holds", "does not hold", "cannot be told")[way]
+        assert finding.verdict == ("holds", "does not hold", "undecided")[way]
         assert finding.difference == pytest.approx((2, -2, 0)[way], abs=1e-6)
         assert finding.n == len(NOISE)
         assert finding.data.startswith(
@@ -86,7 +86,7 @@ def test_the_papers_data_go_before_the_digits(tmp_path):
 
 @pytest.mark.parametrize(
     ("last", "expected", "lead"),
-    [(0.935, "holds", 0.5), (0.95, "does not hold", -1), (0.94, "cannot be told", 0), (None, "not recorded", None)],
+    [(0.935, "holds", 0.5), (0.95, "does not hold", -1), (0.94, "undecided", 0), (None, "not recorded", None)],
 )
 def test_the_best_m_beats_each_other_one(tmp_path, last, expected, lead):
     for m, accuracy in ((1, 0.90), (2, 0.93), (3, 0.94), (4, last)):
@@ -140,7 +140,7 @@ def test_the_longer_campaign_counts(tmp_path):
     assert found(text, tmp_path).verdict == "holds"
 
 
-@pytest.mark.parametrize(("gap", "expected"), [(0.01, "holds"), (0.05, "does not hold"), (0.02, "cannot be told")])
+@pytest.mark.parametrize(("gap", "expected"), [(0.01, "holds"), (0.05, "does not hold"), (0.02, "undecided")])
 def test_close_to_target_supervision(tmp_path, gap, expected):
     put(tmp_path, ADAPTATION["dnll"], 0.9 - gap, slight=True)
     put(tmp_path, ADAPTATION["target-supervised"], 0.9)
@@ -195,7 +195,7 @@ def test_times(tmp_path):
     bench(tmp_path, "b", "another processor, 2 threads", **steady, dnll=[0.5] * 10)
     assert [found(text, tmp_path).verdict for text in texts] == ["holds"] * 5  # the first of its kind
     bench(tmp_path, "c", "a GPU", **steady, dnll=[0.8, 1.3] * 5)
-    expected = ["cannot be told", "does not hold", "holds", "does not hold", "holds"]
+    expected = ["undecided", "does not hold", "holds", "does not hold", "holds"]
     assert [found(text, tmp_path).verdict for text in texts] == expected
     assert found(texts[0], tmp_path).data.endswith("a GPU")
 

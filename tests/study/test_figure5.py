@@ -9,7 +9,7 @@ from sklearn.metrics import silhouette_score
 
 from dnll_core import figures, load_data, results, train
 from dnll_core.config import Experiment
-from dnll_core.study.embeddings import FOLDER, METHODS, fewest_labels, load, main, record_of
+from dnll_core.study.embeddings import EMBEDDED, FOLDER, fewest_labels, load_figure5, main, record_of
 from dnll_core.study.records import Records
 from dnll_core.study.tables import cells
 
@@ -20,7 +20,7 @@ TINY = Experiment(labels=20, labelled_batch=20, unlabelled_batch=256, epochs=1)
 def made():
     data = load_data("digits")
     images, labels = data.x_test[:60], data.y_test[:60].numpy()
-    runs = {name: train(TINY.replace(method=name), 0, progress=False) for name in METHODS}
+    runs = {name: train(TINY.replace(method=name), 0, progress=False) for name in EMBEDDED}
     return runs, images, labels, record_of(runs, images, labels, perplexity=5)
 
 
@@ -40,11 +40,11 @@ def test_it_is_plain_json_and_a_damaged_file_is_named(made, tmp_path):
     *_, record = made
     path = tmp_path / "figure5.json"
     path.write_text(json.dumps(record))
-    assert load(path) == record
+    assert load_figure5(path) == record
     assert len(figures.embedding.figure(record).axes) == 4
     path.write_text(path.read_text()[:100])
     with pytest.raises(results.RecordError, match=r"figure5.json is not a readable record of Figure 5"):
-        load(path)
+        load_figure5(path)
     with pytest.raises(SystemExit, match="profile='laptp' is not known"):
         main(["--profile", "laptp"])
 
@@ -52,12 +52,12 @@ def test_it_is_plain_json_and_a_damaged_file_is_named(made, tmp_path):
 def test_the_fewest_labels_and_of_several_readings_the_first():
     chosen = fewest_labels(cells(4, "paper"))
     assert (chosen["dnll"].labels, chosen["dnll"].reading) == (20, "literal")
-    assert set(METHODS) <= set(chosen)
+    assert set(EMBEDDED) <= set(chosen)
 
 
 def test_committed_records_are_of_recorded_runs():
     records = Records()
     for path in FOLDER.glob("*.json"):
-        for one in load(path)["representations"].values():
+        for one in load_figure5(path)["representations"].values():
             if "experiment" in one:
                 assert records.of(Experiment(**one["experiment"]))[0]["final"] == one["final"], path

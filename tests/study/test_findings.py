@@ -28,7 +28,7 @@ def test_a_verdict_is_that_of_a_t_test():
             values = generator.normal(shift, 1, n).tolist()
             finding = judged(of_seeds(values), "made up", "difference")
             told = stats.ttest_1samp(values, 0).pvalue < 0.05
-            expected = ("holds" if np.mean(values) > 0 else "does not hold") if told else "cannot be told"
+            expected = ("holds" if np.mean(values) > 0 else "does not hold") if told else "undecided"
             assert finding.verdict == expected
             assert (finding.n, finding.difference) == (n, pytest.approx(np.mean(values)))
             assert finding.error == pytest.approx(stats.sem(values))
@@ -39,8 +39,8 @@ def test_a_verdict_is_that_of_a_t_test():
 def test_few_values():
     assert judged({}, "–", "difference").verdict == "not recorded"
     single = judged(of_seeds([5.0]), "made up", "difference")
-    assert (single.verdict, single.error, single.n) == ("cannot be told", None, 1)
-    assert verdict_of(0.0, 0.0, 5) == "cannot be told"  # all equal: there is no difference
+    assert (single.verdict, single.error, single.n) == ("undecided", None, 1)
+    assert verdict_of(0.0, 0.0, 5) == "undecided"  # all equal: there is no difference
     assert judged(of_seeds([1.0, 1.0, 1.0]), "made up", "difference").verdict == "holds"
 
 
