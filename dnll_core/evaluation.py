@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
+from dnll_core.config import ConfigError
 from dnll_core.device import Compute
-from dnll_core.methods.base import Batch, Observer, Output
+from dnll_core.methods.base import Batch, Method, Observer, Output
 
 BATCH = 1000  # images at a time
+OF_THE_TRAINER = ("epoch", "step", "seconds", "loss", "validation", "test", "target")  # in each row of a history
 
 
 @torch.no_grad()
@@ -89,6 +91,26 @@ def transfer_observer(truth: Tensor) -> Observer:
             used = (first.sum(1) > 0) & (second.sum(1) > 0)
             seen["used"] = used.float().mean()
             seen["same target"] = ((first == second).all(1) & used).float().mean()
+        return seen
+
+    return observe
+
+
+def together(observers: Sequence[Observer], method: Method) -> Observer:
+    """One observer from several. They run without gradients, and find the method in `Output.method`.
+
+    Raises (at an iteration):
+        ConfigError: if a name is taken in the history.
+    """
+
+    @torch.no_grad()
+    def observe(batch: Batch, output: Output) -> dict[str, Tensor]:
+        output.method, seen = method, {}
+        for each in observers:
+            for name, value in (each(batch, output) or {}).items():
+                if name in seen or name in output.metrics or name in OF_THE_TRAINER:
+                    raise ConfigError(f"the history has {name!r} already; an observer must call it something else.")
+                seen[name] = value.detach().float()  # an average of what was true or false, too
         return seen
 
     return observe

@@ -30,9 +30,10 @@ from dnll_core.data.host_pool import HostPool
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import choose_compute
-from dnll_core.evaluation import accuracy, transfer_observer
+from dnll_core.evaluation import accuracy, together, transfer_observer
 from dnll_core.learner import Learner, TrainingData
 from dnll_core.methods import build_method, heads
+from dnll_core.methods.base import Observer
 from dnll_core.models import build_network
 from dnll_core.trainer import Trainer
 
@@ -96,6 +97,7 @@ def train(
     root: str | Path | None = None,
     progress: bool = True,
     measure: bool = False,
+    observer: Observer | None = None,
     pool: str = "auto",
     capture: bool = True,
     load: Callable[..., Dataset] = load_data,
@@ -112,6 +114,10 @@ def train(
         progress: a progress bar on a terminal and in JupyterLab.
         measure: add to the history how often the labels that submodels pass are wrong, and more, see `measure`. It
             looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
+        observer: called after each iteration with its `Batch` and `Output` (see `methods.base`), where it may look at
+            everything, and at the networks in `output.method`, but change nothing and draw no random number of torch's
+            global generator. It returns None, or 0-dim tensors by names that are not taken: the history then has their
+            means over each epoch. A checkpoint holds nothing of it. On CUDA, iterations are then not replayed.
         pool: where the unlabelled images lie: "device", or "host", from where batches are fetched ahead, without a copy
             of the data set; "auto" takes the device if they fit twice into what is free there. Changes no result.
         capture: on CUDA, replay iterations as a graph (`captured`). False runs them plainly, to debug.
@@ -132,7 +138,8 @@ def train(
         raise ConfigError(f"checkpoint_minutes takes a number from 0, not {checkpoint_minutes!r}.")
     seed = int(seed)
     places = {"device": device, "precision": precision, "root": root, "pool": pool}
-    trainer, provenance = prepare(experiment, seed, **places, progress=progress, measure=measure, load=load)
+    seen = {"measure": measure, "observer": observer}
+    trainer, provenance = prepare(experiment, seed, **places, **seen, progress=progress, load=load)
     trainer.may_capture &= capture
     lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
     with lock, own_random_state(trainer.learner.device, seed), trainer.learner.compute.own_threads():
@@ -166,6 +173,7 @@ def prepare(
     root: str | Path | None = None,
     progress: bool = True,
     measure: bool = False,
+    observer: Observer | None = None,
     pool: str = "auto",
     dataset: Dataset | None = None,
     load: Callable[..., Dataset] = load_data,
@@ -200,8 +208,11 @@ def prepare(
         learner = Learner(method, e, data, views, compute, seed)
     trainer = Trainer(learner, view("identity"))
     trainer.source = results.source_hash()
-    if measure:
-        trainer.observer = transfer_observer(truth.to(compute.device))
+    observers = [transfer_observer(truth.to(compute.device))] if measure else []
+    if observer is not None:
+        observers.append(observer)
+    if observers:
+        trainer.observer = together(observers, method)
     provenance = {
         "labels_sha256": split.hash(),
         "source_sha256": trainer.source,

@@ -1,9 +1,10 @@
-"""The measured shares against loops over single images, and that measuring changes nothing."""
+"""The measured shares against loops over single images, what an observer sees, and that looking changes nothing."""
 
 import pytest
 import torch
 
 from dnll_core import Experiment, train
+from dnll_core.config import ConfigError
 from dnll_core.evaluation import transfer_observer
 from dnll_core.methods.base import Batch, Output
 
@@ -74,6 +75,86 @@ def test_measuring_changes_nothing():
     plain, measured = train(Experiment(**FAST), 0), train(Experiment(**FAST), 0, measure=True)
     assert [row["test"] for row in plain.history] == [row["test"] for row in measured.history]
     assert [row["loss"] for row in plain.history] == [row["loss"] for row in measured.history]
+
+
+def end_of(run):
+    """All that a run has computed: its curve without times, and its weights."""
+    rows = [{name: value for name, value in row.items() if name != "seconds"} for row in run.history]
+    return rows, run.trainer.learner.method.state_dict()
+
+
+def assert_equal_ends(one, other):
+    (rows, weights), (other_rows, other_weights) = end_of(one), end_of(other)
+    assert rows == other_rows
+    assert all(torch.equal(value, other_weights[name]) for name, value in weights.items())
+
+
+@pytest.mark.parametrize("method", ["dnll", "mean-teacher", "supervised"])
+def test_an_observer_that_returns_nothing_changes_nothing(method):
+    e, seen = Experiment(**FAST, method=method, dropout=0.1), []
+
+    def look(batch, output):
+        seen.append((batch.targets.clone(), float(output.loss)))
+
+    observed = train(e, 0, observer=look)
+    assert_equal_ends(train(e, 0), observed)
+    assert len(seen) == observed.trainer.step
+    steps = len(seen) // e.epochs
+    mean_of_first_epoch = sum(loss for _, loss in seen[:steps]) / steps
+    assert observed.history[0]["loss"] == pytest.approx(mean_of_first_epoch, abs=1e-5)
+    assert sorted(seen[0][0].tolist()) == sorted(2 * list(range(10)))  # all labels, two of each class
+
+
+def test_what_an_observer_returns_is_averaged_over_the_epoch():
+    e, losses, often = Experiment(**FAST), [], []
+
+    def note(batch, output):
+        losses.append(float(output.loss.detach()))
+        found = {"noted": output.loss, "first": torch.tensor(len(losses) == 1)}  # with a gradient; and a truth value
+        return found if len(losses) % 2 else {"noted": output.loss}
+
+    def count(batch, output):
+        often.append(output.loss.requires_grad)
+        return None if len(often) % 2 else {"even": output.loss}
+
+    history = train(e, 0, observer=note).history
+    steps = len(losses) // 2
+    assert history[0]["noted"] == pytest.approx(sum(losses[:steps]) / steps, abs=1e-5) == history[0]["loss"]
+    assert history[0]["first"] == pytest.approx(1 / ((steps + 1) // 2), abs=1e-6)  # of the iterations that had it
+    even = [loss for i, loss in enumerate(losses[:steps]) if i % 2]
+    assert train(e, 0, observer=count).history[0]["even"] == pytest.approx(sum(even) / len(even), abs=1e-5)
+
+
+def test_an_observer_beside_the_measurements():
+    e = Experiment(**FAST)
+    measured = train(e, 0, measure=True)
+    both = train(e, 0, measure=True, observer=lambda batch, output: {"mine": output.targets[0].sum(1).mean()})
+    for row in both.history:
+        assert row.pop("mine") == pytest.approx(6)  # m = 3 of either submodel
+    assert_equal_ends(measured, both)
+    silent = train(e, 0, measure=True, observer=lambda batch, output: None)
+    assert_equal_ends(measured, silent)
+
+
+def first_weight(method):
+    return float(next(method.teacher.parameters()).flatten()[0])
+
+
+def test_an_observer_sees_the_networks_after_the_step():
+    weights = []
+    run = train(
+        Experiment(**FAST, method="mean-teacher"),
+        0,
+        observer=lambda batch, output: weights.append(first_weight(output.method)),
+    )
+    assert weights[-1] == first_weight(run.trainer.learner.method)
+    assert weights[0] != weights[-1]
+
+
+@pytest.mark.parametrize("name", ["loss", "epoch", "test", "negative", "wrong sets"])
+def test_an_observer_takes_no_name_of_the_history(name):
+    with pytest.raises(ConfigError, match=name):
+        train(Experiment(**FAST), 0, measure=True, observer=lambda batch, output: {name: output.loss})
 
 
 @pytest.mark.parametrize("selection", ["ep", "epm"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from dnll_core.device import choose_compute
 from dnll_core.study.records import experiment_of
 from dnll_core.study.settings import at_length
 from dnll_core.study.tables import Cell, cells
+
+WORKERS = "DNLL_WORKERS"  # environment variable: how many processes `run_cells` takes where it is not told
 
 
 class RunsFailed(RuntimeError):
@@ -38,7 +41,8 @@ def run_cells(
     Args:
         experiments: by any names.
         seeds: of each, 0, 1, ...
-        workers: processes, of one thread each on a CPU. None: two on a CPU, else one.
+        workers: processes, of one thread each on a CPU. None: what the environment variable DNLL_WORKERS says (`make
+            test` runs two notebooks at a time and sets it to 1); without it two on a CPU, else one.
         out: folder of the records (a campaign's is <its --out>/tables). What is recorded there is not run again, and
             what is unfinished goes on. None writes nothing. A notebook may record with uncommitted changes of the
             package, which `python -m dnll_core.campaign` refuses: the folder is the reader's own, and the commit in
@@ -56,7 +60,8 @@ def run_cells(
     folder = None if out is None else Path(out).resolve()
     tasks = [Task(e, seed, folder) for seed in range(seeds) for e in dict.fromkeys(experiments.values())]
     if workers is None:
-        workers = 2 if choose_compute().device.type == "cpu" else 1
+        usual = 2 if choose_compute().device.type == "cpu" else 1
+        workers = count(WORKERS, os.environ.get(WORKERS) or usual)
     with processes(workers, ", ".join(experiments)) as pool:
         report = run_tasks(tasks if folder is None else missing(tasks), pool, progress=progress)
     problems = report.failures + [f"{task.name}: another campaign is running it" for task in report.elsewhere]

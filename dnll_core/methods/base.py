@@ -52,6 +52,7 @@ class Output:
         metrics: 0-dim tensors without gradient, averaged over the epoch for display and record.
         negatives: for each teacher, (U, K) 0/1, the pseudo-negative labels it passed on; empty without DNLL.
         targets: for each student, (U, K), the sum of the labels it was trained towards, or away from; empty if none.
+        method: for observers, the method that made this, with its networks as the iteration has left them.
     """
 
     loss: Tensor
@@ -62,6 +63,7 @@ class Output:
     metrics: dict[str, Tensor] = field(default_factory=dict)
     negatives: list[Tensor] = field(default_factory=list)
     targets: list[Tensor] = field(default_factory=list)
+    method: Method | None = None
 
 
 # Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.

@@ -18,7 +18,7 @@ from dnll_core.campaign.plan import _images_of, missing, table_tasks
 from dnll_core.campaign.tasks import checkpoint_step
 from dnll_core.campaign.worker import attempt
 from dnll_core.checkpoint import exclusive
-from dnll_core.config import Experiment
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import Compute
 from dnll_core.study import records, tables
 from dnll_core.study.experiments import CAMPAIGNS
@@ -434,9 +434,16 @@ def test_run_cells_takes_two_processes_on_a_cpu_and_one_elsewhere(monkeypatch, d
 
     monkeypatch.setattr(notebooks, "processes", processes)
     monkeypatch.setattr(notebooks, "choose_compute", lambda: Compute(torch.device(device), "float32", None))
+    monkeypatch.delenv(notebooks.WORKERS, raising=False)
     run_cells({"a": FAST})
     run_cells({"a": FAST}, workers=3)
-    assert asked == [expected, 3]
+    monkeypatch.setenv(notebooks.WORKERS, "5")
+    run_cells({"a": FAST})
+    run_cells({"a": FAST}, workers=3)
+    assert asked == [expected, 3, 5, 3]
+    monkeypatch.setenv(notebooks.WORKERS, "many")
+    with pytest.raises(ConfigError, match="DNLL_WORKERS"):
+        run_cells({"a": FAST})
 
 
 def test_without_dask_its_options_say_how_to_get_it(monkeypatch, tiny, tmp_path):
