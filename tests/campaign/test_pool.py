@@ -72,7 +72,7 @@ def test_runs_of_a_process_share_their_data():
 
 ORPHANS = """
 import time
-from dnll_core.workers import interrupted, processes
+from dnll_core.campaign.pool import interrupted, processes
 
 def train(_):
     print("at work", flush=True)
