@@ -19,16 +19,17 @@ quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p label
 	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab)."
 	@echo "As a page: $(OUT)/00_quickstart.html (its formulas are set by a script from the net)."
 
-# Notebooks run side by side, whole ones (loadscope), each with one thread and one worker process; two threads of one
-# would wait for those of the other. Notebook 12 measures times: alone, with all threads, at the end.
+# Tests and notebooks run side by side, whole files (loadscope), each with one thread and one worker process: two
+# threads of one would wait for those of the other. Notebook 12 measures times: alone, with all threads, at the end.
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env
 TIMED := notebooks/12_execution_time.ipynb
 
+test: export DNLL_WORKERS := 1
 test: $(READY)  ## style, unit tests, then every notebook against its committed outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -n auto --dist loadscope
-	OMP_NUM_THREADS=1 DNLL_WORKERS=1 $(NBVAL) -n auto --dist loadscope --no-loadscope-reorder notebooks --ignore $(TIMED)
+	OMP_NUM_THREADS=1 $(NBVAL) -n auto --dist loadscope --no-loadscope-reorder notebooks --ignore $(TIMED)
 	$(NBVAL) $(TIMED)
 
 lab: $(READY)  ## open the notebooks in JupyterLab
