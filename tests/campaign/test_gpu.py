@@ -13,7 +13,7 @@ from campaign.test_tasks import FAST, inline
 
 from dnll_core import results
 from dnll_core.bench import suite
-from dnll_core.campaign import archive, estimates, gpu, plan, tasks
+from dnll_core.campaign import archive, estimates, gpu, plan, worker
 from dnll_core.campaign.archive import Archive
 from dnll_core.campaign.tasks import Report
 from dnll_core.data.dataset import DataError
@@ -31,7 +31,7 @@ ORDER = ["4: a", "1: c", "2: f", "4: b", "1: e", "1: d", "2: g", "4: other"]
 @pytest.fixture
 def whole(monkeypatch, tmp_path):
     """A function that runs the command and returns its log; and what it trained with, in a list."""
-    pools, trained, real = [], [], tasks.train
+    pools, trained, real = [], [], worker.train
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "test_gpu_of_it.py").write_text("import pytest\n@pytest.mark.gpu\ndef test(): pass")
     (tmp_path / "tests" / "test_else.py").write_text("def test(): assert False")
@@ -41,7 +41,7 @@ def whole(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "processes", lambda *_: pools.append(1) or contextlib.nullcontext(inline()))
     monkeypatch.setattr(plan, "cells", lambda table, profile, dataset: CELLS[table])
     monkeypatch.setattr(estimates, "AROUND", 0.0)
-    monkeypatch.setattr(tasks, "train", lambda *args, **where: trained.append(where) or real(*args, **where))
+    monkeypatch.setattr(worker, "train", lambda *args, **where: trained.append(where) or real(*args, **where))
     small = "--dataset digits --network small --labelled-batch 20 --unlabelled-batch 64 --unlabelled 100"
     monkeypatch.setitem(suite.SUITE, "small", f"{small} --iterations 1 --warmup 1")
 
@@ -125,13 +125,13 @@ def test_records_of_this_device_and_folder_tell_how_long_a_cell_takes(trial, mon
     monkeypatch.setattr(estimates, "iteration_seconds", refuse)
     log = trial("--tables", "4")
     assert begun(log) == [] and "could not be timed: RuntimeError: out of memory" in log
-    results.save(tasks.record_of(DNLL.replace(lr=0.5).to_dict(), 0), trial.out / "tables")
+    results.save(worker.record_of(DNLL.replace(lr=0.5), 0), trial.out / "tables")
     log = trial("--tables", "4")[len(log) :]
     assert begun(log) == ["4: a", "4: b"]
 
 
 def test_what_is_recorded_in_the_repository_is_left_out(trial):
-    results.save(tasks.record_of(DNLL.to_dict(), 0), results.RESULTS / "tables")
+    results.save(worker.record_of(DNLL, 0), results.RESULTS / "tables")
     assert begun(trial("--tables", "4")) == ["4: b", "4: other"]
 
 
