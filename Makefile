@@ -6,10 +6,10 @@ ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lab reproduce gpu outputs figures bench clean
+.PHONY: help quickstart test test-long lab reproduce gpu outputs figures bench clean
 
 help:  ## print this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
 	@mkdir -p $(OUT) && rm -f $(OUT)/00_quickstart.*
@@ -31,6 +31,9 @@ test: $(READY)  ## style, unit tests, then every notebook against its committed 
 	$(BIN)/python -m pytest -n auto --dist loadscope
 	OMP_NUM_THREADS=1 $(NBVAL) -n auto --dist loadscope --no-loadscope-reorder notebooks --ignore $(TIMED)
 	$(NBVAL) $(TIMED)
+
+test-long: $(READY)  ## the few tests that take many seconds each
+	$(BIN)/python -m pytest -m long
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)

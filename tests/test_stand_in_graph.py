@@ -108,7 +108,7 @@ def test_a_replay_is_the_iteration_to_the_last_bit(stand_in, kind):
 
 @pytest.mark.parametrize("network", ["cnn13", "wrn28-2"])
 def test_large_networks_in_bfloat16(stand_in, network):
-    fields = {"network": network, "size": 16, "unlabelled_batch": 32, "precision": "bfloat16"}
+    fields = {"network": network, "size": 12, "unlabelled_batch": 16, "labelled_batch": 10, "precision": "bfloat16"}
     assert_same(trained(2, **fields), trained(2, how="captured", **fields), 0)
 
 

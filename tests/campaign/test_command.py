@@ -404,6 +404,7 @@ def test_run_cells_gives_what_a_campaign_records(monkeypatch, tmp_path):
     assert [final(record) for record in again["one"]] == [final(found["one"][0])]
 
 
+@pytest.mark.long
 def test_run_cells_writes_only_where_it_is_told_to_and_goes_on(monkeypatch, here, tmp_path):
     monkeypatch.chdir(tmp_path)
     expected = run_cells({"a": LONGER})

@@ -19,6 +19,8 @@ from dnll_core.config import ConfigError
 distributed = pytest.importorskip("distributed")
 from dnll_core.campaign import dask_pool  # noqa: E402 - it needs Dask
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def pool():

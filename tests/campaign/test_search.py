@@ -59,6 +59,7 @@ def test_search_ranks_by_validation_accuracy(tiny, tmp_path):
         assert trial["validation"] == [run.final["validation"]["mean"] for run in runs]
 
 
+@pytest.mark.long
 def test_the_command_in_worker_processes(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(SEARCHES, "tiny", (BASE, [{}]))
     record = searched(tmp_path, "--workers", "2", seeds=4)
