@@ -1,7 +1,10 @@
 """Every cell is an experiment that says what the paper says, departures are named, and a fixed weight is one."""
 
 import itertools
+import json
+from pathlib import Path
 
+import guard
 import pytest
 import torch
 
@@ -329,3 +332,10 @@ def test_a_cell_runs():
         trainer, _ = prepare(small, 0, device="cpu", precision="float32", dataset=synthetic(small, 8))
         trainer.learner.plan_epoch(0)
         assert torch.isfinite(trainer.train_step(0)), e
+
+
+def test_named_experiments_keep_their_run_names():
+    """Records are found by them. A name that is new here is no change; `tests/named_experiments.json` may then grow."""
+    frozen = json.loads((Path(__file__).parents[1] / "named_experiments.json").read_text())
+    now = guard.named()
+    assert {name: now.get(name) for name in frozen} == frozen
