@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -100,20 +101,32 @@ def together(observers: Sequence[Observer], method: Method) -> Observer:
     """One observer from several. They run without gradients, and find the method in `Output.method`.
 
     Raises (at an iteration):
-        ConfigError: if a name is taken in the history.
+        ConfigError: if an observer returns anything else than None or 0-dim tensors by name, or a name is taken in the
+            history.
     """
 
     @torch.no_grad()
     def observe(batch: Batch, output: Output) -> dict[str, Tensor]:
         output.method, seen = method, {}
         for each in observers:
-            for name, value in (each(batch, output) or {}).items():
+            for name, value in _checked(each(batch, output)).items():
                 if name in seen or name in output.metrics or name in OF_THE_TRAINER:
                     raise ConfigError(f"the history has {name!r} already; an observer must call it something else.")
                 seen[name] = value.detach().float()  # an average of what was true or false, too
         return seen
 
     return observe
+
+
+def _checked(seen: object) -> dict[str, Tensor]:
+    """What an observer returned; empty for None."""
+    numbers = isinstance(seen, dict) and all(
+        isinstance(name, str) and isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()
+        for name, value in seen.items()
+    )
+    if seen is None or numbers:
+        return seen or {}
+    raise ConfigError(f"an observer returns None or a dict of 0-dim tensors by name, not {reprlib.repr(seen)}.")
 
 
 def without_labels(probabilities: torch.Tensor) -> dict[str, float]:

@@ -131,6 +131,8 @@ def train(
     """
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
+    if observer is not None and not callable(observer):
+        raise ConfigError(f"observer takes a function of a Batch and an Output, not {observer!r}.")
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
         raise ConfigError(f"seed takes a whole number from 0, not {seed!r}.")
     minutes = checkpoint_minutes

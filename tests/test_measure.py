@@ -157,6 +157,17 @@ def test_an_observer_takes_no_name_of_the_history(name):
         train(Experiment(**FAST), 0, measure=True, observer=lambda batch, output: {name: output.loss})
 
 
+@pytest.mark.parametrize("returned", [5, "x", {"a": 0.5}, {1: torch.ones(())}, {"a": torch.ones(3)}, [torch.ones(())]])
+def test_what_an_observer_returns_must_be_numbers_by_name(returned):
+    with pytest.raises(ConfigError, match=r"returns None or a dict of 0-dim tensors by name, not "):
+        train(Experiment(**FAST), 0, observer=lambda batch, output: returned)
+
+
+def test_an_observer_is_a_function():
+    with pytest.raises(ConfigError, match=r"observer takes a function .* not 5"):
+        train(Experiment(**FAST), 0, observer=5)
+
+
 @pytest.mark.parametrize("selection", ["ep", "epm"])
 def test_equal_probability_obeys_theorem_3_1_and_both_have_one_target(selection):
     history = train(Experiment(**FAST, selection=selection), 0, measure=True).history

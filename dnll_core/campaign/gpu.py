@@ -35,7 +35,7 @@ from dnll_core import results
 from dnll_core.bench import command as bench
 from dnll_core.bench import measure, suite
 from dnll_core.campaign.archive import Archive
-from dnll_core.campaign.command import sigterm_as_interrupt
+from dnll_core.campaign.command import check_commit, sigterm_as_interrupt
 from dnll_core.campaign.estimates import Expected
 from dnll_core.campaign.plan import missing, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
@@ -44,7 +44,7 @@ from dnll_core.campaign.worker import Task, shared_data
 from dnll_core.common import atomic_file, positive
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import DataError
-from dnll_core.study.tables import PROFILES
+from dnll_core.study.tables import PROFILES, TABLES
 
 TESTS = results.PACKAGE.parent / "tests"
 TESTS_SECONDS = 80.0  # at most
@@ -204,11 +204,20 @@ def parser() -> argparse.ArgumentParser:
     option("--minutes", type=float, default=12.0, metavar="N", help="of this command, all in all (default 12)")
     option("--out", type=Path, default=Path("runs/gpu"), metavar="DIR", help="of everything (default runs/gpu)")
     option("--archive", type=Path, metavar="FILE", help="in the place of DIR/results.tar.gz")
-    option("--tables", nargs="+", type=int, default=[4, 1, 2], metavar="N", help="of the paper (default 4 1 2)")
-    option("--profile", default="short", help=f"size of the runs: {', '.join(PROFILES)} (default short)")
+    option(
+        "--tables",
+        nargs="+",
+        type=int,
+        choices=TABLES,
+        default=[4, 1, 2],
+        metavar="N",
+        help="of the paper (default 4 1 2)",
+    )
+    option("--profile", choices=PROFILES, default="short", help="size of the runs (default short)")
     option("--seeds", type=positive, metavar="N", help="0, 1, ... of each cell (default: those of the profile)")
     what = f"that the files were copied from, where git cannot say it; or set {results.COMMIT}"
     option("--commit", metavar="ID", help=what)
+    option("--uncommitted", action="store_true", help="record though the package has uncommitted changes")
     return made
 
 
@@ -227,6 +236,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.commit = results.commit()
         if given is not None and not options.commit.startswith(given[:12]):
             raise ConfigError(f"--commit {given}: this is a checkout of {options.commit}; leave --commit out.")
+        check_commit(options.uncommitted)
         out = options.out.resolve()
         archive = Archive(out, (options.archive or out / "results.tar.gz").resolve())
         with sigterm_as_interrupt(), archive.renewed():

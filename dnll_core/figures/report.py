@@ -5,6 +5,7 @@ python -m dnll_core.figures.report        # or: make figures
 
 from __future__ import annotations
 
+import argparse
 import re
 import statistics
 from pathlib import Path
@@ -170,7 +171,9 @@ def draw_figures(folder: Path) -> list[Path]:
     return [folder / name for name in figures]
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
+    about = __doc__.split("\n\n")[0]
+    argparse.ArgumentParser("python -m dnll_core.figures.report", description=about).parse_args(arguments)
     text = readme()
     with atomic_file(ROOT / "README.md") as file:
         file.write(text.encode())

@@ -4,7 +4,7 @@
     show(points_of_cells(groups), alt="...")
 
 A title names the profile unless it is the paper's own, and a legend n and what a bar is. Each run is a mark of its own.
-The figure of all tables at once, `scorecard_figure`, is in `plots_scorecard`.
+The figure of all tables at once, `scorecard_figure`, is in `figures.scorecard`.
 """
 
 from __future__ import annotations

@@ -41,6 +41,7 @@ def whole(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu, "processes", lambda *_: pools.append(1) or contextlib.nullcontext(inline()))
     monkeypatch.setattr(plan, "cells", lambda table, profile, dataset: CELLS[table])
     monkeypatch.setattr(estimates, "AROUND", 0.0)
+    monkeypatch.setattr(gpu, "check_commit", lambda uncommitted: None)  # whoever works on it has changes
     monkeypatch.setattr(worker, "train", lambda *args, **where: trained.append(where) or real(*args, **where))
     small = "--dataset digits --network small --labelled-batch 20 --unlabelled-batch 64 --unlabelled 100"
     monkeypatch.setitem(suite.SUITE, "small", f"{small} --iterations 1 --warmup 1")
