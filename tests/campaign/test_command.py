@@ -44,6 +44,7 @@ def names(planned):
 # -- what is run -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, capsys):
     """In a worker process."""
     good, bad = FAST, FAST.replace(labels=21)
@@ -387,6 +388,7 @@ def test_state_that_cannot_be_packed_is_said_at_last_and_records_are_kept(tiny, 
 # -- for notebooks -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_run_cells_gives_what_a_campaign_records(monkeypatch, tmp_path):
     """In worker processes; and a campaign's records serve it as its own."""
     named = {"one": LONGER, "two": FAST}
@@ -414,6 +416,7 @@ def test_run_cells_writes_only_where_it_is_told_to_and_goes_on(monkeypatch, here
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.long
 def test_run_cells_says_what_has_no_record(here, tmp_path):
     with pytest.raises(RunsFailed, match="labels=21"):
         run_cells({"bad": FAST.replace(labels=21), "good": FAST}, out=tmp_path)

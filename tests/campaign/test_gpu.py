@@ -102,6 +102,7 @@ def test_failing_tests_lead_to_the_plain_step(whole):
     assert "did not pass before" in whole("--tables", "1")
 
 
+@pytest.mark.long
 def test_tests_that_take_too_long_are_ended(whole):
     slow = f"time.sleep(4)\n    open({str(gpu.TESTS / 'x')!r}, 'w')"
     (gpu.TESTS / "test_gpu_of_it.py").write_text(f"import pytest, time\n@pytest.mark.gpu\ndef test():\n    {slow}")

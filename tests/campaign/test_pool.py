@@ -15,6 +15,7 @@ from dnll_core.config import Experiment
 from dnll_core.results import PACKAGE
 
 
+@pytest.mark.long
 def test_each_task_has_its_own_outcome():
     with pool.processes(2, "factorials") as workers:
         futures = [workers.submit(math.factorial, n) for n in (5, 3, 4)]
