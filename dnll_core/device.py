@@ -24,9 +24,9 @@ class Compute:
     def autocast(self) -> torch.autocast:
         """The context of the forward passes.
 
-        On CUDA a weight is cast anew in each pass. A cached cast would be shared by passes that a recorded iteration
-        runs in different streams: on an H200 the second submodel of WRN-28-2 then learnt wrongly, and CNN-13, whose
-        weights are normalised and so never cached, did not.
+        On CUDA a weight is cast anew in each pass, because a recorded iteration runs passes in several streams, which
+        would share a cached cast. In the one such run on an H200 WRN-28-2's second submodel fell far behind; CNN-13,
+        whose normalised weights are never cached, did not. That the cache was the cause is likely, not shown.
         """
         on, cached = self.precision == "bfloat16", self.device.type != "cuda"
         return torch.autocast(self.device.type, torch.bfloat16, enabled=on, cache_enabled=cached)
