@@ -1,17 +1,20 @@
 """Checkpoints: a folder with `checkpoint.json` and parts of tensors, each below 16 MB.
 
 `checkpoint.json` names its parts with their SHA-256 and is replaced atomically after they are on disk, so the folder
-always holds one complete checkpoint: a crash while writing leaves the one before. Reading executes no code: the parts
-are loaded with `weights_only=True`, the rest is JSON.
+always holds one complete checkpoint: a crash while writing leaves the one before. The first save begins with a manifest
+without parts, so parts without a manifest mean that it was lost, never that a run was killed early. Reading executes no
+code: the parts are loaded with `weights_only=True`, the rest is JSON.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
 import pickle
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,24 +50,46 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    leftovers = ("part-*.pt", ".*.tmp")  # the parts before, and what a killed process did not finish
-    old = {path.name for pattern in leftovers for path in folder.glob(pattern)}
-    parts = []
-    for number, part in enumerate(_parts(tensors)):
-        buffer = io.BytesIO()
-        torch.save(part, buffer)
-        data = buffer.getvalue()
-        digest = hashlib.sha256(data).hexdigest()
-        name = f"part-{number:02d}-{digest[:12]}.pt"  # named by content: never the file that the old manifest needs
-        with atomic_file(folder / name) as file:
-            file.write(data)
-        parts.append({"file": name, "sha256": digest})
-    shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+    if not (folder / MANIFEST).exists():
+        _write_manifest(folder, {}, {}, [])
+    _remove_all_but(_named(folder), folder)  # what a killed process did not finish takes room
+    try:
+        parts = [_write_part(folder, number, part) for number, part in enumerate(_parts(tensors))]
+        _write_manifest(folder, info, {name: list(tensor.shape) for name, tensor in tensors.items()}, parts)
+    finally:  # the parts before, or, if it failed, those just written: the next save needs their room
+        _remove_all_but(_named(folder), folder)
+
+
+def _write_part(folder: Path, number: int, tensors: dict[str, Tensor]) -> dict[str, str]:
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()
+    name = f"part-{number:02d}-{digest[:12]}.pt"  # named by content: never the file that the old manifest needs
+    with atomic_file(folder / name) as file:
+        file.write(data)
+    return {"file": name, "sha256": digest}
+
+
+def _write_manifest(folder: Path, info: dict, shapes: dict, parts: list[dict]) -> None:
     content = {"info": info, "shapes": shapes, "parts": parts}
     with atomic_file(folder / MANIFEST) as file:
         file.write(json.dumps({"sha256": _digest(content), "content": content}).encode())
-    for name in old - {part["file"] for part in parts}:
-        (folder / name).unlink(missing_ok=True)
+
+
+def _named(folder: Path) -> set[str] | None:
+    """The parts that the manifest in `folder` names; None if it cannot be read."""
+    try:
+        return {part["file"] for part in json.loads((folder / MANIFEST).read_bytes())["content"]["parts"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remove_all_but(needed: set[str] | None, folder: Path) -> None:
+    for path in [] if needed is None else [*folder.glob("part-*.pt"), *folder.glob(".*.tmp")]:
+        if path.name not in needed:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None:
@@ -75,12 +100,19 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
     """
     path = Path(folder) / MANIFEST
     if not path.exists():
+        if any(path.parent.glob("part-*.pt")):
+            raise CheckpointError(
+                f"{path} is missing, and the parts beside it cannot be read without it. Put it back, or delete the "
+                f"folder {folder} to start the run anew."
+            )
         return None
     try:
         manifest = json.loads(path.read_bytes())
         content = manifest["content"]
         if _digest(content) != manifest["sha256"]:
             raise ValueError("its content has another SHA-256")
+        if not content["parts"]:
+            return None  # the first save did not come to its end
         slices: dict[str, list[Tensor]] = {}
         for part in content["parts"]:
             path = Path(folder) / part["file"]
@@ -100,6 +132,8 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
 def exclusive(folder: str | Path) -> Iterator[None]:
     """Keeps a checkpoint folder for one process: makes it, checks that it can be written to, and locks it.
 
+    Where the file system has no locks it says so in a warning.
+
     Raises:
         CheckpointError: if it cannot be used; InUse if another process trains there.
     """
@@ -115,8 +149,14 @@ def exclusive(folder: str | Path) -> Iterator[None]:
         if fcntl is not None:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InUse(f"another process is training with the checkpoint in {folder}.") from None
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
+                    raise InUse(f"another process is training with the checkpoint in {folder}.") from None
+                warnings.warn(
+                    f"this file system has no locks ({error}): nothing keeps two processes from training with the same "
+                    "checkpoint",
+                    stacklevel=4,
+                )
         yield
 
 

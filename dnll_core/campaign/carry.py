@@ -90,12 +90,10 @@ def read(place: Path) -> dict[str, bytes]:
     remedy = f"Nothing was unpacked or changed; copy the whole set to {place} again, or empty it to go on without."
     try:
         found = load_checkpoint(place)
-        if found is None and any(place.glob("part-*.pt")):
-            raise CheckpointError(f"{place / MANIFEST} is missing.")
         if found is not None and found[0].keys() != {"archive"}:
             raise CheckpointError(f"{place / MANIFEST} is not of a set, but of a run.")
     except CheckpointError as error:
-        raise CarryError(f"{str(error).split(' Delete the folder')[0]} {remedy}") from None
+        raise CarryError(f"{re.split(' Delete the folder| Put it back', str(error))[0]} {remedy}") from None
     if found is None:
         return {}
     try:
@@ -153,7 +151,7 @@ def _complete(folder: Path) -> dict[str, bytes]:
                 parts = [part["file"] for part in json.loads(manifest)["content"]["parts"]]
             except (ValueError, KeyError, TypeError):
                 return {}
-            return {name: (folder / name).read_bytes() for name in parts} | {MANIFEST: manifest}
+            return {name: (folder / name).read_bytes() for name in parts} | {MANIFEST: manifest} if parts else {}
     return {}
 
 
