@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +23,8 @@ class Dataset:
     x_train, x_test: (N, C, H, W) uint8; colour images may be channels-last in memory.
     y_train, y_test: (N,) int64; -1 in y_train is an image without a label.
     mean, std: per channel, of x_train / 255, for normalisation. `name` is what splits depend on.
+    digest: SHA-256 (hex) of the originals, before any resizing: of the arrays, or of a folder's file names and bytes.
+    files: of a folder, its file names, relative to it, with the beginning of each file's SHA-256.
     """
 
     name: str
@@ -31,6 +35,8 @@ class Dataset:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    digest: str = field(default="", repr=False)
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def num_classes(self) -> int:
@@ -41,7 +47,7 @@ class Dataset:
         return self.x_train.shape[1]
 
     def summary(self) -> str:
-        """Name and numbers of images: enough to notice that a folder has changed, not to prove that it has not."""
+        """Name and numbers of images, in words; `digest` tells whether they are the same."""
         return f"{self.name}: {len(self.x_train)} for training, {len(self.x_test)} for testing"
 
     @property
@@ -51,11 +57,21 @@ class Dataset:
 
 
 def dataset_of(name: str, arrays: dict[str, np.ndarray], classes: tuple[str, ...], mean: tuple, std: tuple) -> Dataset:
-    """Arrays by KEYS, images (N, H, W) or (N, H, W, 3), as a Dataset. Colour is permuted, not copied."""
+    """Arrays by KEYS, images (N, H, W) or (N, H, W, 3), as a Dataset without digest. Colour is permuted, not copied."""
     tensors = [torch.from_numpy(arrays[key]) for key in KEYS]
     images = [x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2) for x in tensors[::2]]
     labels = [y.to(torch.int64) for y in tensors[1::2]]
     return Dataset(name, images[0], labels[0], images[1], labels[1], classes, mean, std)
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """SHA-256 (64 hex digits) of some lines of text."""
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def array_digests(arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """SHA-256 (64 hex digits) of the bytes of each array, in the order of KEYS."""
+    return [hashlib.sha256(np.ascontiguousarray(arrays[key])).hexdigest() for key in KEYS]
 
 
 def channel_statistics(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from dnll_core.common import watched
-from dnll_core.data.dataset import DataError, Dataset, channel_statistics, dataset_of
+from dnll_core.data.dataset import DataError, Dataset, channel_statistics, dataset_of, digest_of
 from dnll_core.data.splits import hold_out
 
 
@@ -35,9 +37,7 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
     classes = tuple(labelled)
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in labelled.values()])
     files = [file for group in labelled.values() for file in group]
-    key = hashlib.sha256(
-        "\n".join(f"{file.parent.name}/{file.name}" for file in files).encode(errors="surrogateescape")
-    ).hexdigest()
+    key = digest_of(f"{file.parent.name}/{file.name}" for file in files)
     least = 2 if "test" in folders else 3
     for title, group in labelled.items():
         if len(group) < least:
@@ -56,10 +56,11 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
         test_files, test_labels = [file for file, held in zip(files, test) if held], labels[test]
         files, labels = [file for file, held in zip(files, test) if not held], labels[~test]
     extra = [file for title in special[1:] if title in folders for file in _files(folders[title])]
-    images = [
-        _read_image(file, size)
-        for file in watched([*files, *extra, *test_files], len(files + extra + test_files), "images", progress)
-    ]
+    images, digests = [], {}
+    for file in watched([*files, *extra, *test_files], len(files + extra + test_files), "images", progress):
+        image, digest = _read_image(file, size)
+        images.append(image)
+        digests[file.relative_to(path).as_posix()] = digest[:16]
     if any(image.ndim == 3 for image in images):
         images = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images]
     n = len(files) + len(extra)
@@ -69,7 +70,9 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
         "x_test": np.stack(images[n:]),
         "y_test": test_labels,
     }
-    return dataset_of(f"folder:{key[:12]}", arrays, classes, *channel_statistics(arrays["x_train"]))
+    dataset = dataset_of(f"folder:{key[:12]}", arrays, classes, *channel_statistics(arrays["x_train"]))
+    whole = digest_of(f"{digest} {name}" for name, digest in sorted(digests.items()))
+    return dataclasses.replace(dataset, digest=whole, files=digests)
 
 
 def _visible(path: Path) -> list[Path]:
@@ -92,10 +95,11 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _read_image(path: Path, size: int) -> np.ndarray:
-    """One image file, upright, as uint8 (size, size) if its file is grey, else (size, size, 3)."""
+def _read_image(path: Path, size: int) -> tuple[np.ndarray, str]:
+    """One image file, upright, as uint8 (size, size) if its file is grey, else (size, size, 3); its SHA-256."""
     try:
-        with Image.open(path) as file:
+        data = path.read_bytes()
+        with Image.open(io.BytesIO(data)) as file:
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I;16"):  # 16-bit grey: converting would clip at 255 instead of scaling
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -105,6 +109,7 @@ def _read_image(path: Path, size: int) -> np.ndarray:
                     raise ValueError(f"{image.mode} pixels of {levels.min()}...{levels.max()}, neither 8 nor 16 bit")
                 image = Image.fromarray((levels >> 8).astype(np.uint8))
             image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-            return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+            resized = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+            return resized, hashlib.sha256(data).hexdigest()
     except Exception as error:  # Pillow's readers raise many kinds for a damaged file
         raise DataError(f"{path} cannot be read as an image ({error}). Repair or remove it.") from error

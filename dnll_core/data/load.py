@@ -13,12 +13,13 @@ normalisation happen elsewhere.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import dataclasses
 import io
 import os
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,15 @@ import torch
 from PIL import Image
 
 from dnll_core.common import atomic_file, unknown
-from dnll_core.data.dataset import KEYS, DataError, Dataset, channel_statistics, dataset_of
+from dnll_core.data.dataset import (
+    KEYS,
+    DataError,
+    Dataset,
+    array_digests,
+    channel_statistics,
+    dataset_of,
+    digest_of,
+)
 from dnll_core.data.domain import shift
 from dnll_core.data.folders import load_folder
 from dnll_core.data.sets import DIGIT_CLASSES, NAMES, SHA256, SOURCES
@@ -55,7 +64,6 @@ def load_data(
     *,
     size: int | None = None,
     download: bool = True,
-    verify: bool = False,
     progress: bool = True,
 ) -> Dataset:
     """Load a data set by name: one of NAMES, or "folder:PATH" (one sub-folder of images per class; see data/README.md).
@@ -63,8 +71,6 @@ def load_data(
     size: height and width in pixels to resize to, bicubic with antialiasing, 8-bit result; None keeps the data set's
         own (32 for a folder). mean and std stay those of the original images of a named set.
     download: False never opens a connection; the originals, if they are there, are still used.
-    verify: also compare the SHA-256 of a prepared file's arrays (mnist, usps, cifar10); shapes and dtypes are always
-        checked.
     progress: show a bar while downloading and, on a terminal, while reading a folder.
 
     digits: 500 of scikit-learn's 1797 images (50 per class, the same for every seed) are the test set; 0..16 becomes
@@ -82,12 +88,14 @@ def load_data(
     if name.startswith("digits") and name in NAMES:
         arrays, classes = _digits(name.removeprefix("digits").removeprefix("-")), DIGIT_CLASSES
         mean, std = channel_statistics(arrays["x_train"])
+        digest = digest_of(array_digests(arrays))
     elif name in SOURCES:
-        arrays, classes = _load_prepared(name, data_root(root), download, verify, progress), SOURCES[name].classes
+        (arrays, digest), classes = _load_prepared(name, data_root(root), download, progress), SOURCES[name].classes
         mean, std = SOURCES[name].mean, SOURCES[name].std
     else:
         raise ValueError(unknown("dataset", name, [*NAMES, "folder:PATH"]))
-    return dataset_of(name, {key: _resize(arrays[key], size) for key in KEYS}, classes, mean, std)
+    dataset = dataset_of(name, {key: _resize(arrays[key], size) for key in KEYS}, classes, mean, std)
+    return dataclasses.replace(dataset, digest=digest)
 
 
 def _resize(array: np.ndarray, size: int | None) -> np.ndarray:
@@ -115,27 +123,54 @@ def _digits(domain: str = "") -> dict[str, np.ndarray]:
     return {f"{letter}_{p}": values[m] for p, m in parts.items() for letter, values in (("x", images), ("y", labels))}
 
 
-def _load_prepared(name: str, root: Path, download: bool, verify: bool, progress: bool) -> dict[str, np.ndarray]:
-    """The arrays of `<root>/<name>.npz`, prepared from the originals first if the file is not there."""
+# (path, inode, time of change, bytes) of each prepared file that this process, or the one that started it, has verified
+# -> the digest of its arrays. Whoever starts a worker hands it on.
+VERIFIED: dict[tuple[str, int, int, int], str] = {}
+
+
+def _load_prepared(name: str, root: Path, download: bool, progress: bool) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of `<root>/<name>.npz`, prepared from the originals first if the file is not there; their digest."""
     path = root / f"{name}.npz"
     if path.is_file():
-        advice = "Delete the file and load again."
-        try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = {key: file[key] for key in KEYS if key in file}
-        except _UNREADABLE as error:
-            raise DataError(f"{path} cannot be read ({error}). {advice}") from error
-        _check(name, arrays, path, verify, advice)
-        return arrays
+        return _read_prepared(name, path)
     raw = root / "raw" / name
     arrays = _read_originals(name, raw, download, progress)
-    _check(name, arrays, raw, True, f"Nothing was written. Delete {raw} and load again.")
+    digest = _checked(name, arrays, raw, f"Nothing was written. Delete {raw} and load again.")
     with atomic_file(path) as file:
         np.savez(file, **arrays)
-    return arrays
+    return arrays, digest
 
 
-def _check(name: str, arrays: dict[str, np.ndarray], where: Path, verify: bool, advice: str) -> None:
+def _read_prepared(name: str, path: Path) -> tuple[dict[str, np.ndarray], str]:
+    advice = "Delete the file and load again."
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            seen = os.fstat(stream.fileno())
+            arrays = {key: file[key] for key in KEYS if key in file}
+    except _UNREADABLE as error:
+        raise DataError(f"{path} cannot be read ({error}). {advice}") from error
+    state = (str(path.resolve()), seen.st_ino, seen.st_mtime_ns, seen.st_size)
+    VERIFIED[state] = _checked(name, arrays, path, advice, VERIFIED.get(state))
+    return arrays, VERIFIED[state]
+
+
+def verify_prepared(names: Iterable[str]) -> None:
+    """Verifies the prepared files of these data sets that are there, for the workers to come.
+
+    What is wrong with a file is told by whoever loads it.
+    """
+    for name in names:
+        path = data_root() / f"{name}.npz"
+        with contextlib.suppress(DataError):
+            if name in SOURCES and path.is_file():
+                _read_prepared(name, path)
+
+
+def _checked(name: str, arrays: dict[str, np.ndarray], where: Path, advice: str, digest: str | None = None) -> str:
+    """The digest of a data set's arrays, which are what they should be, else DataError.
+
+    digest: what it is, where the arrays were hashed before; it takes a good part of the time of reading them.
+    """
     source = SOURCES[name]
     for i, key in enumerate(KEYS):
         if key not in arrays:
@@ -146,10 +181,13 @@ def _check(name: str, arrays: dict[str, np.ndarray], where: Path, verify: bool, 
             raise DataError(f"{where}: {key} is {array.dtype} {array.shape}, expected uint8 {shape}. {advice}")
         if key.startswith("y") and array.max() >= len(source.classes):
             raise DataError(f"{where}: {key} has label {array.max()}, expected 0..{len(source.classes) - 1}. {advice}")
-        if verify and name in SHA256:
-            found = hashlib.sha256(np.ascontiguousarray(array)).hexdigest()
-            if found != SHA256[name][i]:
-                raise DataError(f"{where}: SHA-256 of {key} is {found}, expected {SHA256[name][i]}. {advice}")
+    if digest is not None:
+        return digest
+    found = array_digests(arrays)
+    for key, mine, known in zip(KEYS, found, SHA256.get(name, found)):
+        if mine != known:
+            raise DataError(f"{where}: SHA-256 of {key} is {mine}, expected {known}. {advice}")
+    return digest_of(found)
 
 
 def _originals(name: str, raw: Path) -> list[tuple[str, Path, str]]:
