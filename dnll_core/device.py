@@ -119,3 +119,7 @@ def side_by_side(work: Sequence[Callable[[], list]], device: torch.device) -> li
     for branch in branches:
         trunk.wait_stream(branch)
     return outputs
+
+
+def processor() -> str:
+    return cpu_name()

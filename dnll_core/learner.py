@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class TrainingData:
     unlabelled: Tensor | HostPool
     held_out: dict[str, tuple[Tensor, Tensor]]  # "validation" and "test" -> (images, labels)
     split: str  # hash of the split; a checkpoint continues with the same one only
+    images: str = ""  # digest of the data set, see `Dataset`
+    files: Mapping[str, str] = field(default_factory=dict)  # of a folder, likewise
 
 
 def permuted_batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:

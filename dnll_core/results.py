@@ -120,6 +120,15 @@ def final_numbers(history: list[dict]) -> dict[str, dict]:
     return {name: {"mean": statistics.fmean(last[name]["submodels"]), **last[name]} for name in sets}
 
 
+def of_parts(parts: list[dict]) -> dict[str, str]:
+    """What is told of all parts of a run together: the distinct values of each key in order, ", then " between them."""
+    told = {}
+    for key in ("device", "precision", "torch", "commit", "source_sha256"):
+        values = dict.fromkeys(part[key] for part in parts if part.get(key) is not None)
+        told[key] = ", then ".join(values) or None
+    return told
+
+
 @functools.cache
 def source_hash() -> str:
     """SHA-256 over the package's Python files, in the order of their paths."""

@@ -11,6 +11,7 @@ import datetime
 import math
 import numbers
 import platform
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +30,7 @@ from dnll_core.data.domain import load_pair
 from dnll_core.data.host_pool import HostPool
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import Split, split_labels
-from dnll_core.device import choose_compute
+from dnll_core.device import choose_compute, processor
 from dnll_core.evaluation import accuracy, together, transfer_observer
 from dnll_core.learner import Learner, TrainingData
 from dnll_core.methods import build_method, heads
@@ -38,6 +39,7 @@ from dnll_core.models import build_network
 from dnll_core.trainer import Trainer
 
 POOLS = ("auto", "device", "host")
+_one_run = threading.RLock()  # torch's global generator and its number of threads are the process's
 
 
 @dataclass
@@ -105,10 +107,13 @@ def train(
 ) -> Run:
     """Trains one experiment with one seed. The seed fixes initialisation, label split, batches and every other draw.
 
+    One run at a time: torch's global generator and number of threads belong to the process, so in a second thread
+    `train` waits until the first has ended. Processes do not wait for each other.
+
     Args:
         checkpoint: a folder. If it holds a checkpoint of this very run, training continues from there, bit for bit on
-            a CPU with as many threads as before; it is brought up to date every `checkpoint_minutes`, at Ctrl-C and
-            at the end.
+            a CPU with as many threads and in the same precision as before; else it goes on with a warning, and its
+            record says so. It is brought up to date every `checkpoint_minutes`, at Ctrl-C and at the end.
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
         progress: a progress bar on a terminal and in JupyterLab.
@@ -141,24 +146,24 @@ def train(
     seed = int(seed)
     places = {"device": device, "precision": precision, "root": root, "pool": pool}
     seen = {"measure": measure, "observer": observer}
-    trainer, provenance = prepare(experiment, seed, **places, **seen, progress=progress, load=load)
-    trainer.may_capture &= capture
-    lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
-    with lock, own_random_state(trainer.learner.device, seed), trainer.learner.compute.own_threads():
-        if checkpoint is not None:
-            trainer.load(checkpoint)
-        trainer.fit(checkpoint, checkpoint_minutes, progress, should_stop)
-        images, labels = trainer.learner.data.held_out["test"]
-        if experiment.source is not None and len(images) > 0:
-            # the authors' add-on code tests on noisy images; this says what that costs
-            strong = trainer.learner.views["strong"]
-            provenance["test_on_strong_view"] = accuracy(trainer.predict(images, strong), labels)
-    if trainer.captured is not None:
-        provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
-    if trainer.earlier_sources:  # the run was continued after the code had changed
-        provenance["earlier_source_sha256"] = trainer.earlier_sources
+    with _one_run:
+        trainer, provenance = prepare(experiment, seed, **places, **seen, progress=progress, load=load)
+        trainer.may_capture &= capture
+        lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
+        with lock, own_random_state(trainer.learner.device, seed), trainer.learner.compute.own_threads():
+            if checkpoint is not None:
+                trainer.load(checkpoint)
+            trainer.fit(checkpoint, checkpoint_minutes, progress, should_stop)
+            images, labels = trainer.learner.data.held_out["test"]
+            if experiment.source is not None and len(images) > 0:
+                # the authors' add-on code tests on noisy images; this says what that costs
+                strong = trainer.learner.views["strong"]
+                provenance["test_on_strong_view"] = accuracy(trainer.predict(images, strong), labels)
+        if trainer.captured is not None:
+            provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     batch = experiment.labelled_batch + experiment.unlabelled_batch
-    provenance |= {
+    provenance |= results.of_parts(trainer.parts) | {
+        "parts": trainer.parts,
         "seconds": round(trainer.seconds, 2),
         "images_per_second": round(batch * trainer.step / trainer.seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -209,7 +214,15 @@ def prepare(
         data = training_data(dataset, split, compute.device, pool)
         learner = Learner(method, e, data, views, compute, seed)
     trainer = Trainer(learner, view("identity"))
-    trainer.source = results.source_hash()
+    trainer.where = {
+        "device": compute.describe(),
+        "processor": processor(),
+        "torch": torch.__version__,
+        "precision": compute.precision,
+        "threads": compute.threads,
+        "commit": results.commit(),
+        "source_sha256": results.source_hash(),
+    }
     observers = [transfer_observer(truth.to(compute.device))] if measure else []
     if observer is not None:
         observers.append(observer)
@@ -217,15 +230,11 @@ def prepare(
         trainer.observer = together(observers, method)
     provenance = {
         "labels_sha256": split.hash(),
-        "source_sha256": trainer.source,
-        "commit": results.commit(),
-        "device": compute.describe(),
-        "precision": compute.precision,
-        "torch": torch.__version__,
         "python": platform.python_version(),
+        **results.of_parts([trainer.where]),
     }
     if e.dataset.startswith("folder:"):
-        provenance["images"] = dataset.summary()
+        provenance["images"] = {"summary": dataset.summary(), "digest": dataset.digest}
     return trainer, provenance
 
 
@@ -257,7 +266,13 @@ def training_data(dataset: Dataset, split: Split, device: torch.device, pool: st
         "test": (dataset.x_test.to(device), dataset.y_test.to(device)),
     }
     return TrainingData(
-        take(split.labelled), dataset.y_train[split.labelled].to(device), unlabelled, held_out, split.hash()
+        take(split.labelled),
+        dataset.y_train[split.labelled].to(device),
+        unlabelled,
+        held_out,
+        split.hash(),
+        dataset.digest,
+        dataset.files,
     )
 
 

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
-from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dnll_core.checkpoint import load_checkpoint, save_checkpoint
 from dnll_core.common import deferred_interrupt, progress_bar
 from dnll_core.evaluation import accuracy, in_batches, without_labels
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
+from dnll_core.resume import check_same_run, parts_of
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
 CRITERION_IMAGES = 5000  # of the unlabelled pool, or a few more, for the criteria that need no labels
@@ -46,8 +47,9 @@ class Trainer:
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
         self.may_capture = learner.device.type == "cuda"
-        self.source = ""  # hash of the package's source, and of those that earlier parts of a continued run had
-        self.earlier_sources: list[str] = []
+        self.where: dict = {}  # what `parts` says of this sitting
+        self.earlier: list[dict] = []  # the parts before the checkpoint that the run went on from
+        self._began = (0, 0.0)  # step and seconds of this sitting's beginning
         self.captured: CapturedStep | None = None  # the iteration as a CUDA graph; `fit` records it where that pays
 
     # -- one iteration -------------------------------------------------------------------------------------------------
@@ -176,48 +178,63 @@ class Trainer:
 
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
+    @property
+    def parts(self) -> list[dict]:
+        """Each sitting of the run: where it was made, and its "iterations" and "seconds"."""
+        step, seconds = self._began
+        mine = {"iterations": self.step - step, "seconds": round(self.seconds - seconds, 2)}
+        return [*self.earlier, *([] if self.earlier and not any(mine.values()) else [self.where | mine])]
+
     def save(self, folder: str | Path) -> None:
         """Writes everything that the rest of the run depends on."""
         standing = {"step": self.step, "seconds": self.seconds, "history": self.history}
-        standing |= {"counts": self.learner.counts, "source": self.source, "earlier_sources": self.earlier_sources}
+        standing |= {"counts": self.learner.counts, "parts": self.parts}
         save_checkpoint(folder, self.learner.state(), self._identity() | standing)
 
     def load(self, folder: str | Path) -> bool:
         """Continues from the checkpoint in `folder`; False if there is none.
 
+        With as many threads and in the precision in which it was begun it continues bit for bit, else it says so.
+
         Raises:
-            CheckpointError: if it is damaged or belongs to another experiment, seed, split or device.
+            CheckpointError: if it is damaged, of another experiment or seed, of other images, or of a device of another
+                kind.
         """
         found = load_checkpoint(folder)
         if found is None:
             return False
         tensors, info = found
-        for name, mine in self._identity().items():
-            if info.get(name) != mine:
-                raise CheckpointError(
-                    f"the checkpoint in {folder} belongs to another run: {_difference(name, info.get(name), mine)}. "
-                    "Give this run another folder, or delete that one."
-                )
+        fields = (
+            type(self.learner.experiment)().to_dict() | info["experiment"]
+        )  # one may be younger than the checkpoint
+        check_same_run(folder, info | {"experiment": fields}, self._identity())
         self.learner.restore(tensors)
         self.learner.counts = info["counts"]
         self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
-        other = [info["source"]] if info.get("source", self.source) != self.source else []
-        self.earlier_sources = info.get("earlier_sources", []) + other
+        self.earlier, self._began = parts_of(info), (self.step, self.seconds)
+        for name, keep in (("threads", "OMP_NUM_THREADS"), ("precision", "precision")):
+            theirs, mine = self.earlier[-1].get(name), getattr(self.learner.compute, name)
+            if theirs is not None and theirs != mine:
+                warnings.warn(
+                    f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}: it ends not bit for bit "
+                    f"as it would have there, and its record names both. {keep}={theirs} would keep what it had.",
+                    stacklevel=2,
+                )
         epoch, begun = divmod(self.step, self.learner.steps_per_epoch)
         if begun:
             self.learner.plan_epoch(epoch)
         return True
 
     def _identity(self) -> dict:
-        """What a checkpoint must share with a run to continue it bit for bit."""
+        """What a checkpoint must share with a run that continues it."""
         learner = self.learner
         return {
             "experiment": learner.experiment.to_dict(),
             "seed": learner.seed,
+            "images": learner.data.images,
+            "files": dict(learner.data.files),
             "split": learner.data.split,
             "device": learner.device.type,
-            "precision": learner.compute.precision,
-            "threads": learner.compute.threads,
         }
 
     def _save_or_warn(self, folder: str | Path) -> bool:
@@ -235,10 +252,3 @@ class Trainer:
         if evaluated is not None:
             shown["test"] = f"{sum(evaluated['test']['submodels']) / len(evaluated['test']['submodels']):.3f}"
         return shown
-
-
-def _difference(name: str, theirs, mine) -> str:
-    if isinstance(theirs, dict) and isinstance(mine, dict):
-        changed = [f"{k} was {theirs.get(k)!r}, is {mine.get(k)!r}" for k in mine if theirs.get(k) != mine.get(k)]
-        return f"{name}: {'; '.join(changed)}"
-    return f"{name} was {theirs!r}, is {mine!r}"

@@ -1,6 +1,10 @@
 """Checkpoints: exact round trip, small parts, atomic replacement, clear errors, and no code run on reading."""
 
+import contextlib
+import errno
 import json
+import os
+import warnings
 
 import pytest
 import torch
@@ -67,8 +71,86 @@ def test_a_crash_while_writing_keeps_the_checkpoint_before(tmp_path, monkeypatch
     assert loaded["a"].tolist() == [0, 0, 0]
 
 
+@pytest.fixture
+def room(monkeypatch):
+    """A disk of so many bytes for the folder of a file that is written: {"bytes": n}."""
+    disk, real = {"bytes": 10**9}, checkpoint.atomic_file
+
+    @contextlib.contextmanager
+    def limited(path):
+        with real(path) as file:
+            yield file
+            file.flush()
+            if sum(each.stat().st_size for each in path.parent.iterdir()) > disk["bytes"]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(checkpoint, "atomic_file", limited)
+    return disk
+
+
+def test_a_moment_without_room_costs_no_later_save(tmp_path, room, monkeypatch):
+    """On a disk with room for the old and the new checkpoint, what a failed save wrote must not take the room."""
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 10_000)
+    save_checkpoint(tmp_path, {"a": torch.zeros(10_000)}, {"step": 0})
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    before = {path.name for path in tmp_path.iterdir()}
+    for step in (1, 2):
+        room["bytes"] = 1.7 * size
+        with pytest.raises(OSError, match="No space left"):
+            save_checkpoint(tmp_path, {"a": torch.full((10_000,), float(step))}, {"step": step})
+        assert {path.name for path in tmp_path.iterdir()} == before
+        assert load_checkpoint(tmp_path)[1] == {"step": 0}
+    room["bytes"] = 2.2 * size
+    save_checkpoint(tmp_path, {"a": torch.full((10_000,), 3.0)}, {"step": 3})
+    loaded, info = load_checkpoint(tmp_path)
+    assert (info["step"], loaded["a"][0]) == (3, 3)
+
+
+def test_what_a_killed_process_left_has_gone_before_the_next_save(tmp_path, room):
+    save_checkpoint(tmp_path, {"a": torch.zeros(10_000)}, {"step": 0})
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    for name in ("part-00-0123456789ab.pt", ".part-00-0123456789ab.pt.00.tmp"):
+        (tmp_path / name).write_bytes(bytes(size))
+    room["bytes"] = 2.2 * size
+    save_checkpoint(tmp_path, {"a": torch.ones(10_000)}, {"step": 1})
+    assert load_checkpoint(tmp_path)[1] == {"step": 1}
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_no_checkpoint(tmp_path):
     assert load_checkpoint(tmp_path / "nowhere") is None
+
+
+def test_a_process_killed_during_its_first_save_leaves_no_checkpoint_and_no_error(tmp_path, monkeypatch):
+    """Whichever write is the last one that the process came to."""
+    real = checkpoint.atomic_file
+    monkeypatch.setattr(checkpoint, "PART_BYTES", 10_000)
+    monkeypatch.setattr(checkpoint, "_remove_all_but", lambda *_: None)  # a killed process cleans nothing up
+    for last in range(4):
+        written = []
+
+        def killed_after(path, last=last, written=written):
+            if len(written) == last:
+                raise KeyboardInterrupt
+            written.append(path)
+            return real(path)
+
+        folder = tmp_path / str(last)
+        monkeypatch.setattr(checkpoint, "atomic_file", killed_after)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(folder, {"a": torch.zeros(7000)}, {"step": 1})
+        assert len(list(folder.iterdir())) == last
+        assert load_checkpoint(folder) is None
+        monkeypatch.setattr(checkpoint, "atomic_file", real)
+        save_checkpoint(folder, {"a": torch.zeros(7000)}, {"step": 2})
+        assert load_checkpoint(folder)[1] == {"step": 2}
+
+
+def test_a_manifest_that_is_gone_is_an_error_and_no_new_beginning(tmp_path):
+    save_checkpoint(tmp_path, tensors(), {})
+    (tmp_path / checkpoint.MANIFEST).unlink()
+    with pytest.raises(CheckpointError, match=r"checkpoint\.json is missing, and the parts beside it.*Put it back, or"):
+        load_checkpoint(tmp_path)
 
 
 def test_damage_is_named(tmp_path):
@@ -124,6 +206,26 @@ def test_a_folder_is_for_one_process(tmp_path):
     with exclusive(place), pytest.raises(CheckpointError, match="another process is training"), exclusive(place):
         pass
     with exclusive(place):
+        pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, code):
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(checkpoint.fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match=r"no locks.*nothing keeps two processes"), exclusive(tmp_path):
+        (tmp_path / "written").touch()
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES])
+def test_a_lock_that_is_held_is_in_use(tmp_path, monkeypatch, code):
+    def flock(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(checkpoint.fcntl, "flock", flock)
+    with warnings.catch_warnings(action="error"), pytest.raises(checkpoint.InUse), exclusive(tmp_path):
         pass
 
 

@@ -1,5 +1,6 @@
 """The loop: batches, evaluation, exact resume (also after SIGKILL), Ctrl-C, divergence, and isolation."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -7,12 +8,15 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from dnll_core import Experiment, results, train
-from dnll_core.checkpoint import CheckpointError, load_checkpoint
+from dnll_core import Experiment, load_data, results, train
+from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.learner import permuted_batches
 from dnll_core.run import own_random_state, prepare
 from dnll_core.trainer import TrainingDiverged
@@ -34,8 +38,8 @@ def same(run, other):
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def press_ctrl_c_at(step, experiment, folder, **kwargs):
-    """Trains with a checkpoint folder and sends SIGINT in the middle of iteration `step`."""
+def press_ctrl_c_at(step, experiment, folder, begun=False, **kwargs):
+    """Trains with a checkpoint folder and sends SIGINT in the middle of iteration `step`. begun: go on from there."""
     trainer, _ = prepare(experiment, 0, progress=False, **kwargs)
 
     def press(batch, output):
@@ -47,6 +51,8 @@ def press_ctrl_c_at(step, experiment, folder, **kwargs):
         own_random_state(trainer.learner.device, 0),
         pytest.raises(KeyboardInterrupt, match=f"after iteration {step} of"),
     ):
+        if begun:
+            trainer.load(folder)
         trainer.fit(folder, every_minutes=1e9, progress=False)
 
 
@@ -93,7 +99,7 @@ def test_resume_after_sigkill(tmp_path):
     try:
         deadline = time.monotonic() + 120
         manifest = folder / "checkpoint.json"
-        while not manifest.exists() or json.loads(manifest.read_bytes())["content"]["info"]["step"] < 10:
+        while not manifest.exists() or json.loads(manifest.read_bytes())["content"]["info"].get("step", 0) < 10:
             assert process.poll() is None, "the training process ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -116,14 +122,161 @@ def test_a_finished_checkpoint_holds_the_trained_networks(tmp_path):
     same(first, train(e, 0, checkpoint=tmp_path))
 
 
-def test_a_run_that_goes_on_after_the_code_changed_says_so(tmp_path, monkeypatch):
+def test_a_record_lists_each_sitting(tmp_path, monkeypatch):
+    """What was true while each was trained, also when the code has changed since; the sums are the run's."""
     e = Experiment(**FAST)
-    press_ctrl_c_at(2, e, tmp_path)
-    before = results.source_hash()
-    monkeypatch.setattr(results, "source_hash", lambda: "another")
-    record = train(e, 0, checkpoint=tmp_path).record()
-    assert (record["source_sha256"], record["earlier_source_sha256"]) == ("another", [before])
-    assert "earlier_source_sha256" not in train(e, 0).record()
+    with monkeypatch.context() as there:
+        there.setattr(results, "source_hash", lambda: "another")
+        there.setattr(results, "commit", lambda: "0123456789ab")
+        there.setattr(torch, "__version__", "1.0")
+        press_ctrl_c_at(2, e, tmp_path)
+        press_ctrl_c_at(3, e, tmp_path, begun=True)
+    run = train(e, 0, checkpoint=tmp_path)
+    record, whole = run.record(), train(e, 0).record()
+    third = record["parts"][2]
+    assert [part["iterations"] for part in record["parts"]] == [2, 1, run.trainer.step - 3]
+    assert sum(part["seconds"] for part in record["parts"]) == pytest.approx(record["seconds"], abs=0.02)
+    places = [{k: v for k, v in part.items() if k not in ("iterations", "seconds")} for part in record["parts"]]
+    assert places[0] == places[1]
+    [alone] = whole["parts"]
+    assert places[2] == {k: v for k, v in alone.items() if k not in ("iterations", "seconds")}
+    differing = {k for k in places[0] if places[0][k] != places[2][k]}
+    assert differing == {"source_sha256", "commit", "torch"}
+    assert alone.keys() == {*places[0], "iterations", "seconds"}
+    assert alone["iterations"] == third["iterations"] + 3
+    assert record["torch"] == f"1.0, then {torch.__version__}"
+    assert record["source_sha256"] == f"another, then {results.source_hash()}"
+    assert record["device"] == whole["device"]
+    again = train(e, 0, checkpoint=tmp_path).record()  # of a finished run: nothing was trained, so no part is added
+    assert again["parts"] == record["parts"]
+
+
+def test_a_run_goes_on_with_other_threads_and_its_record_says_so(tmp_path):
+    e = Experiment(**FAST | {"network": "wrn28-2", "labelled_batch": 8, "unlabelled_batch": 256, "epochs": 1})
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        press_ctrl_c_at(2, e, tmp_path)
+        torch.set_num_threads(1)
+        with pytest.warns(UserWarning, match=r"with threads 1, and so far had 2.*OMP_NUM_THREADS=2 would keep"):
+            record = train(e, 0, checkpoint=tmp_path).record()
+    finally:
+        torch.set_num_threads(before)
+    assert [part["threads"] for part in record["parts"]] == [2, 1]
+    assert "2 threads, then " in record["device"]
+    assert record["device"].endswith(", 1 thread")
+
+
+def test_a_run_goes_on_in_another_precision_and_its_record_says_so(tmp_path):
+    e = Experiment(**FAST)
+    press_ctrl_c_at(5, e, tmp_path, precision="bfloat16")
+    with pytest.warns(UserWarning, match=r"precision float32, and so far had bfloat16.* precision=bfloat16 would"):
+        record = train(e, 0, checkpoint=tmp_path, precision="float32").record()
+    assert record["precision"] == "bfloat16, then float32"
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
+    """One that knows nothing of parts and images, and whose experiment lacks a field."""
+    e = Experiment(**FAST)
+    press_ctrl_c_at(3, e, tmp_path)
+    tensors, info = load_checkpoint(tmp_path)
+    for name in ("parts", "images", "files"):
+        del info[name]
+    del info["experiment"]["logit_distance"]
+    save_checkpoint(
+        tmp_path, tensors, info | {"threads": 1, "precision": "float32", "source": "s", "earlier_sources": []}
+    )
+    run = train(e, 0, precision="float32", checkpoint=tmp_path)
+    same(run, train(e, 0, precision="float32"))
+    first, second = run.record()["parts"]
+    assert (first["iterations"], first["source_sha256"]) == (3, "s")
+    assert second["iterations"] == run.trainer.step - 3
+
+
+def pictures(folder, names):
+    """A folder of small grey images, each with pixels of its own."""
+    for i, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (8, 8), np.uint8)).save(path)
+
+
+CATS = [f"{kind}/{i}.png" for kind in ("cat", "dog") for i in range(8)] + [f"unlabelled/{i:02}.png" for i in range(40)]
+
+
+def changed_cats(folder, change):
+    if change == "came":
+        pictures(folder, ["unlabelled/new.png"])
+    elif change == "went":
+        (folder / "unlabelled/03.png").unlink()
+    elif change == "changed":
+        pictures(folder, ["unlabelled/05.png"])
+    elif change == "exchanged":
+        (folder / "cat/0.png").rename(folder / "cat/x.png")
+        (folder / "dog/0.png").rename(folder / "cat/0.png")
+        (folder / "cat/x.png").rename(folder / "dog/0.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("came", r"1 came \(unlabelled/new\.png\)"),
+        ("went", r"1 went \(unlabelled/03\.png\)"),
+        ("changed", r"1 changed \(unlabelled/05\.png\)"),
+        ("exchanged", r"2 changed \(cat/0\.png, dog/0\.png\)"),
+    ],
+)
+def test_a_checkpoint_goes_on_with_its_own_images_only(tmp_path, change, said):
+    pictures(tmp_path / "pets", CATS)
+    e = cats(tmp_path / "pets")
+    press_ctrl_c_at(3, e, tmp_path / "checkpoint")
+    changed_cats(tmp_path / "pets", change)
+    with pytest.raises(CheckpointError, match=rf"the images have changed.*: {said}\. Put them back"):
+        train(e, 0, checkpoint=tmp_path / "checkpoint")
+
+
+def cats(folder):
+    fields = {"labels": 4, "size": 8, "network": "small", "weak": "identity", "strong": "noise", "epochs": 3}
+    return Experiment(dataset=f"folder:{folder}", labelled_batch=4, unlabelled_batch=8, **fields)
+
+
+def test_a_folder_that_moved_goes_on(tmp_path):
+    pictures(tmp_path / "pets", CATS)
+    whole = train(cats(tmp_path / "pets"), 0)
+    press_ctrl_c_at(3, cats(tmp_path / "pets"), tmp_path / "checkpoint")
+    (tmp_path / "pets").rename(tmp_path / "animals")
+    run = train(cats(tmp_path / "animals"), 0, checkpoint=tmp_path / "checkpoint")
+    same(run, whole)
+    assert run.record()["images"] == whole.record()["images"]
+
+
+def test_a_checkpoint_of_other_arrays_is_refused(tmp_path):
+    e = Experiment(**FAST)
+    press_ctrl_c_at(3, e, tmp_path)
+
+    def load(*args, **kwargs):
+        return dataclasses.replace(load_data(*args, **kwargs), digest="another")
+
+    with pytest.raises(CheckpointError, match=r"the images have changed.*: their SHA-256 was [0-9a-f]{64}, is another"):
+        train(e, 0, checkpoint=tmp_path, load=load)
+
+
+def test_a_checkpoint_of_another_kind_of_device_says_how_to_go_on(tmp_path):
+    e = Experiment(**FAST)
+    press_ctrl_c_at(3, e, tmp_path)
+    tensors, info = load_checkpoint(tmp_path)
+    save_checkpoint(tmp_path, tensors, info | {"device": "cuda"})
+    with pytest.raises(CheckpointError, match=r"was begun on cuda, and this is cpu.*Go on with device='cuda'"):
+        train(e, 0, checkpoint=tmp_path)
+
+
+def test_runs_in_two_threads_are_as_alone():
+    e = Experiment(**FAST, dropout=0.3)
+    alone = [train(e, seed, progress=False) for seed in (0, 1)]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(lambda seed: train(e, seed, progress=False), (0, 1)))
+    for run, other in zip(alone, together):
+        same(run, other)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

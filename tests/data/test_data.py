@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import io
 import pickle
+import re
 import shutil
 import struct
 import tarfile
@@ -21,8 +22,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
-from dnll_core.data import load, load_data
-from dnll_core.data.dataset import DataError
+from dnll_core.data import load, load_data, prepared
+from dnll_core.data.dataset import DataError, array_digests
 from dnll_core.data.sets import SHA256, SOURCES
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -230,6 +231,49 @@ def test_a_changed_pixel_is_found(originals, tmp_path):
     np.savez(tmp_path / "cifar10.npz", **arrays)
     with pytest.raises(DataError, match=r"cifar10\.npz: SHA-256 of x_test .* Delete the file and load again"):
         load_data("cifar10", tmp_path)
+
+
+def test_a_prepared_file_is_verified_once_a_process(originals, tmp_path, monkeypatch):
+    """And again when it was replaced; a worker takes over what the process that started it has verified."""
+    hashed = []
+
+    def counted(arrays):
+        hashed.append(1)
+        return array_digests(arrays)
+
+    monkeypatch.setattr(prepared, "array_digests", counted)
+    monkeypatch.setattr(prepared, "VERIFIED", {})
+    arrays = originals("usps")
+    load_data("usps", tmp_path, progress=False)
+    hashed.clear()
+    digests = [load_data("usps", tmp_path).digest for _ in range(3)]
+    assert len(hashed) == 1
+    assert digests == [digests[0]] * 3
+    assert re.fullmatch("[0-9a-f]{64}", digests[0])
+    prepared.verify(["usps", "mnist", "digits", "folder:x"], tmp_path)
+    assert len(hashed) == 1
+    handed_on = dict(prepared.VERIFIED)
+    monkeypatch.setattr(prepared, "VERIFIED", handed_on)
+    assert load_data("usps", tmp_path).digest == digests[0]
+    assert len(hashed) == 1
+    np.savez(tmp_path / "usps.npz", **arrays | {"x_test": arrays["x_test"] ^ 1})
+    prepared.verify(["usps"], tmp_path)  # says nothing; whoever loads it does
+    with pytest.raises(DataError, match="SHA-256 of x_test"):
+        load_data("usps", tmp_path)
+    np.savez(tmp_path / "usps.npz", **arrays)
+    assert load_data("usps", tmp_path).digest == digests[0]
+
+
+def test_the_digest_is_that_of_the_arrays(originals, tmp_path):
+    """Of the originals: resizing does not change it."""
+    arrays = originals("cifar10")
+    lines = "\n".join(hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in KEYS)
+    expected = hashlib.sha256(lines.encode()).hexdigest()
+    assert load_data("cifar10", tmp_path, progress=False).digest == expected
+    assert load_data("cifar10", tmp_path, size=8).digest == expected
+    digits = [load_data(name).digest for name in ("digits", "digits", "digits-source", "digits-target")]
+    assert len(set(digits)) == 3
+    assert digits[0] == digits[1]
 
 
 def _truncated(path, arrays):

@@ -1,5 +1,6 @@
 """A folder of one's own images: layout, labels, splits, and what is said about files that cannot be used."""
 
+import hashlib
 import io
 import os
 import shutil
@@ -41,6 +42,20 @@ def test_folder(folder):
     assert dataset.mean == pytest.approx((scaled.mean().item(),))
     assert dataset.std == pytest.approx((scaled.std(unbiased=False).item(),))
     assert load_data(f"folder:{folder}", size=8, progress=False).size == (8, 8)
+
+
+def test_the_digest_is_of_names_and_bytes(folder, tmp_path):
+    first = load_data(f"folder:{folder}", progress=False)
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*.png"))]
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest()[:16] for name in names}
+    assert first.files == hashes
+    assert first.digest == hashlib.sha256("\n".join(f"{hashes[n]} {n}" for n in names).encode()).hexdigest()
+    shutil.copytree(folder, tmp_path / "copy")
+    assert load_data(f"folder:{tmp_path / 'copy'}", size=8, progress=False).digest == first.digest
+    (folder / "unlabelled/00.png").rename(folder / "unlabelled/x.png")
+    renamed = load_data(f"folder:{folder}", progress=False)
+    assert torch.equal(renamed.x_train[:18], first.x_train[:18])
+    assert renamed.digest != first.digest
 
 
 def test_moved_folder_has_the_same_split(folder, tmp_path):

@@ -1,0 +1,142 @@
+"""Prepared files of the named data sets: made from the originals, which Torchvision downloads, and verified."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dnll_core.common import atomic_file
+from dnll_core.data.dataset import KEYS, DataError, array_digests, digest_of
+from dnll_core.data.sets import SHA256, SOURCES
+
+# What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which
+# np.load returns as it is; the last three: damaged headers.
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError, tokenize.TokenError),
+)
+
+
+# (path, inode, time of change, bytes) of each prepared file that this process, or the one that started it, has verified
+# -> the digest of its arrays. Whoever starts a worker hands it on.
+VERIFIED: dict[tuple[str, int, int, int], str] = {}
+
+
+def load_prepared(name: str, root: Path, download: bool, progress: bool) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of `<root>/<name>.npz`, prepared from the originals first if the file is not there; their digest."""
+    path = root / f"{name}.npz"
+    if path.is_file():
+        return read_prepared(name, path)
+    raw = root / "raw" / name
+    arrays = _read_originals(name, raw, download, progress)
+    digest = _checked(name, arrays, raw, f"Nothing was written. Delete {raw} and load again.")
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
+    return arrays, digest
+
+
+def read_prepared(name: str, path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays of a prepared file and their digest.
+
+    Raises:
+        DataError: if they are not those of the data set.
+    """
+    advice = "Delete the file and load again."
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+            seen = os.fstat(stream.fileno())
+            arrays = {key: file[key] for key in KEYS if key in file}
+    except _UNREADABLE as error:
+        raise DataError(f"{path} cannot be read ({error}). {advice}") from error
+    state = (str(path.resolve()), seen.st_ino, seen.st_mtime_ns, seen.st_size)
+    VERIFIED[state] = _checked(name, arrays, path, advice, VERIFIED.get(state))
+    return arrays, VERIFIED[state]
+
+
+def verify(names: Iterable[str], root: Path) -> None:
+    """Verifies the prepared files of these data sets that are there, for the workers that this process will start.
+
+    What is wrong with a file is told by whoever loads it.
+    """
+    for name in names:
+        path = root / f"{name}.npz"
+        with contextlib.suppress(DataError):
+            if name in SOURCES and path.is_file():
+                read_prepared(name, path)
+
+
+def _checked(name: str, arrays: dict[str, np.ndarray], where: Path, advice: str, digest: str | None = None) -> str:
+    """The digest of a data set's arrays, which are what they should be, else DataError.
+
+    digest: what it is, where the arrays were hashed before; it takes a good part of the time of reading them.
+    """
+    source = SOURCES[name]
+    for i, key in enumerate(KEYS):
+        if key not in arrays:
+            raise DataError(f"{where} has no array {key!r}. {advice}")
+        array, count = arrays[key], (source.train, source.test)[i // 2]
+        shape = (count,) if key.startswith("y") else (count, *source.image)
+        if array.dtype != np.uint8 or array.shape != shape:
+            raise DataError(f"{where}: {key} is {array.dtype} {array.shape}, expected uint8 {shape}. {advice}")
+        if key.startswith("y") and array.max() >= len(source.classes):
+            raise DataError(f"{where}: {key} has label {array.max()}, expected 0..{len(source.classes) - 1}. {advice}")
+    if digest is not None:
+        return digest
+    found = array_digests(arrays)
+    for key, mine, known in zip(KEYS, found, SHA256.get(name, found)):
+        if mine != known:
+            raise DataError(f"{where}: SHA-256 of {key} is {mine}, expected {known}. {advice}")
+    return digest_of(found)
+
+
+def _originals(name: str, raw: Path) -> list[tuple[str, Path, str]]:
+    """Address, place and MD5 of each original file, from Torchvision."""
+    from torchvision import datasets  # seconds to import, and needed only to prepare a file
+
+    if name == "mnist":
+        kind = datasets.MNIST
+        return [(kind.mirrors[0] + file, raw / "MNIST" / "raw" / file, md5) for file, md5 in kind.resources]
+    if name == "cifar10":
+        return [(datasets.CIFAR10.url, raw / datasets.CIFAR10.filename, datasets.CIFAR10.tgz_md5)]
+    listed = (datasets.SVHN if name == "svhn" else datasets.USPS).split_list
+    return [(url, raw / file, md5) for url, file, md5 in (listed["train"], listed["test"])]
+
+
+def _read_originals(name: str, raw: Path, download: bool, progress: bool) -> dict[str, np.ndarray]:
+    """Download (if allowed) and read the original files; DataError says which files to put where by hand."""
+    from torchvision import datasets
+    from torchvision.datasets.utils import check_integrity, download_url
+
+    originals, arrays = _originals(name, raw), {}
+    # Intact archives placed by hand: Torchvision's download then only unpacks them, without a connection.
+    fetch = download or all(check_integrity(place, md5) for _, place, md5 in originals)
+    kind = {"mnist": datasets.MNIST, "usps": datasets.USPS, "cifar10": datasets.CIFAR10, "svhn": datasets.SVHN}[name]
+    try:
+        with contextlib.nullcontext() if progress else contextlib.redirect_stderr(io.StringIO()):
+            for url, place, md5 in originals if name == "usps" and fetch else ():
+                # The USPS class takes any file of that name; this replaces one that an interrupted download left.
+                download_url(url, raw, place.name, md5)
+            for part in ("train", "test"):
+                choice = {"split": part} if name == "svhn" else {"train": part == "train"}
+                data = kind(raw, **choice, download=fetch)
+                images = data.data.transpose(0, 2, 3, 1) if name == "svhn" else data.data
+                labels = data.labels if name == "svhn" else data.targets
+                for letter, values in (("x", images), ("y", labels)):  # a tensor, an array or a list
+                    arrays[f"{letter}_{part}"] = torch.as_tensor(values).to(torch.uint8).contiguous().numpy()
+    except Exception as error:  # whatever the connection, the archive or the reader raises, the remedy is the same
+        places = "".join(f"\n  {url}  ->  {place}  (MD5 {md5})" for url, place, md5 in originals)
+        cause = "could not be downloaded or read" if download else "is not prepared, and download=False"
+        raise DataError(
+            f"{name} {cause} ({type(error).__name__}: {error}). "
+            f"Put the original files there by hand, in place of damaged ones, and load again:{places}"
+        ) from error
+    return arrays
