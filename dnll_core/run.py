@@ -35,6 +35,7 @@ from dnll_core.learner import Learner, TrainingData
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
 from dnll_core.models import build_network
+from dnll_core.provenance import made, part
 from dnll_core.trainer import Trainer
 
 POOLS = ("auto", "device", "host")
@@ -78,11 +79,15 @@ class Run:
     def record(self) -> dict:
         """The run as plain JSON values, see `results`."""
         record = {"format": results.FORMAT, "experiment": self.experiment.to_dict(), "seed": self.seed}
+        compute = self.trainer.learner.compute
+        place = (compute.describe(), compute.precision, compute.threads)
+        parts = self.provenance.get("parts") or [part(*place, self.trainer.step, self.provenance["seconds"])]
         best = {"accuracy": results.accuracies([{"history": self.history}], "test", "best")[0]}
-        return record | self.provenance | {"final": self.final, "best_on_test": best, "history": self.history}
+        told = {"final": self.final, "best_on_test": best, "history": self.history}
+        return record | self.provenance | made(parts) | told
 
     def save(self, folder: str | Path = "runs/records") -> Path:
-        """Writes the record as JSON, atomically, and returns its path."""
+        """Writes the record as JSON, atomically, and returns its path; see `results.save` for what it refuses."""
         return results.save(self.record(), folder)
 
 

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dnll_core"
 FLOORS = [
     {"common"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}
-    | {"results", "colour"},
+    | {"results", "names", "checks", "provenance", "colour"},
     {"data"},
     {"methods"},
     {"evaluation"},
@@ -24,6 +24,8 @@ FLOORS = [
 ]
 # Within a floor of single files.
 INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}
+INSIDE |= {("results", "checks"), ("results", "names"), ("names", "config"), ("results", "provenance")}
+INSIDE |= {("checks", "config"), ("checks", "provenance"), ("provenance", "device")}
 # Read at one sitting: the method itself.
 ONE_SITTING = """config augment models negatives losses schedules learner trainer evaluation checkpoint run results
 data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from campaign.test_tasks import FAST, LONGER, final, inline, task_of
+from fabricated import record
 from PIL import Image
 
 from dnll_core import results, train
@@ -169,7 +170,7 @@ def test_a_folder_that_cannot_be_written_to(tiny, tmp_path):
 def test_a_field_younger_than_a_record_counts_with_its_default(tmp_path):
     fields = FAST.to_dict()
     older = {name: value for name, value in fields.items() if name != "threshold"}
-    results.save({"experiment": older, "seed": 0}, tmp_path)
+    results.save(record(older, 0), tmp_path)
     assert missing([task_of(FAST, tmp_path)]) == []
     assert len(records.recorded(FAST, tmp_path)) == 1
     assert records.recorded(FAST.replace(threshold=0.5), tmp_path) == []
@@ -177,7 +178,7 @@ def test_a_field_younger_than_a_record_counts_with_its_default(tmp_path):
 
 def test_records_of_another_version_and_unreadable_ones(tmp_path):
     fields = FAST.to_dict()
-    results.save({"experiment": {**fields, "field_of_the_future": 1}, "seed": 0}, tmp_path / "quickstart")
+    results.save(record({**fields, "field_of_the_future": 1}, 0), tmp_path / "quickstart")
     assert len(missing([task_of(FAST, tmp_path / "quickstart")])) == 1
     assert records.recorded(FAST, tmp_path) == []
     (tmp_path / "quickstart" / "broken-seed0.json").write_text("{")
@@ -190,15 +191,13 @@ def test_campaigns_with_different_folders_share_nothing(tiny, tmp_path):
     attempt((begun, 0.0, ""))
     command.main(["tiny", "--seeds", "1", "--out", str(tmp_path / "second")])
     assert checkpoint_step(begun.checkpoint) == 1
-    [record] = results.load(tmp_path / "second")
-    assert final(record) == final(tiny)
+    [recorded] = results.load(tmp_path / "second")
+    assert final(recorded) == final(tiny)
 
 
 def test_a_record_under_the_name_of_another_run_is_named(tiny, tmp_path):
     task = task_of(LONGER, tmp_path / "tiny")
-    results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path / "tiny").rename(
-        tmp_path / "tiny" / f"{task.name}.json"
-    )
+    results.save(record(FAST, 0), tmp_path / "tiny").rename(tmp_path / "tiny" / f"{task.name}.json")
     with pytest.raises(results.RecordError, match=f"{task.name}.json is not the record of that run but of another"):
         missing([task])
 

@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 
+import fabricated
 import pytest
+from fabricated import part
 
 from dnll_core import results
 from dnll_core.campaign import estimates
@@ -20,10 +22,10 @@ HERE = choose_compute(network="small")
 DEVICE = replace(HERE, threads=1).describe() if HERE.device.type == "cpu" else HERE.describe()
 
 
-def record(experiment, seed, seconds, step=100, device=DEVICE, precision=HERE.precision):
-    history = [{"epoch": experiment.epochs, "step": step}]
-    what = {"experiment": experiment.to_dict(), "seed": seed, "seconds": seconds, "history": history}
-    return {**what, "device": device, "precision": precision}
+def record(experiment, seed, seconds, device=DEVICE, precision=HERE.precision):
+    """Of 100 iterations."""
+    parts = [part(device=device, precision=precision, iterations=100, seconds=seconds)]
+    return fabricated.record(experiment, seed, parts=parts)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +99,9 @@ def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
 
 def test_methods_without_iterations_and_records_of_another_version(tmp_path):
     spreading = Classical("label-spreading", "digits", labels=20)
-    where = {"device": cpu_name(), "precision": "float32"}
-    results.save({"experiment": spreading.to_dict(), "seed": 0, "seconds": 3.0, **where}, tmp_path)
+    fitted = fabricated.record(spreading, 0, parts=[part(device=cpu_name(), iterations=1, seconds=3.0)])
+    del fitted["history"]
+    results.save(fitted, tmp_path)
     unknown = record(FAST, 0, 1.0)
     unknown["experiment"]["field_of_the_future"] = 1
     results.save(unknown, tmp_path)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from campaign.test_tasks import inline
+from fabricated import record
 
 from dnll_core import results, train
 from dnll_core.campaign import command, search, tasks, worker
@@ -174,15 +175,17 @@ def test_a_committed_search_is_the_summary_of_records_like_those_of_today(name, 
     for trial in committed["trials"]:
         config = search.start_of(name).replace(**trial["changes"])
         for i, seed in enumerate(committed["seeds"]):
-            record = {"experiment": config.to_dict(), "seed": seed, "final": {}, **origin}
+            made_up = record(config, seed) | origin
             if "diverged" in trial:
-                record["diverged"] = "the loss stopped being finite"
+                del made_up["history"]
+                made_up |= {"diverged": "the loss stopped being finite", "final": {}}
             else:
-                record["final"] = {"validation": {"mean": trial["validation"][i]}}
+                scores = {"submodels": [trial["validation"][i]], "ensemble": 0.5}
+                made_up["final"] = {"validation": scores | {"mean": trial["validation"][i]}}
                 seen = {key: trial[key][i] for key in ("information", "agreement") if key in trial}
-                record["history"] = [{"target": seen}]
-                record |= {AFTERWARDS: trial[AFTERWARDS][i]} if AFTERWARDS in trial else {}
-            results.save(record, tmp_path / name)
+                made_up["history"] = [{"epoch": 1, "step": 10, "validation": scores, "target": seen}]
+                made_up |= {AFTERWARDS: trial[AFTERWARDS][i]} if AFTERWARDS in trial else {}
+            results.save(made_up, tmp_path / name)
     found = search.summary(name, tuple(committed["seeds"]), tmp_path)
     assert list(found) == list(committed)
     assert found["base"].items() >= committed["base"].items()
@@ -196,8 +199,9 @@ def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
     tiny({}, {"lr": 0.1})
     searched(tmp_path)
     path = next((tmp_path / "tiny").glob("*.json"))
-    other = json.loads(path.read_text()) | {"commit": "000000000000"}
-    path.write_text(json.dumps(other))
+    [other] = results.load(path.parent, lr=json.loads(path.read_text())["experiment"]["lr"])
+    path.unlink()
+    results.save(other | {"commit": "000000000000"}, path.parent)
     found = search.summary("tiny", SEEDS[:1], tmp_path)
     assert found["commit"] == f"000000000000, {results.commit()}"
     assert len(found["source_sha256"]) == 64
