@@ -203,12 +203,12 @@ def read_benchmark(path: Path) -> dict:
     """
     try:
         record = opened(path.read_bytes())
-        if record.get("settings"):
-            medians_frame({path.stem: record})
         for timed in record["settings"].values() if "settings" in record else record["sizes"]:
             times = [*timed["train"], *timed.get("inference", ())]
             if not all(type(t) in (float, int) and 0 < t < math.inf for t in times):
                 raise ValueError("its times are not numbers of seconds above 0")
+        if record.get("settings"):
+            medians_frame({path.stem: record})
         return record
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None

@@ -5,8 +5,9 @@ import json
 import pytest
 from fabricated import part, record
 
-from dnll_core.bench import timing
+from dnll_core.bench import measure, timing
 from dnll_core.bench.command import parser, settings_of
+from dnll_core.bench.report import load_benchmarks
 from dnll_core.bench.suite import SUITE, TARGETS, aims_table, digits_row, load_suite, machine, main
 from dnll_core.results import RecordError, save
 
@@ -28,19 +29,9 @@ def test_targets_read_records_that_the_suite_writes():
 
 def setting(train, **more):
     e = {"dataset": "cifar10", "network": "wrn28-2", "labelled_batch": 128, "unlabelled_batch": 128}
-    about = {
-        "experiment": e,
-        "device": "NVIDIA H200",
-        "precision": "bfloat16",
-        "train": train,
-        "flops": 6e9,
-        "host": 0.001,
-    }
-    about |= {
-        "inference": [0.1],
-        "ceiling": {"flops_per_second": 1e12, "size": 8},
-        "parts": {"batch and views": 1.0, "forward": 49.0},
-    }
+    about = {"experiment": e, "device": "NVIDIA H200", "precision": "bfloat16", "train": train, "inference": [0.1]}
+    about |= {"flops": 6e9, "host": 0.001, "ceiling": {"flops_per_second": 1e12, "size": 8}}
+    about |= {"parts": {"batch and views": 1.0, "forward": 49.0}}
     return about | more
 
 
@@ -99,6 +90,31 @@ def test_a_damaged_record_is_named(tmp_path, text):
     (tmp_path / "plain-here.json").write_text(text)
     with pytest.raises(RecordError, match=r"plain-here\.json is not a readable benchmark"):
         load_suite(tmp_path)
+
+
+def test_a_benchmark_is_sealed_and_one_that_was_changed_is_named(tmp_path):
+    path = tmp_path / "plain-here.json"
+    measure.save({"settings": {"dnll": setting([0.04, 0.05])}}, path)
+    assert load_suite(tmp_path)["plain", True]["settings"] == load_benchmarks(tmp_path)[path.stem]["settings"]
+    whole = path.read_bytes()
+    for old, new in (
+        (b"0.04", b"0.05"),
+        (b"6000000000.0", b"7000000000.0"),
+        (b"sha256", b"sha257"),
+        (b"forw", b"fork"),
+    ):
+        path.write_bytes(whole.replace(old, new))
+        for load in (load_suite, load_benchmarks):
+            with pytest.raises(RecordError, match=r"plain-here\.json is not a readable benchmark .*another SHA-256"):
+                load(tmp_path)
+
+
+@pytest.mark.parametrize("time", [-0.04, 0, float("inf"), "0.04", None])
+def test_times_of_a_benchmark_without_a_seal_are_numbers_of_seconds(tmp_path, time):
+    for damaged in ({"settings": {"dnll": setting([0.04, time])}}, growth() | {"sizes": [{"train": [time]}]}):
+        (tmp_path / "growth-here.json").write_text(json.dumps(damaged))
+        with pytest.raises(RecordError, match=r"growth-here\.json is not a readable benchmark"):
+            load_suite(tmp_path)
 
 
 def test_when_the_digits_pass_93_percent(tmp_path):

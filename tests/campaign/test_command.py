@@ -2,9 +2,11 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,14 +17,15 @@ from PIL import Image
 from dnll_core import results, train
 from dnll_core.campaign import command, notebooks, plan, pool, tasks
 from dnll_core.campaign.notebooks import RunsFailed, run_cells
-from dnll_core.campaign.plan import _images_of, missing, table_tasks
+from dnll_core.campaign.plan import _images_of, missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.tasks import checkpoint_step
-from dnll_core.campaign.worker import attempt
-from dnll_core.checkpoint import exclusive
+from dnll_core.campaign.worker import CHECKPOINTS, attempt
+from dnll_core.checkpoint import exclusive, save_checkpoint
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import Compute
 from dnll_core.study import records, tables
 from dnll_core.study.experiments import CAMPAIGNS
+from dnll_core.trainer import Trainer
 
 
 @pytest.fixture
@@ -222,6 +225,20 @@ def test_records_of_a_folder_that_has_changed_are_not_taken_for_it(here, tmp_pat
         command.main(arguments)
 
 
+@pytest.mark.parametrize("digest", ["as it was", "other"])
+def test_the_digest_of_a_folders_images_is_compared_where_it_is_known(tmp_path, monkeypatch, digest):
+    e = FAST.replace(dataset="folder:photos")
+    images = {"summary": "photos: 2 for training, 2 for testing", "digest": "as it was"}
+    results.save(record(e, 0) | {"images": images}, tmp_path)
+    now = SimpleNamespace(summary=lambda: images["summary"], digest=digest)
+    monkeypatch.setattr(plan, "load_data", lambda *_, **__: now)
+    _images_of.cache_clear()
+    refused = pytest.raises(ConfigError, match=r"photos is .*; the records in .* are of other images. Name another")
+    with refused if digest == "other" else contextlib.nullcontext():
+        assert missing([task_of(e.replace(dataset="folder:/moved/photos"), tmp_path)]) == []
+    _images_of.cache_clear()
+
+
 def test_a_folder_has_one_name_wherever_the_command_is_called(tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)
@@ -282,6 +299,63 @@ def test_a_run_of_another_campaign_is_left_to_it(tiny, tmp_path, capsys):
         command.main(["tiny", "--seeds", "1", "--out", str(tmp_path)])
     assert "0 of 1 runs recorded" in (out := capsys.readouterr().out)
     assert "1 left to another campaign that is running them" in out
+
+
+# -- checkpoints under other names -------------------------------------------------------------------------------------
+
+OLD = "digits-20-dnll-0123abcd-seed0"
+
+
+def begun_by_another_version(folder, step=5):
+    """A checkpoint whose experiment lacks a field, under the name that it had then."""
+    fields = {name: value for name, value in LONGER.to_dict().items() if name != "threshold"}
+    save_checkpoint(folder / CHECKPOINTS / OLD, {}, {"experiment": fields, "seed": 0, "step": step})
+
+
+def test_a_checkpoint_gets_the_name_that_its_run_has_now(tmp_path):
+    begun_by_another_version(tmp_path)
+    damaged = tmp_path / CHECKPOINTS / "digits-20-dnll-0123abcd-seed1"
+    damaged.mkdir()
+    (damaged / "checkpoint.json").write_text('{"content": {"info": 3}}')
+    for _ in range(2):  # a second time changes nothing
+        rename_checkpoints(tmp_path)
+        assert {path.name for path in (tmp_path / CHECKPOINTS).iterdir()} == {task_of(LONGER, "").name, damaged.name}
+    assert checkpoint_step(task_of(LONGER, tmp_path).checkpoint) == 5
+
+
+def test_a_checkpoint_in_use_or_whose_name_is_taken_keeps_its_own(tmp_path):
+    begun_by_another_version(tmp_path)
+    old, new = tmp_path / CHECKPOINTS / OLD, task_of(LONGER, tmp_path).checkpoint
+    for held in (old, old / ".campaign"):
+        with exclusive(held):
+            rename_checkpoints(tmp_path)
+        assert old.exists() and not new.exists()
+    save_checkpoint(new, {}, {"experiment": LONGER.to_dict(), "seed": 0, "step": 7})
+    rename_checkpoints(tmp_path)
+    assert (checkpoint_step(old), checkpoint_step(new)) == (5, 7)
+
+
+@pytest.mark.parametrize("how", ["command", "cells", "carried"])
+def test_a_run_goes_on_from_a_checkpoint_under_another_name(tiny, tmp_path, monkeypatch, how):
+    task = task_of(LONGER, tmp_path / "tiny")
+    attempt((task, 0.0, ""))
+    task.checkpoint.rename(task.checkpoint.with_name(OLD))
+    arguments = ["tiny", "--seeds", "1", "--out", str(tmp_path)]
+    if how == "carried":
+        command.carry.pack([task.folder], tmp_path / "carry")
+        shutil.rmtree(task.folder)
+        arguments += ["--carry", str(tmp_path / "carry")]
+    steps, step = [], Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda self, i: steps.append(i) or step(self, i))
+    if how == "cells":
+        monkeypatch.setattr(notebooks, "processes", lambda workers, what: contextlib.nullcontext(inline()))
+        run_cells({"a": LONGER}, out=task.folder)
+    else:
+        command.main(arguments)
+    [recorded] = results.load(task.folder)
+    assert final(recorded) == final(tiny)
+    assert len(steps) == recorded["history"][-1]["step"] - 1
+    assert not any((task.folder / CHECKPOINTS).iterdir())
 
 
 # -- stopping and going on ---------------------------------------------------------------------------------------------

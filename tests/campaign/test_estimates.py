@@ -77,6 +77,25 @@ def test_nothing_is_known_of_other_devices(tmp_path, where):
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) is None
 
 
+def test_a_run_of_several_sittings_tells_of_each_machine_apart(tmp_path):
+    here = {"device": DEVICE, "precision": HERE.precision}
+    slow = {"device": "a slow machine", "precision": HERE.precision}
+    parts = [part(**slow, iterations=10, seconds=1000.0), part(**here, iterations=50, seconds=10.0)]
+    parts += [part(**slow, iterations=40, seconds=2000.0), part(**here, iterations=0, seconds=3.0)]
+    results.save(fabricated.record(FAST, 0, parts=parts), tmp_path)
+    known = measured([tmp_path])
+    assert seconds_left(Task(FAST, 1), known) == pytest.approx(0.2 * iterations(FAST))
+    assert known[estimates.kind_of(FAST, **slow)] == pytest.approx((100 + 50) / 2)
+    assert len(known) == 2
+
+
+def test_a_record_of_format_1_counts_as_one_part(tmp_path):
+    known = [path for path in results.RESULTS.glob("quickstart/*-dnll-*seed0.json")]
+    (tmp_path / known[0].name).write_bytes(known[0].read_bytes())
+    [old] = results.load(tmp_path)
+    assert list(measured([tmp_path]).values()) == [old["seconds"] / old["history"][-1]["step"]]
+
+
 def test_a_checkpoint_counts_as_done(tmp_path):
     results.save(record(FAST, 0, 20.0), tmp_path)
     task = Task(FAST, 1, tmp_path)

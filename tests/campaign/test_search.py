@@ -13,6 +13,7 @@ from dnll_core.campaign import command, search, tasks, worker
 from dnll_core.campaign.search import SEEDS, main
 from dnll_core.campaign.tasks import Report
 from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
+from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import adaptation, quickstart
@@ -98,12 +99,23 @@ def test_a_trial_that_diverges_comes_last_and_is_not_run_again(tiny, tmp_path, m
     assert "diverged" in capsys.readouterr().out
     [diverged] = [r for r in results.load(tmp_path) if "diverged" in r]
     assert "stopped being finite" in diverged["diverged"]
+    [part] = diverged["parts"]
+    assert (part["device"], part["threads"], part["seconds"]) == (diverged["device"], 1, None)
     assert not any((tmp_path / "tiny" / CHECKPOINTS).iterdir())
     monkeypatch.setattr(worker, "record_of", lambda *_: pytest.fail("run again"))
     before = (tmp_path / "tiny.json").read_bytes()
     (tmp_path / "tiny.json").unlink()
     searched(tmp_path)  # from the records alone
     assert (tmp_path / "tiny.json").read_bytes() == before
+
+
+def test_the_record_of_a_search_is_sealed(tiny, tmp_path):
+    tiny({"lr": 0.1})
+    searched(tmp_path)
+    path = tmp_path / "tiny.json"
+    assert opened(path.read_bytes()) == search.summary("tiny", SEEDS[:1], tmp_path) | {"format": 2}
+    with pytest.raises(ValueError, match="another SHA-256"):
+        opened(path.read_bytes().replace(b'"lr": 0.1', b'"lr": 0.3'))
 
 
 def test_a_search_that_was_cut_off_goes_on_and_finds_the_same(tiny, tmp_path, monkeypatch):
