@@ -1,4 +1,4 @@
-"""Small things that many modules need: the message for an unknown name, files all or nothing, seeds by purpose."""
+"""Small things that many modules need: the message for an unknown name, files whole and sealed, seeds by purpose."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import hashlib
+import json
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tqdm.auto import tqdm
+
+FORMAT = 2  # of recorded results; from 2 on a file holds the SHA-256 of its content
 
 
 def unknown(argument: str, got: object, accepted: Iterable[str]) -> str:
@@ -32,18 +35,56 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     """A binary file to write that appears at `path`, on disk and complete, only if the block ends without an error.
 
     It is written under another name in the same folder (made if missing), flushed to disk, and renamed.
+
+    Raises:
+        OSError: that names `path`, if it cannot be written. A full disk alone would name nothing.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, os.fspath(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that is none, which the error above names
+            temporary.unlink()
+
+
+def sealed(content: dict) -> dict:
+    """`content` as JSON gives it back, with its format, and with the SHA-256 of all the rest as "sha256"."""
+    content = json.loads(json.dumps({**content, "format": FORMAT}))  # tuples become lists, and keys text
+    content.pop("sha256", None)
+    return content | {"sha256": digest_of(content)}
+
+
+def opened(data: bytes) -> dict:
+    """The content of a JSON file of results, without its SHA-256, which is checked. Format 1 has none.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    version = content.get("format", 1)
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise ValueError(f"its format is {version!r}, and this version reads 1 to {FORMAT}")
+    told = content.pop("sha256", None)
+    if (version > 1 or told is not None) and told != digest_of(content):
+        raise ValueError("its content has another SHA-256 than it says, so it was changed since it was written")
+    return content
+
+
+def digest_of(content: dict) -> str:
+    """SHA-256 of plain JSON values, whatever the order of keys and the layout of their file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def stream_seed(seed: int, purpose: str) -> int:

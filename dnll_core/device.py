@@ -87,10 +87,25 @@ def _bfloat16_is_faster(device: torch.device, network: str, pixels: int) -> bool
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        has_units = any(capabilities.get(name) for name in ("amx_tile", "amx_bf16", "avx512_bf16"))
-        return has_units and (network != "small" or pixels >= SMALL_NETWORK_BFLOAT16)
+        return bool(_bfloat16_units()) and (network != "small" or pixels >= SMALL_NETWORK_BFLOAT16)
     return False
+
+
+def _bfloat16_units() -> str:
+    """The processor's units for bfloat16: "AMX", "BF16" (of AVX-512), or "" without any."""
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if capabilities.get("amx_tile") or capabilities.get("amx_bf16"):
+        return "AMX"
+    return "BF16" if capabilities.get("avx512_bf16") else ""
+
+
+def processor() -> str:
+    """The processor's model name and the instructions that PyTorch uses, for example "AMD EPYC, AVX512 with BF16".
+
+    Processors of one name differ in the latter, and round differently.
+    """
+    units = _bfloat16_units()
+    return f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}" + (f" with {units}" if units else "")
 
 
 def cpu_name() -> str:
@@ -119,7 +134,3 @@ def side_by_side(work: Sequence[Callable[[], list]], device: torch.device) -> li
     for branch in branches:
         trunk.wait_stream(branch)
     return outputs
-
-
-def processor() -> str:
-    return cpu_name()

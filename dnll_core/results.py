@@ -1,4 +1,4 @@
-"""Run records: one JSON file for each finished run, written atomically, and read again.
+"""Run records: one JSON file for each finished run, written atomically, sealed with its SHA-256, and read again.
 
 `runs/` (git-ignored) is where records land by default. Those below `data/results/` are committed, and are written
 there on purpose only. A record never stands in for a run: `train` does not read them.
@@ -7,21 +7,23 @@ there on purpose only. A record never stands in for a run: `train` does not read
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
-import os
 import re
 import statistics
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from dnll_core.common import atomic_file
+from dnll_core.checks import check_record
+from dnll_core.common import FORMAT as FORMAT
+from dnll_core.common import atomic_file, opened, sealed
+from dnll_core.names import experiment_name as experiment_name
+from dnll_core.names import run_name
+from dnll_core.provenance import COMMIT as COMMIT
+from dnll_core.provenance import PACKAGE, elsewhere
+from dnll_core.provenance import commit as commit
+from dnll_core.provenance import source_hash as source_hash
 
-PACKAGE = Path(__file__).parent
 RESULTS = PACKAGE.parent / "data" / "results"
-FORMAT = 1
-COMMIT = "DNLL_COMMIT"
 RUN_FILE = re.compile(r"-seed\d+\.json$")
 
 
@@ -29,19 +31,26 @@ class RecordError(ValueError):
     """A file that is not a readable record."""
 
 
-def run_name(experiment: dict, seed: int) -> str:
-    """`<dataset>-<labels>-<method>-<id>-seed<seed>` of an experiment's fields; the id tells all other fields apart."""
-    identity = hashlib.sha256(json.dumps(experiment, sort_keys=True).encode()).hexdigest()[:8]
-    sets = [experiment[name] for name in ("source", "dataset") if experiment.get(name)]
-    short = [re.sub(r"[^A-Za-z0-9]+", "-", name.rstrip("/").split("/")[-1]).strip("-") or "folder" for name in sets]
-    return "-".join([*short, str(experiment["labels"]), experiment["method"], identity, f"seed{seed}"])
-
-
 def save(record: dict, folder: str | Path = "runs/records") -> Path:
-    """Writes a record as `<run_name>.json` and returns its path."""
+    """Writes a record as `<run_name>.json` and returns its path.
+
+    Raises:
+        RecordError: if it is no record, or if a record is there that was made elsewhere, or one that cannot be read.
+        OSError: naming the path, if it cannot be written.
+    """
     path = Path(folder) / f"{run_name(record['experiment'], record['seed'])}.json"
+    try:
+        content = sealed(record)
+        check_record(content)
+    except (ValueError, TypeError) as error:
+        raise RecordError(f"{path} is not written, for what it would hold is no run record: {error}.") from None
+    if path.exists():
+        there = _read(path)
+        other = "it is of another run" if run_name(there["experiment"], there["seed"]) != path.stem else ""
+        if why := other or elsewhere(content, there):
+            raise RecordError(f"{path} is there, and kept: {why}. Save into another folder, or delete that file.")
     with atomic_file(path) as file:
-        file.write((to_json(record) + "\n").encode())
+        file.write((to_json(content) + "\n").encode())
     return path
 
 
@@ -58,7 +67,8 @@ def to_json(record: dict) -> str:
 def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
     """The records below `folder` whose experiment has these values, sorted by path; an empty list if there are none.
 
-    A file is parsed again only when it has changed, so what is inside a record is shared, and not to be changed.
+    A file is parsed and checked again only when it has changed, so what is inside a record is shared, and not to be
+    changed.
 
     Raises:
         RecordError: naming a file that cannot be read as a record.
@@ -68,16 +78,22 @@ def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
         inside = path.relative_to(folder).parts[:-1]
         if not RUN_FILE.search(path.name) or any(part.startswith(".") or part == "search" for part in inside):
             continue  # a copy, for example JupyterLab's, is no other run, and a trial of a search no result
-        try:
-            record = _parsed(path, state_of(path))
-            experiment = record["experiment"]
-            record["seed"]
-            matches = fields.items() <= dict(experiment).items()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RecordError(f"{path} is not a readable run record ({error!r}); delete it or restore it.") from None
-        if matches:
+        record = _read(path)
+        if fields.items() <= record["experiment"].items():
             records.append(dict(record))
     return records
+
+
+def _read(path: Path) -> dict:
+    """The record in a file, as `_parsed` shares it.
+
+    Raises:
+        RecordError: naming the file, what is wrong with it, and what to do.
+    """
+    try:
+        return _parsed(path, state_of(path))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} is not a readable run record ({error}); delete it or restore it.") from None
 
 
 def state_of(path: Path) -> tuple[int, int, int]:
@@ -88,7 +104,9 @@ def state_of(path: Path) -> tuple[int, int, int]:
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(path: Path, state: tuple[int, int, int]) -> dict:
-    return json.loads(path.read_bytes())
+    record = opened(path.read_bytes())
+    check_record(record)
+    return record
 
 
 def accuracies(records: Iterable[dict], held_out: str = "test", which: str = "final") -> list[float]:
@@ -118,44 +136,3 @@ def final_numbers(history: list[dict]) -> dict[str, dict]:
     last = history[-1]
     sets = [name for name in ("validation", "test") if name in last]
     return {name: {"mean": statistics.fmean(last[name]["submodels"]), **last[name]} for name in sets}
-
-
-def of_parts(parts: list[dict]) -> dict[str, str]:
-    """What is told of all parts of a run together: the distinct values of each key in order, ", then " between them."""
-    told = {}
-    for key in ("device", "precision", "torch", "commit", "source_sha256"):
-        values = dict.fromkeys(part[key] for part in parts if part.get(key) is not None)
-        told[key] = ", then ".join(values) or None
-    return told
-
-
-@functools.cache
-def source_hash() -> str:
-    """SHA-256 over the package's Python files, in the order of their paths."""
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-@functools.cache
-def commit() -> str | None:
-    """The checkout's commit, with "+" where the package differs from it.
-
-    Without git, the environment variable COMMIT may say of which commit the files are a copy; else it is None.
-
-    Raises:
-        ValueError: if that variable holds no commit.
-    """
-
-    def git(*words: str) -> str:
-        return subprocess.run(("git", *words), cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        head = git("rev-parse", "--short=12", "HEAD")
-        return head + ("+" if git("status", "--porcelain", "--", ".") else "")
-    except (OSError, subprocess.CalledProcessError):
-        given = os.environ.get(COMMIT, "")
-    if given and not re.fullmatch("[0-9a-f]{7,40}", given):
-        raise ValueError(f"{COMMIT}={given!r} is no commit; accepted: 7 to 40 hexadecimal digits.")
-    return given[:12] or None

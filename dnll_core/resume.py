@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnll_core.checkpoint import CheckpointError
+from dnll_core.provenance import OF_A_PART
 
 
 def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:
@@ -72,9 +73,6 @@ def parts_of(info: dict) -> list[dict]:
     if "parts" in info:
         return info["parts"]
     sources = [*info.get("earlier_sources", []), *([info["source"]] if "source" in info else [])]
-    known = {
-        "precision": info.get("precision"),
-        "threads": info.get("threads"),
-        "source_sha256": ", then ".join(sources),
-    }
-    return [known | {"iterations": info["step"], "seconds": info["seconds"]}]
+    known = {"precision": info.get("precision"), "threads": info.get("threads")}
+    known |= {"source_sha256": ", then ".join(sources)}
+    return [dict.fromkeys(OF_A_PART) | known | {"iterations": info["step"], "seconds": info["seconds"]}]

@@ -30,12 +30,13 @@ from dnll_core.data.domain import load_pair
 from dnll_core.data.host_pool import HostPool
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import Split, split_labels
-from dnll_core.device import choose_compute, processor
+from dnll_core.device import choose_compute
 from dnll_core.evaluation import accuracy, together, transfer_observer
 from dnll_core.learner import Learner, TrainingData
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
 from dnll_core.models import build_network
+from dnll_core.provenance import made
 from dnll_core.trainer import Trainer
 
 POOLS = ("auto", "device", "host")
@@ -81,10 +82,11 @@ class Run:
         """The run as plain JSON values, see `results`."""
         record = {"format": results.FORMAT, "experiment": self.experiment.to_dict(), "seed": self.seed}
         best = {"accuracy": results.accuracies([{"history": self.history}], "test", "best")[0]}
-        return record | self.provenance | {"final": self.final, "best_on_test": best, "history": self.history}
+        told = {"final": self.final, "best_on_test": best, "history": self.history}
+        return record | self.provenance | told
 
     def save(self, folder: str | Path = "runs/records") -> Path:
-        """Writes the record as JSON, atomically, and returns its path."""
+        """Writes the record as JSON, atomically, and returns its path; see `results.save` for what it refuses."""
         return results.save(self.record(), folder)
 
 
@@ -162,8 +164,7 @@ def train(
         if trainer.captured is not None:
             provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     batch = experiment.labelled_batch + experiment.unlabelled_batch
-    provenance |= results.of_parts(trainer.parts) | {
-        "parts": trainer.parts,
+    provenance |= made(trainer.parts) | {
         "seconds": round(trainer.seconds, 2),
         "images_per_second": round(batch * trainer.step / trainer.seconds, 1),
         "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -214,15 +215,6 @@ def prepare(
         data = training_data(dataset, split, compute.device, pool)
         learner = Learner(method, e, data, views, compute, seed)
     trainer = Trainer(learner, view("identity"))
-    trainer.where = {
-        "device": compute.describe(),
-        "processor": processor(),
-        "torch": torch.__version__,
-        "precision": compute.precision,
-        "threads": compute.threads,
-        "commit": results.commit(),
-        "source_sha256": results.source_hash(),
-    }
     observers = [transfer_observer(truth.to(compute.device))] if measure else []
     if observer is not None:
         observers.append(observer)
@@ -230,8 +222,9 @@ def prepare(
         trainer.observer = together(observers, method)
     provenance = {
         "labels_sha256": split.hash(),
+        "source_sha256": results.source_hash(),
         "python": platform.python_version(),
-        **results.of_parts([trainer.where]),
+        **made(trainer.parts),
     }
     if e.dataset.startswith("folder:"):
         provenance["images"] = {"summary": dataset.summary(), "digest": dataset.digest}

@@ -22,6 +22,7 @@ from dnll_core.common import deferred_interrupt, progress_bar
 from dnll_core.evaluation import accuracy, in_batches, without_labels
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
+from dnll_core.provenance import part
 from dnll_core.resume import check_same_run, parts_of
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
@@ -47,7 +48,6 @@ class Trainer:
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
         self.may_capture = learner.device.type == "cuda"
-        self.where: dict = {}  # what `parts` says of this sitting
         self.earlier: list[dict] = []  # the parts before the checkpoint that the run went on from
         self._began = (0, 0.0)  # step and seconds of this sitting's beginning
         self.captured: CapturedStep | None = None  # the iteration as a CUDA graph; `fit` records it where that pays
@@ -180,10 +180,11 @@ class Trainer:
 
     @property
     def parts(self) -> list[dict]:
-        """Each sitting of the run: where it was made, and its "iterations" and "seconds"."""
-        step, seconds = self._began
-        mine = {"iterations": self.step - step, "seconds": round(self.seconds - seconds, 2)}
-        return [*self.earlier, *([] if self.earlier and not any(mine.values()) else [self.where | mine])]
+        """Each sitting of the run, see `provenance.part`."""
+        compute, (step, seconds) = self.learner.compute, self._began
+        done = self.step - step, round(self.seconds - seconds, 2)
+        mine = [part(compute.describe(), compute.precision, compute.threads, *done)]
+        return [*self.earlier, *([] if self.earlier and not any(done) else mine)]
 
     def save(self, folder: str | Path) -> None:
         """Writes everything that the rest of the run depends on."""

@@ -3,23 +3,38 @@
 import statistics
 
 from dnll_core import results
+from dnll_core.provenance import made
 
 
-def record(experiment, seed, accuracy, curve=None, **measures):
+def part(**changes):
+    """One part of a run, of 30 iterations in 10 s."""
+    place = {"device": "a device", "processor": "a processor", "torch": "2.14", "precision": "float32", "threads": 1}
+    work = {"commit": "0123456789ab", "source_sha256": "ab" * 32, "iterations": 30, "seconds": 10.0}
+    return place | work | changes
+
+
+def record(experiment, seed, accuracy=0.5, curve=None, parts=None, **measures):
     """A record whose last epoch has this test accuracy 0...1.
 
     Args:
+        experiment: or its fields.
         curve: test accuracies of all epochs, the last one replaced by `accuracy`; by default constant, three epochs.
+        parts: see `part`; by default one.
         measures: name -> value in every epoch.
     """
     curve = [*(curve or [accuracy] * 3)[:-1], accuracy]
+    apart = [min(0.01, a, 1 - a) for a in curve]
     history = [
-        {"epoch": i + 1, "test": {"submodels": [a - 0.01, a + 0.01], "ensemble": a}} | measures
-        for i, a in enumerate(curve)
+        {"epoch": i, "step": 10 * i, "test": {"submodels": [a - d, a + d], "ensemble": a}} | measures
+        for i, (a, d) in enumerate(zip(curve, apart), start=1)
     ]
     final = {"test": {"mean": statistics.fmean(history[-1]["test"]["submodels"]), **history[-1]["test"]}}
-    fields = {"experiment": experiment.to_dict(), "seed": seed, "device": "a device", "seconds": 10.0 + seed}
-    return fields | {"final": final, "history": history}
+    fields = experiment if isinstance(experiment, dict) else experiment.to_dict()
+    parts = parts or [part(seconds=10.0 + seed)]
+    seconds = sum(each["seconds"] for each in parts)
+    about = {"format": results.FORMAT, "experiment": fields, "seed": seed, "seconds": seconds}
+    about |= {"source_sha256": parts[-1]["source_sha256"], **made(parts)}
+    return about | {"final": final, "history": history}
 
 
 def write(folder, experiment, accuracies, **rest):

@@ -46,6 +46,11 @@ def fields_of(config) -> dict:
 
 def named() -> dict[str, str]:
     """Name -> run name, of every experiment that the project names."""
+    return {name: results.run_name(fields, 0) for name, fields in sorted(experiments_named().items())}
+
+
+def experiments_named() -> dict[str, dict]:
+    """Name -> fields, of every experiment that the project names."""
     tables, experiments = module("study.tables", "cells"), module("study.experiments", "experiments")
     settings, plan = module("study.settings", "searches"), module("study.experiments", "plan")
     found = {}
@@ -64,7 +69,7 @@ def named() -> dict[str, str]:
     for name in ("quickstart", "transfers", "methods", "addons", "adaptation", "limits"):
         for key, experiment in getattr(experiments, name)().items():
             found[f"{name} {key}"] = experiment.to_dict()
-    return {name: results.run_name(fields, 0) for name, fields in sorted(found.items())}
+    return found
 
 
 def cases() -> dict[str, tuple[Experiment, dict]]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dnll_core.device import SMALL_NETWORK_BFLOAT16, choose_compute
+from dnll_core.device import SMALL_NETWORK_BFLOAT16, choose_compute, cpu_name, processor
 
 
 @pytest.mark.parametrize("units", [True, False])
@@ -23,6 +23,15 @@ def test_bfloat16_where_the_processor_has_it_and_gains_from_it(monkeypatch, unit
 def test_small_networks_take_one_thread():
     assert choose_compute("cpu", network="small").threads == choose_compute("cpu", network="cnn3").threads == 1
     assert choose_compute("cpu", network="cnn13").threads == torch.get_num_threads()
+
+
+@pytest.mark.parametrize(
+    ("units", "text"),
+    [({"amx_tile": True, "avx512_bf16": True}, " with AMX"), ({"avx512_bf16": True}, " with BF16"), ({}, "")],
+)
+def test_a_processor_is_named_with_the_instructions_that_make_its_numbers(monkeypatch, units, text):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units, raising=False)
+    assert processor() == f"{cpu_name()}, {torch.backends.cpu.get_cpu_capability()}{text}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dnll_core"
 FLOORS = [
     {"common"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}
-    | {"results", "colour", "resume"},
+    | {"results", "names", "checks", "provenance", "colour", "resume"},
     {"data"},
     {"methods"},
     {"evaluation"},
@@ -24,7 +24,9 @@ FLOORS = [
 ]
 # Within a floor of single files.
 INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}
-INSIDE |= {("resume", "checkpoint")}
+INSIDE |= {("results", "checks"), ("results", "names"), ("names", "config"), ("results", "provenance")}
+INSIDE |= {("checks", "config"), ("checks", "provenance"), ("provenance", "device")}
+INSIDE |= {("resume", "checkpoint"), ("resume", "provenance")}
 # Read at one sitting: the method itself.
 ONE_SITTING = """config augment models negatives losses schedules learner trainer evaluation checkpoint run results
 data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""

@@ -1,18 +1,30 @@
 """Records: what a run writes, what is read back, and the committed ones against their own configuration."""
 
+import dataclasses
+import errno
+import hashlib
 import json
 import math
 import pickle
+import random
+import resource
 import statistics
+import subprocess
 from pathlib import Path
 
+import fabricated
+import guard
 import pytest
+from fabricated import part
 
-from dnll_core import Experiment, load_data, results, train
+from dnll_core import Experiment, load_data, names, provenance, results, train
 from dnll_core.config import ConfigError
 from dnll_core.data import split_labels
 from dnll_core.methods.classical import CLASSIFIERS, Classical, run_classical
+from dnll_core.provenance import OF_A_PART, made, where_made
 from dnll_core.results import RecordError
+from dnll_core.study.records import config_of
+from dnll_core.study.statistics import provenance_of
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 512, "epochs": 2, "lr": 0.1}
 COMMITTED = sorted(p for p in results.RESULTS.rglob("*-seed*.json") if "search" not in p.parts)
@@ -59,6 +71,267 @@ def test_an_unreadable_record_is_named(tmp_path, content):
     (tmp_path / "digits-seed0.json").write_text(content)
     with pytest.raises(RecordError, match=r"digits-seed0\.json is not a readable run record"):
         results.load(tmp_path)
+
+
+# -- damage ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flipped_bit_is_named_or_changes_nothing(run, tmp_path):
+    path = run.save(tmp_path)
+    whole, [record] = path.read_bytes(), results.load(tmp_path)
+    draw, named = random.Random(0), 0
+    for bit in draw.sample(range(8 * len(whole)), 500):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(flipped)
+        results._parsed.cache_clear()  # the same file, as long, perhaps within a tick of the clock
+        try:
+            assert results.load(tmp_path) == [record], bit
+        except RecordError as error:
+            assert path.name in str(error)
+            named += 1
+    assert named > 400
+
+
+def put(value, *place):
+    """How a record gets a value at a place, for example put(8.8, "final", "test", "mean")."""
+
+    def change(record):
+        for key in place[:-1]:
+            record = record[key]
+        record[place[-1]] = value
+
+    return change
+
+
+def renamed(old, new, *place):
+    def change(record):
+        for key in place:
+            record = record[key]
+        record[new] = record.pop(old)
+
+    return change
+
+
+DAMAGE = [
+    (put(8.892, "final", "test", "mean"), r"final test: 8.892 is no accuracy, which is a number 0...1"),
+    (put(0.5, "final", "test", "mean"), r"final test: its mean is 0.5, and not that of its submodels"),
+    (put(True, "final", "test", "ensemble"), r"final test: True is no accuracy"),
+    (put(float("nan"), "history", 0, "test", "ensemble"), r"epoch 1, test: nan is no accuracy"),
+    (put([0.5], "history", 0, "test", "submodels"), r"epoch 1, test: its submodels are \[0.5\]"),
+    (put(0.123, "history", -1, "test", "ensemble"), r"final test is not what its last epoch says"),
+    (put(-1.0, "seconds"), r"it has -1.0 seconds"),
+    (put(-1, "seed"), r"its seed is -1"),
+    (put(0.5, "seed"), r"its seed is 0.5"),
+    (put(0, "experiment", "labels"), r"its experiment's labels are 0"),
+    (put(3, "history", 0, "epoch"), r"epoch 1 of its history has epoch 3"),
+    (put(0, "history", 1, "step"), r"epoch 2 of its history has epoch 2 and step 0"),
+    (put(1.5, "best_on_test", "accuracy"), r"best_on_test: 1.5 is no accuracy"),
+    (put(3, "format"), r"its format is 3, and this version reads 1 to 2"),
+    (renamed("test", "tesu", "final"), r"its final accuracies are not of validation or test images"),
+    (renamed("test", "tesu", "history", 3), r"epoch 4 of its history has no 'test'"),
+    (renamed("step", "stfp", "history", 3), r"epoch 4 of its history has no 'step'"),
+    (renamed("history", "hirtory"), r"it has no 'history'"),
+    (renamed("device", "devicf"), r"it has no 'device'"),
+    (renamed("ensemble", "ensfmble", "final", "test"), r"final test does not hold ensemble, mean, submodels"),
+    (renamed("lam", "lal", "experiment"), r"its experiment has the unknown field 'lal'"),
+    (renamed("method", "mfthod", "experiment"), r"its experiment has no 'method'"),
+    (put("dnlm", "experiment", "method"), r"its method is 'dnlm'"),
+]
+
+
+@pytest.mark.parametrize(("damage", "message"), DAMAGE, ids=[message for _, message in DAMAGE])
+def test_what_no_record_of_format_1_can_say_is_named(tmp_path, damage, message):
+    old = next(path for path in COMMITTED if path.parent.name == "quickstart" and "-dnll-" in path.name)
+    record = json.loads(old.read_bytes())
+    damage(record)
+    (tmp_path / old.name).write_text(json.dumps(record))
+    with pytest.raises(
+        RecordError, match=rf"{old.name} is not a readable run record \({message}.*; delete it or restore"
+    ):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize(("damage", "message"), [(put([], "parts"), "no list"), (renamed("parts", "parst"), "'parts'")])
+def test_what_is_no_record_is_not_written(run, tmp_path, damage, message):
+    record = run.record()
+    damage(record)
+    with pytest.raises(RecordError, match=rf"is not written, .*{message}"):
+        results.save(record, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_record_that_cannot_be_written_is_an_error_that_names_it(run, tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match=r"digits-20-dnll-\w+-seed3\.json") as caught:
+            run.save(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert not list(tmp_path.iterdir())
+
+
+# -- where it was made -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_and_a_classical_one_say_where_they_were_made(run):
+    for record in (run.record(), run_classical("label-spreading", "digits", 20, 0)):
+        [only] = record["parts"]
+        assert list(only) == list(OF_A_PART)
+        for key in ("device", "precision", "torch", "commit", "source_sha256", "seconds"):
+            assert only[key] == record[key]
+        assert only["iterations"] == (record["history"][-1]["step"] if "history" in record else 1)
+
+
+def test_parts_that_differ_are_all_named():
+    parts = [part(), part(device="NVIDIA H200", commit=None, threads=None), part()]
+    said = made(parts)
+    assert said["device"] == "a device, then NVIDIA H200"
+    assert said["commit"] == "0123456789ab, then no commit"
+    assert said["torch"] == "2.14"
+    assert made([part(commit=None)])["commit"] is None
+    line = provenance_of([fabricated.record(Experiment(), 0, parts=parts)])
+    assert line.startswith("1 runs; device NVIDIA H200, a device; precision float32;")
+    assert "commit 0123456789ab, None; 30 s in all" in line
+
+
+def test_a_record_of_format_1_has_one_part():
+    old = json.loads(COMMITTED[-1].read_bytes())
+    [only] = where_made(old)
+    assert only.keys() == set(OF_A_PART)
+    assert (only["device"], only["seconds"]) == (old["device"], old["seconds"])
+    assert only["iterations"] == old["history"][-1]["step"]
+    assert only["processor"] is None
+
+
+ELSEWHERE = {"device": "b", "processor": "b", "torch": "2.15", "precision": "b", "threads": 2, "commit": "b"}
+
+
+@pytest.mark.parametrize("key", ELSEWHERE)
+def test_a_record_made_elsewhere_is_not_replaced(tmp_path, key):
+    path = results.save(fabricated.record(Experiment(), 0, 0.5), tmp_path)
+    results.save(fabricated.record(Experiment(), 0, 0.6, parts=[part(seconds=3.0), part()]), tmp_path)  # the same place
+    before = path.read_bytes()
+    other = fabricated.record(Experiment(), 0, 0.7, parts=[part(), part(**{key: ELSEWHERE[key]})])
+    with pytest.raises(RecordError, match=rf"{path.name} is there, and kept: it was .*{key} {ELSEWHERE[key]}.* folder"):
+        results.save(other, tmp_path)
+    assert path.read_bytes() == before
+
+
+def test_a_record_of_format_1_made_elsewhere_is_not_replaced(tmp_path):
+    new = fabricated.record(Experiment(), 0, 0.5)
+    old = {key: value for key, value in new.items() if key != "parts"} | {"format": 1}
+    path = tmp_path / f"{results.run_name(new['experiment'], 0)}.json"
+    path.write_text(json.dumps(old | {"torch": "2.11"}))
+    with pytest.raises(RecordError, match=r"torch 2\.11.*torch 2\.14"):
+        results.save(new, tmp_path)
+    path.write_text(json.dumps(old))
+    results.save(new, tmp_path)
+    assert results.load(tmp_path) == [new]
+
+
+def test_what_is_there_and_no_record_of_this_run_is_not_replaced(run, tmp_path):
+    path = run.save(tmp_path)
+    path.write_text("{")
+    with pytest.raises(RecordError, match=rf"{path.name} is not a readable run record"):
+        run.save(tmp_path)
+    results.save(fabricated.record(Experiment(), 0), tmp_path / "other").replace(path)
+    with pytest.raises(RecordError, match=rf"{path.name} is there, and kept: it is of another run"):
+        run.save(tmp_path)
+
+
+@pytest.fixture
+def commit_in(monkeypatch):
+    """What a record would say if the package were in that folder."""
+
+    def ask(package):
+        monkeypatch.setattr(provenance, "PACKAGE", package)
+        results.commit.cache_clear()
+        return results.commit()
+
+    yield ask
+    monkeypatch.undo()
+    results.commit.cache_clear()
+
+
+def test_a_commit_is_that_of_the_package_and_not_of_the_project_around_it(tmp_path, commit_in, monkeypatch):
+    def git(*words):
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        done = subprocess.run(("git", "-C", tmp_path, *who, *words), check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    monkeypatch.delenv(results.COMMIT, raising=False)
+    installed, inside, top = (tmp_path / p / "dnll_core" for p in (".venv/site-packages", "src", "."))
+    for package in (installed, inside, top):
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("")
+    (tmp_path / ".gitignore").write_text(".venv/\n")
+    git("init", "-q")
+    git("add", ".gitignore", "src")
+    git("commit", "-qm", "theirs")
+    assert [commit_in(package) for package in (installed, inside, top)] == [None] * 3  # the last is not tracked
+    monkeypatch.setenv(results.COMMIT, "0123456789abcdef")
+    assert commit_in(installed) == "0123456789ab"
+    git("add", "dnll_core")
+    git("commit", "-qm", "ours")
+    assert commit_in(top) == git("rev-parse", "HEAD")[:12]
+    (top / "__init__.py").write_text("changed")
+    assert commit_in(top) == git("rev-parse", "HEAD")[:12] + "+"
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_id_of_a_run_tells_what_differs_from_the_defaults():
+    told = {"m": 3, "network": "small", "weak": "identity", "strong": "noise"}  # the last three were "auto"
+    identity = hashlib.sha256(json.dumps(dict(sorted(told.items()))).encode()).hexdigest()[:8]
+    assert results.run_name(Experiment(m=3).to_dict(), 7) == f"digits-20-dnll-{identity}-seed7"
+
+
+def test_a_field_that_is_added_changes_no_name(monkeypatch):
+    known = guard.experiments_named()
+    later = dataclasses.make_dataclass(
+        "Later", [("invented", float, 0.5)], bases=(Experiment,), kw_only=True, frozen=True
+    )
+    monkeypatch.setattr(names, "Experiment", later)
+    frozen = json.loads((Path(__file__).parent / "named_experiments.json").read_text())
+    for name, fields in known.items():
+        ours = "network" in fields  # a method of scikit-learn has fields of its own
+        assert results.run_name(fields | {"invented": 0.5} if ours else fields, 0) == frozen[name]
+    e = Experiment().to_dict()
+    assert results.experiment_name(e | {"invented": 0.25}) != results.experiment_name(e)
+
+
+def test_a_setting_of_scikit_learns_methods_counts_as_it_was_given():
+    plain = Classical("self-training")
+    given = [plain, plain.replace(k_best=50), plain.replace(threshold=0.0), plain.replace(base="logistic")]
+    assert len({results.experiment_name(config.to_dict()) for config in given}) == 4
+
+
+def test_a_folder_keeps_its_names_when_it_moves():
+    def name(path):
+        return results.run_name(Experiment(dataset=f"folder:{path}").to_dict(), 0)
+
+    assert name("/a/pets") == name("b/c/pets/") == name("pets")
+    assert name("pets").startswith("pets-20-dnll-")
+    assert len({name("pets"), name("Pets"), name("pet s"), name("pets2")}) == 4
+    assert name("/a/...").startswith("folder-20-dnll-")
+    long, other = (name("/a/" + "ab " * 66 + end) for end in "xy")
+    assert long.startswith("ab-" * 13 + "a-20-dnll-")
+    assert long != other
+
+
+def test_committed_records_have_the_names_of_their_runs():
+    """As they are, and filled with the defaults of fields that are younger."""
+    for path in [*COMMITTED, *TRIALS]:
+        record = json.loads(path.read_text())
+        assert path.stem == results.run_name(config_of(record["experiment"]).to_dict(), record["seed"])
+        assert path.stem == results.run_name(record["experiment"], record["seed"])
+
+
+# -- what they say -----------------------------------------------------------------------------------------------------
 
 
 def fake(final, curve):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dnll_core import Experiment, load_data, results, train
+from dnll_core import Experiment, load_data, provenance, results, train
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.learner import permuted_batches
 from dnll_core.run import own_random_state, prepare
@@ -126,8 +126,8 @@ def test_a_record_lists_each_sitting(tmp_path, monkeypatch):
     """What was true while each was trained, also when the code has changed since; the sums are the run's."""
     e = Experiment(**FAST)
     with monkeypatch.context() as there:
-        there.setattr(results, "source_hash", lambda: "another")
-        there.setattr(results, "commit", lambda: "0123456789ab")
+        there.setattr(provenance, "source_hash", lambda: "another")
+        there.setattr(provenance, "commit", lambda: "0123456789ab")
         there.setattr(torch, "__version__", "1.0")
         press_ctrl_c_at(2, e, tmp_path)
         press_ctrl_c_at(3, e, tmp_path, begun=True)
@@ -145,7 +145,7 @@ def test_a_record_lists_each_sitting(tmp_path, monkeypatch):
     assert alone.keys() == {*places[0], "iterations", "seconds"}
     assert alone["iterations"] == third["iterations"] + 3
     assert record["torch"] == f"1.0, then {torch.__version__}"
-    assert record["source_sha256"] == f"another, then {results.source_hash()}"
+    assert record["source_sha256"] == results.source_hash()
     assert record["device"] == whole["device"]
     again = train(e, 0, checkpoint=tmp_path).record()  # of a finished run: nothing was trained, so no part is added
     assert again["parts"] == record["parts"]

@@ -14,11 +14,10 @@ import torch
 
 from dnll_core.bench.subject import Setting, Subject, profile
 from dnll_core.bench.timing import ceiling, count_flops, peak_memory, resident_memory
-from dnll_core.common import atomic_file, watched
+from dnll_core.common import atomic_file, sealed, watched
 from dnll_core.device import choose_compute
 from dnll_core.run import own_random_state
 
-FORMAT = 1
 SMALLEST = 10_000  # unlabelled images where --growth begins
 
 
@@ -78,7 +77,7 @@ def measure(
     provenance = next(iter(subjects.values())).provenance
     shared = {key: provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
     finished = datetime.datetime.now(datetime.UTC).date().isoformat()
-    return {"format": FORMAT, **shared, "finished": finished, "seed": seed, "burst": burst, "settings": measured}
+    return {**shared, "finished": finished, "seed": seed, "burst": burst, "settings": measured}
 
 
 def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextlib.ExitStack) -> tuple[Subject, dict]:
@@ -164,10 +163,10 @@ def growth(setting: Setting, sizes: list[int], iterations: int = 30, seed: int =
             whole = smallest.timer.seconds(whole_epoch)
     shared = {key: subject.provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
     where = {key: about[key] for key in ("experiment", "device", "precision", "threads")}
-    return {"format": FORMAT, **shared, **where, "seed": seed, "sizes": rows, "whole_epoch": whole}
+    return {**shared, **where, "seed": seed, "sizes": rows, "whole_epoch": whole}
 
 
 def save(record: dict, path: str | Path) -> None:
-    """Writes a record of `measure` or `growth` as JSON, atomically."""
+    """Writes a record of `measure` or `growth` as JSON, atomically, with its SHA-256."""
     with atomic_file(path) as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
+        file.write((json.dumps(sealed(record), indent=1) + "\n").encode())

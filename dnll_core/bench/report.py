@@ -7,7 +7,7 @@ ratio(record["settings"]["dnll"]["train"], record["settings"]["mean-teacher"]["t
 
 from __future__ import annotations
 
-import json
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.data.sets import IMAGES, VALIDATION_PER_CLASS
 from dnll_core.results import RESULTS, RecordError
@@ -194,12 +195,23 @@ def growth_slopes(record: dict) -> tuple[float, float]:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)  # what a damaged file may raise
+def read_benchmark(path: Path) -> dict:
+    """The record of `bench.measure.measure` or `bench.measure.growth` in a file.
 
-
-def broken(path: Path, error: Exception) -> str:
-    """The message about a file that is no benchmark."""
-    return f"{path} is not a readable benchmark ({error!r}); delete it or restore it."
+    Raises:
+        RecordError: naming a file that cannot be read as such a record.
+    """
+    try:
+        record = opened(path.read_bytes())
+        for timed in record["settings"].values() if "settings" in record else record["sizes"]:
+            times = [*timed["train"], *timed.get("inference", ())]
+            if not all(type(t) in (float, int) and 0 < t < math.inf for t in times):
+                raise ValueError("its times are not numbers of seconds above 0")
+        if record.get("settings"):
+            medians_frame({path.stem: record})
+        return record
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None
 
 
 def load_benchmarks(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
@@ -210,13 +222,9 @@ def load_benchmarks(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
     """
     records = {}
     for path in sorted(Path(folder).glob("*.json")):
-        try:
-            record = json.loads(path.read_bytes())
-            if record.get("settings"):  # else one of `bench.measure.growth`
-                medians_frame({path.stem: record})
-                records[path.stem] = record
-        except UNREADABLE as error:
-            raise RecordError(broken(path, error)) from None
+        record = read_benchmark(path)
+        if record.get("settings"):  # else one of `bench.measure.growth`
+            records[path.stem] = record
     return records
 
 

@@ -8,7 +8,6 @@ Each is an ordinary call of `python -m dnll_core.bench`; its record is written a
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import statistics
@@ -20,7 +19,7 @@ import torch
 
 from dnll_core import results
 from dnll_core.bench import command, measure
-from dnll_core.bench.report import UNREADABLE, broken, growth_slopes, milliseconds, ratio, scaled
+from dnll_core.bench.report import growth_slopes, milliseconds, ratio, read_benchmark, scaled
 from dnll_core.bench.subject import CHEAP
 from dnll_core.common import unknown
 from dnll_core.config import Experiment
@@ -198,11 +197,8 @@ def load_suite(folder: str | Path) -> dict[tuple[str, bool], dict]:
         name = next((name for name in sorted(SUITE, key=len, reverse=True) if path.stem.startswith(f"{name}-")), None)
         if name is None:
             continue
-        try:
-            record = json.loads(path.read_bytes())
-            device = record["device"] if "device" in record else next(iter(record["settings"].values()))["device"]
-        except UNREADABLE as error:
-            raise results.RecordError(broken(path, error)) from None
+        record = read_benchmark(path)
+        device = record["device"] if "device" in record else next(iter(record["settings"].values()))["device"]
         found[name, "thread" not in device] = record | {"device": device}
     return found
 

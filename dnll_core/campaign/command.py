@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from dnll_core import results
 from dnll_core.campaign import carry, estimates
-from dnll_core.campaign.plan import SEEDS, campaign_tasks, missing, table_tasks
+from dnll_core.campaign.plan import SEEDS, campaign_tasks, missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
@@ -198,6 +198,8 @@ def _main(options: argparse.Namespace, started: float) -> None:
             folder.mkdir(parents=True, exist_ok=True)
         for message in carry.unpack(carried, out):
             say(message)
+        for folder in folders:
+            rename_checkpoints(folder)
     planned_runs, tasks = len(tasks), missing(tasks)
     if not tasks:
         print(f"all {planned_runs} runs are recorded in {options.out}")

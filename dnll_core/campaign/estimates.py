@@ -25,6 +25,7 @@ from dnll_core.data.sets import SHAPES, SOURCES, VALIDATION_PER_CLASS
 from dnll_core.data.splits import split_labels
 from dnll_core.device import choose_compute, cpu_name
 from dnll_core.methods.classical import Classical
+from dnll_core.provenance import where_made
 from dnll_core.study.records import config_of
 
 AROUND = 8.0  # seconds of a run around its iterations: data to the device, checkpoint, record
@@ -55,8 +56,8 @@ def shape_of(e: Experiment) -> tuple:
 def measured(folders: Iterable[Path]) -> dict[Kind, float]:
     """Kind -> median seconds of an iteration (of a whole run without iterations), evaluation included.
 
-    From the run records below the folders, and from the benchmarks there for kinds without a record; those time
-    iterations alone.
+    From the run records below the folders, each part of a run (see `provenance`) for the device that it was on, and
+    from the benchmarks there for kinds without a record; those time iterations alone.
 
     Raises:
         RecordError: see `results.load`.
@@ -65,11 +66,11 @@ def measured(folders: Iterable[Path]) -> dict[Kind, float]:
     benchmarks: dict[Kind, list[float]] = {}
     for folder in folders:
         for record in results.load(folder):
-            if not {"device", "precision", "seconds"} <= record.keys():
-                continue  # not of a run of ours, and no time to learn from
-            kind = kind_of(config_of(record["experiment"]), record["device"], record["precision"])
-            steps = record["history"][-1]["step"] if "history" in record else 1
-            runs.setdefault(kind, []).append(record["seconds"] / steps)
+            config = config_of(record["experiment"])
+            for part in where_made(record):
+                if part["seconds"] is not None and part["iterations"]:  # else it diverged, or ended at once
+                    kind = kind_of(config, part["device"], part["precision"])
+                    runs.setdefault(kind, []).append(part["seconds"] / part["iterations"])
         for benchmark in report.load_benchmarks(folder / "bench").values():
             for setting in benchmark["settings"].values():
                 if (setting.get("pool", "auto"), setting.get("step", "fast")) != ("auto", "fast"):

@@ -37,7 +37,8 @@ from dnll_core.bench import measure, suite
 from dnll_core.campaign.archive import Archive
 from dnll_core.campaign.command import check_commit, sigterm_as_interrupt
 from dnll_core.campaign.estimates import Expected
-from dnll_core.campaign.plan import missing, table_tasks
+from dnll_core.campaign.plan import TABLES as TABLE_RECORDS
+from dnll_core.campaign.plan import missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task, shared_data
@@ -162,6 +163,7 @@ def session(archive: Archive, options: argparse.Namespace) -> None:
             tests_pass(archive, min(TESTS_SECONDS, stop_at - time.time()))
             return
     plan = options.tables, options.profile, options.seeds
+    rename_checkpoints(archive.out / TABLE_RECORDS)
     new = {task.name for task in missing(in_order(*plan, results.RESULTS))}
     left = [task for task in missing(in_order(*plan, archive.out)) if task.name in new]
     capture, complete = None, False

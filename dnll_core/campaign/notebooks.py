@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnll_core import results
-from dnll_core.campaign.plan import missing
+from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.pool import processes
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import choose_compute
-from dnll_core.study.records import experiment_of
 from dnll_core.study.settings import at_length
 from dnll_core.study.tables import Cell, cells
 
@@ -62,14 +61,16 @@ def run_cells(
     if workers is None:
         usual = 2 if choose_compute().device.type == "cpu" else 1
         workers = count(WORKERS, os.environ.get(WORKERS) or usual)
+    if folder is not None:
+        rename_checkpoints(folder)
     with processes(workers, ", ".join(experiments)) as pool:
         report = run_tasks(tasks if folder is None else missing(tasks), pool, progress=progress)
     problems = report.failures + [f"{task.name}: another campaign is running it" for task in report.elsewhere]
     if problems:
         raise RunsFailed("\n".join(problems))
     records = [record for _, record in report.recorded] if folder is None else results.load(folder)
-    found = {(experiment_of(record["experiment"]), record["seed"]): record for record in records}
-    return {name: [found[experiment, seed] for seed in range(seeds)] for name, experiment in experiments.items()}
+    found = {results.run_name(record["experiment"], record["seed"]): record for record in records}
+    return {name: [found[Task(e, seed).name] for seed in range(seeds)] for name, e in experiments.items()}
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------

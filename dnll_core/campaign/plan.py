@@ -5,15 +5,17 @@ missing(table_tasks([4, 1], "short", None, Path("data/results")))
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import json
 from pathlib import Path
 
 from dnll_core import results
-from dnll_core.campaign.worker import Task
+from dnll_core.campaign.worker import CHECKPOINTS, Task
+from dnll_core.checkpoint import MANIFEST, CheckpointError, exclusive
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.load import load_data
 from dnll_core.study.experiments import CAMPAIGNS, MEASURED
-from dnll_core.study.records import config_of
 from dnll_core.study.tables import cells
 
 TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
@@ -54,22 +56,20 @@ def table_tasks(
 
 
 def missing(tasks: list[Task]) -> list[Task]:
-    """The tasks that have no record in their folder yet.
-
-    A field that is younger than a record counts with its default.
+    """The tasks that have no record in their folder yet: none of their name, see `results.experiment_name`.
 
     Raises:
         RecordError: see `results.load`; also if the file of a task's record holds another run.
         ConfigError: if a folder of images has changed since runs on it were recorded.
     """
     done = {
-        (folder, config_of(record["experiment"]), record["seed"]): record
+        (folder, results.run_name(record["experiment"], record["seed"])): record
         for folder in {task.folder for task in tasks}
         for record in results.load(folder)
     }
     left = []
     for task in tasks:
-        record = done.get((task.folder, task.config, task.seed))
+        record = done.get((task.folder, task.name))
         if record is not None:
             _check_images(task, record)
         elif task.is_recorded:
@@ -86,14 +86,37 @@ def _check_images(task: Task, record: dict) -> None:
     """Raises ConfigError if a record of a folder of images is of other images than are there now."""
     if "images" not in record:
         return
-    now = _images_of(task.config.dataset)
-    if record["images"] != now:
+    now, then = _images_of(task.config.dataset, getattr(task.config, "size", None)), record["images"]
+    if isinstance(then, str):  # format 1 knows the numbers of images alone
+        then = {"summary": then}
+    if any(now[key] != value for key, value in then.items() if now.get(key) is not None):
+        other = "other images" if now["summary"] == then["summary"] else then["summary"]
         raise ConfigError(
-            f"{task.config.dataset} is {now}; the records in {task.folder} are of {record['images']}. Name another "
+            f"{task.config.dataset} is {now['summary']}; the records in {task.folder} are of {other}. Name another "
             "--out, or delete those records."
         )
 
 
 @functools.cache
-def _images_of(dataset: str) -> str:
-    return load_data(dataset, progress=False).summary()
+def _images_of(dataset: str, size: int | None) -> dict:
+    """What a record says of the images of a folder: {"summary", "digest"}."""
+    images = load_data(dataset, size=size, progress=False)
+    return {"summary": images.summary(), "digest": getattr(images, "digest", None)}
+
+
+def rename_checkpoints(folder: Path) -> None:
+    """Gives unfinished checkpoints beside the records in `folder` the names that their runs have now.
+
+    Their folders are named by the rule of the version that began them, and `run_name`'s rule or the fields of an
+    experiment may have changed since. One that is in use, or whose new name is taken, is left alone.
+    """
+    for manifest in sorted(folder.glob(f"{CHECKPOINTS}/*/{MANIFEST}")):
+        here = manifest.parent
+        try:
+            info = json.loads(manifest.read_bytes())["content"]["info"]
+            there = here.with_name(results.run_name(info["experiment"], info["seed"]))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # it is damaged, which is said when the run is to go on
+        if not there.exists():
+            with contextlib.suppress(CheckpointError, OSError), exclusive(here / ".campaign"), exclusive(here):
+                here.rename(there)

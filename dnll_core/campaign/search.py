@@ -22,13 +22,12 @@ from pathlib import Path
 
 from dnll_core import results
 from dnll_core.campaign import command
-from dnll_core.campaign.plan import missing
+from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
-from dnll_core.common import atomic_file, positive, unknown
+from dnll_core.common import atomic_file, positive, sealed, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.methods.classical import Classical
-from dnll_core.study.records import config_of
 from dnll_core.study.settings import SEARCHES
 
 SEEDS = (100, 101, 102, 103)
@@ -56,8 +55,8 @@ def summary(name: str, seeds: tuple[int, ...], out: Path) -> dict | None:
         RecordError: see `results.load`.
     """
     start, candidates = start_of(name), SEARCHES[name][1]
-    found = {(config_of(record["experiment"]), record["seed"]): record for record in results.load(out / name)}
-    runs = [[found.get((start.replace(**changes), seed)) for seed in seeds] for changes in candidates]
+    found = {results.run_name(record["experiment"], record["seed"]): record for record in results.load(out / name)}
+    runs = [[found.get(Task(start.replace(**changes), seed).name) for seed in seeds] for changes in candidates]
     used = [record for of_trial in runs for record in of_trial]
     if None in used:
         return None
@@ -122,6 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
         with command.writable("--out", options.out):
             for name in names:
                 (out / name).mkdir(parents=True, exist_ok=True)
+                rename_checkpoints(out / name)
         failures = []
         try:
             if to_run:
@@ -155,7 +155,7 @@ def write_summary(name: str, seeds: tuple[int, ...], out: Path) -> None:
         print(f"{name}: runs are missing, so nothing is chosen yet")
         return
     with atomic_file(path) as file:
-        file.write((json.dumps(record, indent=1) + "\n").encode())
+        file.write((json.dumps(sealed(record), indent=1) + "\n").encode())
     for trial in record["trials"]:
         spread = "" if trial["sd"] is None else f" +- {trial['sd']:.4f}"
         mean = "diverged" if trial["mean"] is None else f"{trial['mean']:.4f}"

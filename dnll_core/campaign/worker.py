@@ -6,6 +6,7 @@ A run's checkpoint lies beside the records, in `.checkpoints/<run name>`, until 
 from __future__ import annotations
 
 import functools
+import math
 import platform
 import threading
 import time
@@ -22,7 +23,9 @@ from dnll_core.checkpoint import CheckpointError
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import DataError
 from dnll_core.data.load import load_data
+from dnll_core.device import choose_compute
 from dnll_core.methods.classical import Classical, run_classical
+from dnll_core.provenance import made, part
 from dnll_core.run import train
 from dnll_core.trainer import TrainingDiverged
 
@@ -143,14 +146,16 @@ def trial_record(record: dict) -> dict:
 
 def diverged_record(task: Task, error: TrainingDiverged) -> dict:
     """The record of a trial whose training diverged, so that it is not run again."""
+    e = task.config
+    pixels = math.prod(shared_data(e.dataset, None, size=e.size, progress=False).size)  # as `train` asked for it
+    compute = choose_compute(network=e.network, pixels=pixels)
     return {
         "format": results.FORMAT,
-        "experiment": task.config.to_dict(),
+        "experiment": e.to_dict(),
         "seed": task.seed,
         "diverged": str(error),
         "final": {},
         "source_sha256": results.source_hash(),
-        "commit": results.commit(),
-        "torch": torch.__version__,
+        **made([part(compute.describe(), compute.precision, compute.threads, None, None)]),
         "python": platform.python_version(),
     }

@@ -33,6 +33,7 @@ from dnll_core.data.load import load_data
 from dnll_core.data.sets import NAMES
 from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import cpu_name
+from dnll_core.provenance import made, part
 
 POOL_LIMIT = 10_000  # unlabelled images at most: the neighbour graph of a larger pool would take many minutes
 
@@ -179,19 +180,17 @@ def run_classical(
         "test": (data.x_test, data.y_test),
     }
     scores = {name: float((predict(classifier, x) == y.numpy()).mean()) for name, (x, y) in held_out.items()}
+    seconds = round(time.perf_counter() - started, 2)
     return {
         "format": results.FORMAT,
         "experiment": {"dataset": dataset, "labels": labels, "method": method, **settings},
         "seed": seed,
         "labels_sha256": split.hash(),
         "source_sha256": results.source_hash(),
-        "commit": results.commit(),
-        "device": cpu_name(),
-        "precision": "float32",
+        **made([part(cpu_name(), "float32", None, 1, seconds)]),
         "scikit-learn": sklearn.__version__,
-        "torch": torch.__version__,
         "python": platform.python_version(),
-        "seconds": round(time.perf_counter() - started, 2),
+        "seconds": seconds,
         "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "final": {name: {"mean": score, "submodels": [score], "ensemble": score} for name, score in scores.items()},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dnll_core import results
+from dnll_core.common import opened
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.records import Records
@@ -110,7 +110,7 @@ def recorded_table(table: int, folder: str | Path = CELL_RECORDS) -> str:
 def unsearched_note() -> str:
     """What to say below a table with cells that are NOT_SEARCHED: what they ran without, and what that may mean."""
     [chosen] = {chosen_changes(method)["weight_decay"] for method in LAPTOP_FURTHER}
-    trials = json.loads((results.RESULTS / "search" / "laptop-start.json").read_text())["trials"]
+    trials = opened((results.RESULTS / "search" / "laptop-start.json").read_bytes())["trials"]
     without, with_it = (
         next(trial["mean"] for trial in trials if trial["changes"] == changes)
         for changes in ({}, {"weight_decay": chosen})

@@ -30,20 +30,10 @@ def _as_in_table_7(fields: dict) -> bool:
     return sizes == batch and (fields["dataset"], fields["network"]) == SETUP[1]
 
 
-def experiment_of(fields: dict) -> Experiment | None:
-    """The experiment of a record; None if it is another version's, with fields or values of its own, or not ours."""
-    try:
-        return Experiment(**fields)
-    except ConfigError:
-        return None
-
-
 def config_of(fields: dict) -> Experiment | Classical | None:
-    """As `experiment_of`, also of a record of scikit-learn's methods."""
-    if fields.get("method") not in CLASSIFIERS:
-        return experiment_of(fields)
+    """What a record is of, filled with defaults; None if it is another version's, with fields or values of its own."""
     try:
-        return Classical(**fields)
+        return (Classical if fields.get("method") in CLASSIFIERS else Experiment)(**fields)
     except ConfigError:
         return None
 
@@ -51,10 +41,12 @@ def config_of(fields: dict) -> Experiment | Classical | None:
 def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     """The records of this very experiment below `folder`, by seed.
 
-    A field that is younger than a record counts with its default, which is how runs without it behave.
+    A field that is younger than a record counts with its default, which is how runs without it behave; and a folder of
+    images may have moved (see `results.experiment_name`).
     """
-    records = results.load(folder, method=experiment.method, dataset=experiment.dataset)
-    return sorted((r for r in records if experiment_of(r["experiment"]) == experiment), key=lambda r: r["seed"])
+    name = results.experiment_name(experiment.to_dict())
+    records = results.load(folder, method=experiment.method)
+    return sorted((r for r in records if results.experiment_name(r["experiment"]) == name), key=lambda r: r["seed"])
 
 
 SETS = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}  # how data sets are written
@@ -74,17 +66,15 @@ class Records:
 
     def of(self, experiment: Experiment) -> dict[int, dict]:
         """Seed -> record of this very experiment, in the order of the seeds."""
-        return dict(sorted(self.runs.get(experiment, {}).items()))
+        return dict(sorted(self.runs.get(results.experiment_name(experiment.to_dict()), {}).items()))
 
 
 @functools.lru_cache(maxsize=16)
-def _read(folder: Path, state: tuple) -> tuple[dict[Experiment, dict[int, dict]], dict[str, dict]]:
-    """Experiment -> seed -> record, and the benchmarks, of a folder whose files are in this state."""
-    runs: dict[Experiment, dict[int, dict]] = {}
+def _read(folder: Path, state: tuple) -> tuple[dict[str, dict[int, dict]], dict[str, dict]]:
+    """Name of an experiment -> seed -> record, and the benchmarks, of a folder whose files are in this state."""
+    runs: dict[str, dict[int, dict]] = {}
     for record in results.load(folder):
-        experiment = experiment_of(record["experiment"])
-        if experiment is not None:
-            runs.setdefault(experiment, {}).setdefault(record["seed"], record)
+        runs.setdefault(results.experiment_name(record["experiment"]), {}).setdefault(record["seed"], record)
     return runs, report.load_benchmarks(folder / "bench")
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from dnll_core import results
+from dnll_core.provenance import where_made
 
 REACHED = 0.95  # share of its final accuracy at which a run is said to have converged
 WINDOW, OVERFITTED = 5, 0.5  # epochs, points: a run overfits if its last epochs are so far below its best ones in a row
@@ -107,8 +108,9 @@ def provenance_of(records: list[dict]) -> str:
     if not records:
         return "not recorded"
     parts = []
+    made = [part for record in records for part in where_made(record)]
     for key in ("device", "precision", "torch", "commit"):
-        values = sorted({str(record.get(key)) for record in records})
+        values = sorted({str(part[key]) for part in made})
         # the name of a processor alone says less than the same name with its threads
         values = [v for v in values if not any(w != v and w.startswith(v) for w in values)]
         parts.append(f"{key} {', '.join(values)}")

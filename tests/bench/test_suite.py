@@ -3,11 +3,13 @@
 import json
 
 import pytest
+from fabricated import part, record
 
-from dnll_core.bench import timing
+from dnll_core.bench import measure, timing
 from dnll_core.bench.command import parser, settings_of
+from dnll_core.bench.report import load_benchmarks
 from dnll_core.bench.suite import SUITE, TARGETS, aims_table, digits_row, load_suite, machine, main
-from dnll_core.results import RecordError
+from dnll_core.results import RecordError, save
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +29,9 @@ def test_targets_read_records_that_the_suite_writes():
 
 def setting(train, **more):
     e = {"dataset": "cifar10", "network": "wrn28-2", "labelled_batch": 128, "unlabelled_batch": 128}
-    about = {"experiment": e, "device": "NVIDIA H200", "train": train, "flops": 6e9, "host": 0.001}
-    about |= {"ceiling": {"flops_per_second": 1e12, "size": 8}, "parts": {"batch and views": 1.0, "forward": 49.0}}
+    about = {"experiment": e, "device": "NVIDIA H200", "precision": "bfloat16", "train": train, "inference": [0.1]}
+    about |= {"flops": 6e9, "host": 0.001, "ceiling": {"flops_per_second": 1e12, "size": 8}}
+    about |= {"parts": {"batch and views": 1.0, "forward": 49.0}}
     return about | more
 
 
@@ -74,8 +77,8 @@ def test_the_table_says_what_is_not_measured_and_on_what(tmp_path):
     assert len(lines) == 2 + len(TARGETS) + 1
     assert all("| not measured | – |" in line for line in lines[2:])
     (tmp_path / "bench").mkdir()
-    record = {"settings": {"dnll": setting([0.004]), "mean-teacher": setting([0.004])}}
-    (tmp_path / "bench" / "table7-nvidia-h200.json").write_text(json.dumps(record))
+    table7 = {"settings": {"dnll": setting([0.004]), "mean-teacher": setting([0.004])}}
+    (tmp_path / "bench" / "table7-nvidia-h200.json").write_text(json.dumps(table7))
     (tmp_path / "bench" / "growth-amd.json").write_text(json.dumps(growth()))
     text = aims_table(tmp_path)
     assert "| CNN-13, 50 + 50 (paper: 143 ms) | 5 ms | 4.00 ms | yes | NVIDIA H200 |" in text
@@ -89,13 +92,39 @@ def test_a_damaged_record_is_named(tmp_path, text):
         load_suite(tmp_path)
 
 
+def test_a_benchmark_is_sealed_and_one_that_was_changed_is_named(tmp_path):
+    path = tmp_path / "plain-here.json"
+    measure.save({"settings": {"dnll": setting([0.04, 0.05])}}, path)
+    assert load_suite(tmp_path)["plain", True]["settings"] == load_benchmarks(tmp_path)[path.stem]["settings"]
+    whole = path.read_bytes()
+    for old, new in (
+        (b"0.04", b"0.05"),
+        (b"6000000000.0", b"7000000000.0"),
+        (b"sha256", b"sha257"),
+        (b"forw", b"fork"),
+    ):
+        path.write_bytes(whole.replace(old, new))
+        for load in (load_suite, load_benchmarks):
+            with pytest.raises(RecordError, match=r"plain-here\.json is not a readable benchmark .*another SHA-256"):
+                load(tmp_path)
+
+
+@pytest.mark.parametrize("time", [-0.04, 0, float("inf"), "0.04", None])
+def test_times_of_a_benchmark_without_a_seal_are_numbers_of_seconds(tmp_path, time):
+    for damaged in ({"settings": {"dnll": setting([0.04, time])}}, growth() | {"sizes": [{"train": [time]}]}):
+        (tmp_path / "growth-here.json").write_text(json.dumps(damaged))
+        with pytest.raises(RecordError, match=r"growth-here\.json is not a readable benchmark"):
+            load_suite(tmp_path)
+
+
 def test_when_the_digits_pass_93_percent(tmp_path):
     experiment = {"method": "dnll", "dataset": "digits", "labels": 20}
     curves = {0: (0.90, 0.94, 0.96), 1: (0.91, 0.93, 0.95)}
     for seed, curve in curves.items():
-        rows = [{"seconds": 2.0 * i + seed, "test": {"submodels": [a, a]}} for i, a in enumerate(curve, 1)]
-        record = {"experiment": experiment, "seed": seed, "device": "a laptop", "history": rows}
-        (tmp_path / f"digits-seed{seed}.json").write_text(json.dumps(record))
+        made = record(experiment, seed, curve[-1], curve, parts=[part(device="a laptop")])
+        for i, row in enumerate(made["history"], 1):
+            row["seconds"] = 2.0 * i + seed
+        save(made, tmp_path)
     row = digits_row(tmp_path)
     assert "after 4.5 s; 95.5 % at the end, after 6.5 s (2 seeds) | yes | a laptop |" in row
 

@@ -2,26 +2,30 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
 from campaign.test_tasks import FAST, LONGER, final, inline, task_of
+from fabricated import record
 from PIL import Image
 
 from dnll_core import results, train
 from dnll_core.campaign import command, notebooks, plan, pool, tasks
 from dnll_core.campaign.notebooks import RunsFailed, run_cells
-from dnll_core.campaign.plan import _images_of, missing, table_tasks
+from dnll_core.campaign.plan import _images_of, missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.tasks import checkpoint_step
-from dnll_core.campaign.worker import attempt
-from dnll_core.checkpoint import exclusive
+from dnll_core.campaign.worker import CHECKPOINTS, attempt
+from dnll_core.checkpoint import exclusive, save_checkpoint
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import Compute
 from dnll_core.study import records, tables
 from dnll_core.study.experiments import CAMPAIGNS
+from dnll_core.trainer import Trainer
 
 
 @pytest.fixture
@@ -169,7 +173,7 @@ def test_a_folder_that_cannot_be_written_to(tiny, tmp_path):
 def test_a_field_younger_than_a_record_counts_with_its_default(tmp_path):
     fields = FAST.to_dict()
     older = {name: value for name, value in fields.items() if name != "threshold"}
-    results.save({"experiment": older, "seed": 0}, tmp_path)
+    results.save(record(older, 0), tmp_path)
     assert missing([task_of(FAST, tmp_path)]) == []
     assert len(records.recorded(FAST, tmp_path)) == 1
     assert records.recorded(FAST.replace(threshold=0.5), tmp_path) == []
@@ -177,7 +181,7 @@ def test_a_field_younger_than_a_record_counts_with_its_default(tmp_path):
 
 def test_records_of_another_version_and_unreadable_ones(tmp_path):
     fields = FAST.to_dict()
-    results.save({"experiment": {**fields, "field_of_the_future": 1}, "seed": 0}, tmp_path / "quickstart")
+    results.save(record({**fields, "field_of_the_future": 1}, 0), tmp_path / "quickstart")
     assert len(missing([task_of(FAST, tmp_path / "quickstart")])) == 1
     assert records.recorded(FAST, tmp_path) == []
     (tmp_path / "quickstart" / "broken-seed0.json").write_text("{")
@@ -190,15 +194,13 @@ def test_campaigns_with_different_folders_share_nothing(tiny, tmp_path):
     attempt((begun, 0.0, ""))
     command.main(["tiny", "--seeds", "1", "--out", str(tmp_path / "second")])
     assert checkpoint_step(begun.checkpoint) == 1
-    [record] = results.load(tmp_path / "second")
-    assert final(record) == final(tiny)
+    [recorded] = results.load(tmp_path / "second")
+    assert final(recorded) == final(tiny)
 
 
 def test_a_record_under_the_name_of_another_run_is_named(tiny, tmp_path):
     task = task_of(LONGER, tmp_path / "tiny")
-    results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path / "tiny").rename(
-        tmp_path / "tiny" / f"{task.name}.json"
-    )
+    results.save(record(FAST, 0), tmp_path / "tiny").rename(tmp_path / "tiny" / f"{task.name}.json")
     with pytest.raises(results.RecordError, match=f"{task.name}.json is not the record of that run but of another"):
         missing([task])
 
@@ -221,6 +223,20 @@ def test_records_of_a_folder_that_has_changed_are_not_taken_for_it(here, tmp_pat
     _images_of.cache_clear()
     with pytest.raises(SystemExit, match=r"photos is .*; the records in .* are of .*Name another --out"):
         command.main(arguments)
+
+
+@pytest.mark.parametrize("digest", ["as it was", "other"])
+def test_the_digest_of_a_folders_images_is_compared_where_it_is_known(tmp_path, monkeypatch, digest):
+    e = FAST.replace(dataset="folder:photos")
+    images = {"summary": "photos: 2 for training, 2 for testing", "digest": "as it was"}
+    results.save(record(e, 0) | {"images": images}, tmp_path)
+    now = SimpleNamespace(summary=lambda: images["summary"], digest=digest)
+    monkeypatch.setattr(plan, "load_data", lambda *_, **__: now)
+    _images_of.cache_clear()
+    refused = pytest.raises(ConfigError, match=r"photos is .*; the records in .* are of other images. Name another")
+    with refused if digest == "other" else contextlib.nullcontext():
+        assert missing([task_of(e.replace(dataset="folder:/moved/photos"), tmp_path)]) == []
+    _images_of.cache_clear()
 
 
 def test_a_folder_has_one_name_wherever_the_command_is_called(tmp_path, monkeypatch):
@@ -283,6 +299,63 @@ def test_a_run_of_another_campaign_is_left_to_it(tiny, tmp_path, capsys):
         command.main(["tiny", "--seeds", "1", "--out", str(tmp_path)])
     assert "0 of 1 runs recorded" in (out := capsys.readouterr().out)
     assert "1 left to another campaign that is running them" in out
+
+
+# -- checkpoints under other names -------------------------------------------------------------------------------------
+
+OLD = "digits-20-dnll-0123abcd-seed0"
+
+
+def begun_by_another_version(folder, step=5):
+    """A checkpoint whose experiment lacks a field, under the name that it had then."""
+    fields = {name: value for name, value in LONGER.to_dict().items() if name != "threshold"}
+    save_checkpoint(folder / CHECKPOINTS / OLD, {}, {"experiment": fields, "seed": 0, "step": step})
+
+
+def test_a_checkpoint_gets_the_name_that_its_run_has_now(tmp_path):
+    begun_by_another_version(tmp_path)
+    damaged = tmp_path / CHECKPOINTS / "digits-20-dnll-0123abcd-seed1"
+    damaged.mkdir()
+    (damaged / "checkpoint.json").write_text('{"content": {"info": 3}}')
+    for _ in range(2):  # a second time changes nothing
+        rename_checkpoints(tmp_path)
+        assert {path.name for path in (tmp_path / CHECKPOINTS).iterdir()} == {task_of(LONGER, "").name, damaged.name}
+    assert checkpoint_step(task_of(LONGER, tmp_path).checkpoint) == 5
+
+
+def test_a_checkpoint_in_use_or_whose_name_is_taken_keeps_its_own(tmp_path):
+    begun_by_another_version(tmp_path)
+    old, new = tmp_path / CHECKPOINTS / OLD, task_of(LONGER, tmp_path).checkpoint
+    for held in (old, old / ".campaign"):
+        with exclusive(held):
+            rename_checkpoints(tmp_path)
+        assert old.exists() and not new.exists()
+    save_checkpoint(new, {}, {"experiment": LONGER.to_dict(), "seed": 0, "step": 7})
+    rename_checkpoints(tmp_path)
+    assert (checkpoint_step(old), checkpoint_step(new)) == (5, 7)
+
+
+@pytest.mark.parametrize("how", ["command", "cells", "carried"])
+def test_a_run_goes_on_from_a_checkpoint_under_another_name(tiny, tmp_path, monkeypatch, how):
+    task = task_of(LONGER, tmp_path / "tiny")
+    attempt((task, 0.0, ""))
+    task.checkpoint.rename(task.checkpoint.with_name(OLD))
+    arguments = ["tiny", "--seeds", "1", "--out", str(tmp_path)]
+    if how == "carried":
+        command.carry.pack([task.folder], tmp_path / "carry")
+        shutil.rmtree(task.folder)
+        arguments += ["--carry", str(tmp_path / "carry")]
+    steps, step = [], Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda self, i: steps.append(i) or step(self, i))
+    if how == "cells":
+        monkeypatch.setattr(notebooks, "processes", lambda workers, what: contextlib.nullcontext(inline()))
+        run_cells({"a": LONGER}, out=task.folder)
+    else:
+        command.main(arguments)
+    [recorded] = results.load(task.folder)
+    assert final(recorded) == final(tiny)
+    assert len(steps) == recorded["history"][-1]["step"] - 1
+    assert not any((task.folder / CHECKPOINTS).iterdir())
 
 
 # -- stopping and going on ---------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 import json
 from dataclasses import replace
 
+import fabricated
 import pytest
+from fabricated import part
 
 from dnll_core import results
 from dnll_core.campaign import estimates
@@ -20,10 +22,10 @@ HERE = choose_compute(network="small")
 DEVICE = replace(HERE, threads=1).describe() if HERE.device.type == "cpu" else HERE.describe()
 
 
-def record(experiment, seed, seconds, step=100, device=DEVICE, precision=HERE.precision):
-    history = [{"epoch": experiment.epochs, "step": step}]
-    what = {"experiment": experiment.to_dict(), "seed": seed, "seconds": seconds, "history": history}
-    return {**what, "device": device, "precision": precision}
+def record(experiment, seed, seconds, device=DEVICE, precision=HERE.precision):
+    """Of 100 iterations."""
+    parts = [part(device=device, precision=precision, iterations=100, seconds=seconds)]
+    return fabricated.record(experiment, seed, parts=parts)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,25 @@ def test_nothing_is_known_of_other_devices(tmp_path, where):
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) is None
 
 
+def test_a_run_of_several_sittings_tells_of_each_machine_apart(tmp_path):
+    here = {"device": DEVICE, "precision": HERE.precision}
+    slow = {"device": "a slow machine", "precision": HERE.precision}
+    parts = [part(**slow, iterations=10, seconds=1000.0), part(**here, iterations=50, seconds=10.0)]
+    parts += [part(**slow, iterations=40, seconds=2000.0), part(**here, iterations=0, seconds=3.0)]
+    results.save(fabricated.record(FAST, 0, parts=parts), tmp_path)
+    known = measured([tmp_path])
+    assert seconds_left(Task(FAST, 1), known) == pytest.approx(0.2 * iterations(FAST))
+    assert known[estimates.kind_of(FAST, **slow)] == pytest.approx((100 + 50) / 2)
+    assert len(known) == 2
+
+
+def test_a_record_of_format_1_counts_as_one_part(tmp_path):
+    known = [path for path in results.RESULTS.glob("quickstart/*-dnll-*seed0.json")]
+    (tmp_path / known[0].name).write_bytes(known[0].read_bytes())
+    [old] = results.load(tmp_path)
+    assert list(measured([tmp_path]).values()) == [old["seconds"] / old["history"][-1]["step"]]
+
+
 def test_a_checkpoint_counts_as_done(tmp_path):
     results.save(record(FAST, 0, 20.0), tmp_path)
     task = Task(FAST, 1, tmp_path)
@@ -97,8 +118,9 @@ def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
 
 def test_methods_without_iterations_and_records_of_another_version(tmp_path):
     spreading = Classical("label-spreading", "digits", labels=20)
-    where = {"device": cpu_name(), "precision": "float32"}
-    results.save({"experiment": spreading.to_dict(), "seed": 0, "seconds": 3.0, **where}, tmp_path)
+    fitted = fabricated.record(spreading, 0, parts=[part(device=cpu_name(), iterations=1, seconds=3.0)])
+    del fitted["history"]
+    results.save(fitted, tmp_path)
     unknown = record(FAST, 0, 1.0)
     unknown["experiment"]["field_of_the_future"] = 1
     results.save(unknown, tmp_path)

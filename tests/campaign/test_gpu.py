@@ -6,12 +6,13 @@ import os
 import signal
 import tarfile
 import time
+from types import SimpleNamespace
 
 import pytest
 from campaign.test_command import StandIn
 from campaign.test_tasks import FAST, inline
 
-from dnll_core import results
+from dnll_core import provenance, results
 from dnll_core.bench import suite
 from dnll_core.campaign import archive, estimates, gpu, plan, worker
 from dnll_core.campaign.archive import Archive
@@ -242,7 +243,7 @@ def no_git(monkeypatch):
     def absent(*_, **__):
         raise OSError("no git")
 
-    monkeypatch.setattr(results.subprocess, "run", absent)
+    monkeypatch.setattr(provenance.subprocess, "run", absent)
     monkeypatch.delenv(results.COMMIT, raising=False)
     results.commit.cache_clear()
     yield
@@ -264,7 +265,10 @@ def test_what_is_no_commit_is_named(no_git, trial):
 
 def test_a_checkout_knows_its_commit_better(trial, monkeypatch):
     monkeypatch.setenv(results.COMMIT, "")
-    monkeypatch.setattr(results.subprocess, "run", lambda *_, **__: type("Done", (), {"stdout": "abcdef012345\n"}))
+    answers = {"--show-prefix": "dnll_core/\n", "HEAD": "abcdef012345\n"}
+    monkeypatch.setattr(
+        provenance.subprocess, "run", lambda words, **_: SimpleNamespace(stdout=answers.get(words[-1], ""))
+    )
     results.commit.cache_clear()
     with pytest.raises(SystemExit, match="this is a checkout of abcdef012345"):
         trial("--commit", "0123456789abcdef")

@@ -6,12 +6,14 @@ import json
 
 import pytest
 from campaign.test_tasks import inline
+from fabricated import record
 
 from dnll_core import results, train
 from dnll_core.campaign import command, search, tasks, worker
 from dnll_core.campaign.search import SEEDS, main
 from dnll_core.campaign.tasks import Report
 from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
+from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import adaptation, quickstart
@@ -97,12 +99,23 @@ def test_a_trial_that_diverges_comes_last_and_is_not_run_again(tiny, tmp_path, m
     assert "diverged" in capsys.readouterr().out
     [diverged] = [r for r in results.load(tmp_path) if "diverged" in r]
     assert "stopped being finite" in diverged["diverged"]
+    [part] = diverged["parts"]
+    assert (part["device"], part["threads"], part["seconds"]) == (diverged["device"], 1, None)
     assert not any((tmp_path / "tiny" / CHECKPOINTS).iterdir())
     monkeypatch.setattr(worker, "record_of", lambda *_: pytest.fail("run again"))
     before = (tmp_path / "tiny.json").read_bytes()
     (tmp_path / "tiny.json").unlink()
     searched(tmp_path)  # from the records alone
     assert (tmp_path / "tiny.json").read_bytes() == before
+
+
+def test_the_record_of_a_search_is_sealed(tiny, tmp_path):
+    tiny({"lr": 0.1})
+    searched(tmp_path)
+    path = tmp_path / "tiny.json"
+    assert opened(path.read_bytes()) == search.summary("tiny", SEEDS[:1], tmp_path) | {"format": 2}
+    with pytest.raises(ValueError, match="another SHA-256"):
+        opened(path.read_bytes().replace(b'"lr": 0.1', b'"lr": 0.3'))
 
 
 def test_a_search_that_was_cut_off_goes_on_and_finds_the_same(tiny, tmp_path, monkeypatch):
@@ -174,15 +187,17 @@ def test_a_committed_search_is_the_summary_of_records_like_those_of_today(name, 
     for trial in committed["trials"]:
         config = search.start_of(name).replace(**trial["changes"])
         for i, seed in enumerate(committed["seeds"]):
-            record = {"experiment": config.to_dict(), "seed": seed, "final": {}, **origin}
+            made_up = record(config, seed) | origin
             if "diverged" in trial:
-                record["diverged"] = "the loss stopped being finite"
+                del made_up["history"]
+                made_up |= {"diverged": "the loss stopped being finite", "final": {}}
             else:
-                record["final"] = {"validation": {"mean": trial["validation"][i]}}
+                scores = {"submodels": [trial["validation"][i]], "ensemble": 0.5}
+                made_up["final"] = {"validation": scores | {"mean": trial["validation"][i]}}
                 seen = {key: trial[key][i] for key in ("information", "agreement") if key in trial}
-                record["history"] = [{"target": seen}]
-                record |= {AFTERWARDS: trial[AFTERWARDS][i]} if AFTERWARDS in trial else {}
-            results.save(record, tmp_path / name)
+                made_up["history"] = [{"epoch": 1, "step": 10, "validation": scores, "target": seen}]
+                made_up |= {AFTERWARDS: trial[AFTERWARDS][i]} if AFTERWARDS in trial else {}
+            results.save(made_up, tmp_path / name)
     found = search.summary(name, tuple(committed["seeds"]), tmp_path)
     assert list(found) == list(committed)
     assert found["base"].items() >= committed["base"].items()
@@ -196,8 +211,9 @@ def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
     tiny({}, {"lr": 0.1})
     searched(tmp_path)
     path = next((tmp_path / "tiny").glob("*.json"))
-    other = json.loads(path.read_text()) | {"commit": "000000000000"}
-    path.write_text(json.dumps(other))
+    [other] = results.load(path.parent, lr=json.loads(path.read_text())["experiment"]["lr"])
+    path.unlink()
+    results.save(other | {"commit": "000000000000"}, path.parent)
     found = search.summary("tiny", SEEDS[:1], tmp_path)
     assert found["commit"] == f"000000000000, {results.commit()}"
     assert len(found["source_sha256"]) == 64

@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
+from fabricated import record
 
 from dnll_core import results, train
 from dnll_core.campaign import pool, tasks, worker
@@ -87,7 +88,7 @@ def test_a_run_that_another_campaign_is_running_is_tried_again_at_the_end(monkey
         order.append(seed)
         if seed == 1:
             other.__exit__(None, None, None)  # the other campaign stops
-        return {"experiment": config.to_dict(), "seed": seed, "final": {"test": {"mean": 0.5}}, "seconds": 1}
+        return record(config, seed)
 
     monkeypatch.setattr(worker, "record_of", fake)
     other.__enter__()
@@ -101,7 +102,7 @@ def test_a_run_that_another_campaign_is_running_is_tried_again_at_the_end(monkey
 
 
 def test_a_run_that_was_recorded_meanwhile_is_not_repeated(monkeypatch, tmp_path):
-    results.save({"experiment": FAST.to_dict(), "seed": 0}, tmp_path)
+    results.save(record(FAST, 0), tmp_path)
     monkeypatch.setattr(worker, "record_of", lambda *_: pytest.fail("trained again"))
     lines = []
     report = run_tasks([task_of(FAST, tmp_path)], inline(), say=lines.append)

@@ -1,0 +1,137 @@
+"""What a run record must hold, so that no damaged or foreign file counts as a result.
+
+Format 2 has a SHA-256 of its content besides (`common.opened`); of format 1 this finds what is impossible, and not a
+digit that became another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterable
+
+from dnll_core.config import CHOICES, Experiment
+from dnll_core.provenance import OF_A_PART
+
+ACCURACIES = frozenset({"submodels", "ensemble"})
+SETS = ("validation", "test")
+
+
+def check_record(record: dict) -> None:
+    """Raises ValueError, saying what is wrong, for a record that cannot be one of a run."""
+    _keys(record, "it", ("format", "experiment", "seed", "final", "torch", "commit", "source_sha256"))
+    _check_experiment(record)
+    if not _whole(record["seed"], 0):
+        raise ValueError(f"its seed is {record['seed']!r}")
+    diverged = "diverged" in record
+    if not diverged:
+        _keys(record, "it", ("device", "precision", "seconds"))
+        _seconds(record["seconds"], "it")
+    if record["format"] > 1:
+        _check_parts(record, diverged)
+    final = record["final"]
+    if not isinstance(final, dict) or not final.keys() <= set(SETS) or bool(final) == diverged:
+        raise ValueError("its final accuracies are not of validation or test images")
+    for name, scores in final.items():
+        _accuracies(scores, f"final {name}", ACCURACIES | {"mean"})
+        if not math.isclose(scores["mean"], statistics.fmean(scores["submodels"]), abs_tol=1e-9):
+            raise ValueError(f"final {name}: its mean is {scores['mean']!r}, and not that of its submodels")
+    if "best_on_test" in record:
+        _share(record["best_on_test"]["accuracy"], "best_on_test")
+    if "test_on_strong_view" in record:
+        _accuracies(record["test_on_strong_view"], "test_on_strong_view")
+    if "history" in record:
+        _check_history(record)
+    elif record["experiment"]["method"] in CHOICES["method"] and not diverged:
+        raise ValueError("it has no 'history'")
+
+
+def _check_experiment(record: dict) -> None:
+    fields = record["experiment"]
+    _keys(fields, "its experiment", ("dataset", "labels", "method"))
+    for name in ("dataset", "method"):
+        if not isinstance(fields[name], str):
+            raise ValueError(f"its experiment's {name} is {fields[name]!r}")
+    if fields["labels"] is not None and not _whole(fields["labels"], 1):
+        raise ValueError(f"its experiment's labels are {fields['labels']!r}")
+    if record["format"] > 1:
+        return  # the digest vouches for fields of a later version
+    if fields["method"] in CHOICES["method"]:
+        strange = fields.keys() - {field.name for field in dataclasses.fields(Experiment)}
+        if strange:
+            raise ValueError(f"its experiment has the unknown field {min(strange)!r}")
+    elif "history" in record:
+        raise ValueError(f"its method is {fields['method']!r}")
+
+
+def _check_parts(record: dict, diverged: bool) -> None:
+    _keys(record, "it", ("parts",))
+    if not isinstance(record["parts"], list) or not record["parts"]:
+        raise ValueError("its parts are no list")
+    for part in record["parts"]:
+        _keys(part, "a part", OF_A_PART)
+        if diverged and part["iterations"] is part["seconds"] is None:
+            continue
+        _seconds(part["seconds"], "a part")
+        if not _whole(part["iterations"], 0):
+            raise ValueError(f"a part has {part['iterations']!r} iterations")
+
+
+def _check_history(record: dict) -> None:
+    """One row for each epoch; those that are due have accuracies of the same sets and submodels as the final ones."""
+    history, final = record["history"], record["final"]
+    if not isinstance(history, list) or not history:
+        raise ValueError("its history is no list of epochs")
+    every, steps = record["experiment"].get("eval_every", 1), 0
+    for epoch, row in enumerate(history, start=1):
+        _keys(row, f"epoch {epoch} of its history", ("epoch", "step"))
+        if row["epoch"] != epoch or not _whole(row["step"], steps + 1):
+            raise ValueError(f"epoch {epoch} of its history has epoch {row['epoch']!r} and step {row['step']!r}")
+        steps = row["step"]
+        if "seconds" in row:
+            _seconds(row["seconds"], f"epoch {epoch}")
+        due = epoch % every == 0 or epoch == len(history)
+        for name in final:
+            if name in row:
+                _accuracies(row[name], f"epoch {epoch}, {name}", ACCURACIES, len(final[name]["submodels"]))
+            elif due:
+                raise ValueError(f"epoch {epoch} of its history has no {name!r}")
+    for name, scores in final.items():
+        if any(history[-1][name][key] != scores[key] for key in ACCURACIES):
+            raise ValueError(f"final {name} is not what its last epoch says")
+
+
+def _accuracies(scores: dict, where: str, keys: frozenset = ACCURACIES, submodels: int | None = None) -> None:
+    if not isinstance(scores, dict) or scores.keys() != keys:
+        raise ValueError(f"{where} does not hold {', '.join(sorted(keys))}")
+    each = scores["submodels"]
+    if not isinstance(each, list) or not each or (submodels is not None and len(each) != submodels):
+        raise ValueError(f"{where}: its submodels are {each!r}")
+    for value in each:
+        _share(value, where)
+    for key in keys:
+        if key != "submodels":
+            _share(scores[key], where)
+
+
+def _share(value: object, where: str) -> None:
+    if type(value) not in (float, int) or not 0 <= value <= 1:
+        raise ValueError(f"{where}: {value!r} is no accuracy, which is a number 0...1")
+
+
+def _seconds(value: object, where: str) -> None:
+    if type(value) not in (float, int) or not 0 <= value < math.inf:
+        raise ValueError(f"{where} has {value!r} seconds")
+
+
+def _whole(value: object, lowest: int) -> bool:
+    return type(value) is int and value >= lowest
+
+
+def _keys(found: object, what: str, wanted: Iterable[str]) -> None:
+    if not isinstance(found, dict):
+        raise ValueError(f"{what} is no JSON object")
+    for key in wanted:
+        if key not in found:
+            raise ValueError(f"{what} has no {key!r}")
