@@ -83,23 +83,30 @@ def _check_history(record: dict) -> None:
     history, final = record["history"], record["final"]
     if not isinstance(history, list) or not history:
         raise ValueError("its history is no list of epochs")
-    every, steps = record["experiment"].get("eval_every", 1), 0
+    every, step = record["experiment"].get("eval_every", 1), 0
+    submodels = {name: len(scores["submodels"]) for name, scores in final.items()}
     for epoch, row in enumerate(history, start=1):
-        _keys(row, f"epoch {epoch} of its history", ("epoch", "step"))
-        if row["epoch"] != epoch or not _whole(row["step"], steps + 1):
-            raise ValueError(f"epoch {epoch} of its history has epoch {row['epoch']!r} and step {row['step']!r}")
-        steps = row["step"]
-        if "seconds" in row:
-            _seconds(row["seconds"], f"epoch {epoch}")
-        due = epoch % every == 0 or epoch == len(history)
-        for name in final:
-            if name in row:
-                _accuracies(row[name], f"epoch {epoch}, {name}", ACCURACIES, len(final[name]["submodels"]))
-            elif due:
-                raise ValueError(f"epoch {epoch} of its history has no {name!r}")
+        try:
+            _check_epoch(row, epoch, step, submodels, due=epoch % every == 0 or epoch == len(history))
+        except ValueError as error:
+            raise ValueError(f"epoch {epoch} of its history: {error}") from None
+        step = row["step"]
     for name, scores in final.items():
         if any(history[-1][name][key] != scores[key] for key in ACCURACIES):
             raise ValueError(f"final {name} is not what its last epoch says")
+
+
+def _check_epoch(row: dict, epoch: int, before: int, submodels: dict[str, int], due: bool) -> None:
+    _keys(row, "it", ("epoch", "step"))
+    if row["epoch"] != epoch or not _whole(row["step"], before + 1):
+        raise ValueError(f"it says epoch {row['epoch']!r} and step {row['step']!r}, after step {before}")
+    if "seconds" in row:
+        _seconds(row["seconds"], "it")
+    for name, number in submodels.items():
+        if name in row:
+            _accuracies(row[name], name, ACCURACIES, number)
+        elif due:
+            raise ValueError(f"it has no {name!r}")
 
 
 def _accuracies(scores: dict, where: str, keys: frozenset = ACCURACIES, submodels: int | None = None) -> None:

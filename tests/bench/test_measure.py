@@ -372,7 +372,7 @@ def test_the_ceiling_is_that_of_the_fastest_product(monkeypatch):
 
 def test_a_record_is_complete_and_survives_json(record, tmp_path):
     save(record, tmp_path / "new" / "digits.json")
-    assert load_benchmarks(tmp_path / "new") == {"digits": record}
+    assert load_benchmarks(tmp_path / "new") == {"digits": record | {"format": 2}}
     assert json.loads(json.dumps(record)) == record
     for name, setting in record["settings"].items():
         assert Experiment(**setting["experiment"]) == with_method(name).experiment

@@ -97,12 +97,8 @@ def test_a_benchmark_is_sealed_and_one_that_was_changed_is_named(tmp_path):
     measure.save({"settings": {"dnll": setting([0.04, 0.05])}}, path)
     assert load_suite(tmp_path)["plain", True]["settings"] == load_benchmarks(tmp_path)[path.stem]["settings"]
     whole = path.read_bytes()
-    for old, new in (
-        (b"0.04", b"0.05"),
-        (b"6000000000.0", b"7000000000.0"),
-        (b"sha256", b"sha257"),
-        (b"forw", b"fork"),
-    ):
+    for old, new in ((b"0.04", b"0.05"), (b"6000000000.0", b"7000000000.0"), (b"forw", b"fork"), (b"sha2", b"sha3")):
+        assert old in whole
         path.write_bytes(whole.replace(old, new))
         for load in (load_suite, load_benchmarks):
             with pytest.raises(RecordError, match=r"plain-here\.json is not a readable benchmark .*another SHA-256"):
