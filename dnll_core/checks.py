@@ -50,11 +50,13 @@ def check_record(record: dict) -> None:
 def _check_experiment(record: dict) -> None:
     fields = record["experiment"]
     _keys(fields, "its experiment", ("dataset", "labels", "method"))
-    for name in ("dataset", "method"):
-        if not isinstance(fields[name], str):
-            raise ValueError(f"its experiment's {name} is {fields[name]!r}")
-    if fields["labels"] is not None and not _whole(fields["labels"], 1):
-        raise ValueError(f"its experiment's labels are {fields['labels']!r}")
+    fits = {name: isinstance(fields[name], str) for name in ("dataset", "method")}
+    fits["source"] = isinstance(fields.get("source"), str | None)
+    fits["labels"] = fields["labels"] is None or _whole(fields["labels"], 1)
+    fits["eval_every"] = _whole(fields.get("eval_every", 1), 1)
+    for name, fit in fits.items():
+        if not fit:
+            raise ValueError(f"its experiment has {name}={fields[name]!r}")
     if record["format"] > 1:
         return  # the digest vouches for fields of a later version
     if fields["method"] in CHOICES["method"]:
