@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing.connection
 import os
 import signal
@@ -83,10 +84,12 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
     try:
         yield Pool(submit, lambda: workers, lambda campaign: _ask_to_stop())
     finally:
-        for worker in crew:
-            worker.executor.shutdown(wait=False, cancel_futures=True)
-        for worker in crew:
-            worker.executor.shutdown(wait=True)
+        close = functools.partial(ProcessPoolExecutor.shutdown, cancel_futures=True)
+        ends = [threading.Thread(target=close, args=(worker.executor,)) for worker in crew]  # all at once
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
 
 
 _NOTHING_WORKS = (

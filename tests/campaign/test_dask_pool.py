@@ -11,9 +11,11 @@ import torch
 from campaign.test_tasks import FAST, LONGER, task_of
 
 from dnll_core import results, train
+from dnll_core.campaign import pool as pool_module
 from dnll_core.campaign.pool import WorkerDied
 from dnll_core.campaign.tasks import Report, checkpoint_step, run_tasks
 from dnll_core.campaign.worker import CHECKPOINTS
+from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError
 
 distributed = pytest.importorskip("distributed")
@@ -140,10 +142,15 @@ def test_each_worker_of_a_machine_with_gpus_has_its_own(monkeypatch):
     with pytest.raises(ConfigError, match=r"3 Dask workers on 2 GPU\(s\)"), dask_pool.local_pool(3):
         pass
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    monkeypatch.setattr(pool_module, "_interrupted", threading.Event())
     try:
         dask_pool._OfThisMachine(["3", "5"]).setup(SimpleNamespace(name=1))
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        for number in STOP_SIGNALS:
+            pool_module._interrupted.clear()
+            os.kill(os.getpid(), number)
+            assert pool_module.interrupted()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
