@@ -39,9 +39,9 @@ def local_pool(workers: int) -> Iterator[Pool]:
     gpus = seen.split(",") if torch.cuda.is_available() else []
     if gpus and workers > len(gpus):
         raise ConfigError(f"{workers} Dask workers on {len(gpus)} GPU(s): one GPU takes one run at a time.")
-    each = {"threads_per_worker": 1, "memory_limit": None}
+    each = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": None}
     with (  # its status page is on any free port, and for this machine alone
-        LocalCluster(workers, **each, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL) as cluster,
+        LocalCluster(**each, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL) as cluster,
         Client(cluster) as client,
     ):
         client.register_plugin(_OfThisMachine(gpus))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -50,8 +51,7 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
     A worker that dies, mostly for want of memory, costs the others nothing: the future of its task raises TaskLost, and
     another process takes its place. After IN_A_ROW of them with no task finished in between it raises WorkerDied.
     """
-    with _held():
-        crew = [_Worker() for _ in range(workers)]
+    crew = [_Worker() for _ in range(workers)]
     dead: set[ProcessPoolExecutor] = set()  # since a task was finished
 
     def submit(function: Callable, argument: object) -> Future:
@@ -107,10 +107,11 @@ class _Worker:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+        with _held(STOP_SIGNALS):  # from the process that multiprocessing starts for itself
+            self.executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
 
     def submit(self, function: Callable, argument: object) -> Future:
-        with _held():
+        with _held([signal.SIGINT]):  # while it starts, Ctrl-C would be a traceback, and another signal is its end
             try:
                 return self.executor.submit(_unless_interrupted, function, argument)
             except BrokenProcessPool:  # it died since
@@ -119,12 +120,12 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _held() -> Iterator[None]:
-    """A process that is started in this block receives no stop signal until it says so, in `_begin`."""
+def _held(numbers: Iterable[int]) -> Iterator[None]:
+    """Processes that are started in this block receive no such signals, workers until they say so, in `_begin`."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:
@@ -164,6 +165,7 @@ def _ask_to_stop() -> None:
 def _begin() -> None:
     """Begins a worker: neither a stop signal between two tasks nor the end of its parent costs what it is at."""
     note_interrupts()
+    atexit.register(os._exit, 0)  # what comes after, for torch above all, takes seconds
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     parent = multiprocessing.parent_process()

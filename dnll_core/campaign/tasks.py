@@ -181,7 +181,7 @@ class _Work:
         self.pool.interrupt(self.campaign)
         while self.pool.size() and wait(self.running, SLICE).not_done:
             self.pool.interrupt(self.campaign)  # of Dask's workers one may have come since
-        for future in [future for future in self.running if future.done()]:
+        for future in [future for future in self.running if future.done() and not _lost(future)]:
             with contextlib.suppress(KeyboardInterrupt, WorkerDied):  # some were not begun
                 self.settle(future)
 
@@ -202,6 +202,11 @@ class _Work:
         self.bar.update(ended)
         if self.say is not None:
             self.say(" ".join([self.place[id(task)], task.name, *([f"({task.title})"] if task.title else []), what]))
+
+
+def _lost(future: Future) -> bool:
+    """Whether its worker is dead; one that was just starting dies of being stopped."""
+    return not future.cancelled() and isinstance(future.exception(), TaskLost)
 
 
 def _result(future: Future, task: Task) -> Outcome:
