@@ -35,7 +35,8 @@ class Archive:
     def say(self, text: str) -> None:
         """Prints it with the seconds since the beginning, and adds it to the log."""
         text = f"[{time.time() - self.began:6.1f}] {text}"
-        print(text, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that is gone must not cost the log
+            print(text, flush=True)
         with open(self.out / "log.txt", "a", encoding="utf-8") as log:
             log.write(text + "\n")
 
