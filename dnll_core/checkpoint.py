@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dnll_core.common import atomic_file
+from dnll_core.common import atomic_file, digest_of
 
 try:
     import fcntl
@@ -74,7 +74,7 @@ def _write_part(folder: Path, number: int, tensors: dict[str, Tensor]) -> dict[s
 def _write_manifest(folder: Path, info: dict, shapes: dict, parts: list[dict]) -> None:
     content = {"info": info, "shapes": shapes, "parts": parts}
     with atomic_file(folder / MANIFEST) as file:
-        file.write(json.dumps({"sha256": _digest(content), "content": content}).encode())
+        file.write(json.dumps({"sha256": digest_of(content), "content": content}).encode())
 
 
 def _named(folder: Path) -> set[str] | None:
@@ -109,7 +109,7 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
     try:
         manifest = json.loads(path.read_bytes())
         content = manifest["content"]
-        if _digest(content) != manifest["sha256"]:
+        if digest_of(content) != manifest["sha256"]:
             raise ValueError("its content has another SHA-256")
         if not content["parts"]:
             return None  # the first save did not come to its end
@@ -158,10 +158,6 @@ def exclusive(folder: str | Path) -> Iterator[None]:
                     stacklevel=4,
                 )
         yield
-
-
-def _digest(content: dict) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _parts(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:

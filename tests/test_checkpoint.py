@@ -11,6 +11,7 @@ import torch
 
 from dnll_core import checkpoint
 from dnll_core.checkpoint import CheckpointError, exclusive, load_checkpoint, save_checkpoint
+from dnll_core.common import digest_of
 
 
 def tensors():
@@ -183,7 +184,7 @@ def test_reading_runs_no_code(tmp_path):
     (tmp_path / "part.pt").write_bytes(buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     content = {"info": {}, "shapes": {"a": [1]}, "parts": [{"file": "part.pt", "sha256": digest}]}
-    manifest = {"sha256": checkpoint._digest(content), "content": content}
+    manifest = {"sha256": digest_of(content), "content": content}
     (tmp_path / checkpoint.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=r"part.pt is damaged"):
         load_checkpoint(tmp_path)

@@ -64,7 +64,7 @@ def dataset_of(name: str, arrays: dict[str, np.ndarray], classes: tuple[str, ...
     return Dataset(name, images[0], labels[0], images[1], labels[1], classes, mean, std)
 
 
-def digest_of(lines: Iterable[str]) -> str:
+def digest_of_lines(lines: Iterable[str]) -> str:
     """SHA-256 (64 hex digits) of some lines of text."""
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 

@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 import torch
 
-from dnll_core.data.dataset import DataError, Dataset, digest_of
+from dnll_core.data.dataset import DataError, Dataset, digest_of_lines
 from dnll_core.data.splits import Split, split_labels, stable_random
 
 # ranges from which `shift` draws for each image
@@ -88,7 +88,7 @@ def load_pair(source: Dataset, target: Dataset, labels: int | None, seed: int) -
         name=f"{source.name}->{target.name}",
         x_train=torch.cat([source.x_train, target.x_train]),
         y_train=torch.cat([source.y_train, unknown]),
-        digest=digest_of([source.digest, target.digest]),
+        digest=digest_of_lines([source.digest, target.digest]),
         files={f"{part}: {name}": d for part, of in pair_of.items() for name, d in of.files.items()},
     )
     split = split_labels(pair, labels, seed)

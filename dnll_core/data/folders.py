@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dnll_core.common import watched
-from dnll_core.data.dataset import DataError, Dataset, channel_statistics, dataset_of, digest_of
+from dnll_core.data.dataset import DataError, Dataset, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.splits import hold_out
 
 
@@ -37,7 +37,7 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
     classes = tuple(labelled)
     labels = np.repeat(np.arange(len(classes)), [len(files) for files in labelled.values()])
     files = [file for group in labelled.values() for file in group]
-    key = digest_of(f"{file.parent.name}/{file.name}" for file in files)
+    key = digest_of_lines(f"{file.parent.name}/{file.name}" for file in files)
     least = 2 if "test" in folders else 3
     for title, group in labelled.items():
         if len(group) < least:
@@ -71,7 +71,7 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
         "y_test": test_labels,
     }
     dataset = dataset_of(f"folder:{key[:12]}", arrays, classes, *channel_statistics(arrays["x_train"]))
-    whole = digest_of(f"{digest} {name}" for name, digest in sorted(digests.items()))
+    whole = digest_of_lines(f"{digest} {name}" for name, digest in sorted(digests.items()))
     return dataclasses.replace(dataset, digest=whole, files=digests)
 
 

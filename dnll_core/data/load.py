@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from dnll_core.common import unknown
-from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of
+from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.domain import shift
 from dnll_core.data.folders import load_folder
 from dnll_core.data.prepared import load_prepared
@@ -66,7 +66,7 @@ def load_data(
     if name.startswith("digits") and name in NAMES:
         arrays, classes = _digits(name.removeprefix("digits").removeprefix("-")), DIGIT_CLASSES
         mean, std = channel_statistics(arrays["x_train"])
-        digest = digest_of(array_digests(arrays))
+        digest = digest_of_lines(array_digests(arrays))
     elif name in SOURCES:
         (arrays, digest), classes = load_prepared(name, data_root(root), download, progress), SOURCES[name].classes
         mean, std = SOURCES[name].mean, SOURCES[name].std

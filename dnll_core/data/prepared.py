@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dnll_core.common import atomic_file
-from dnll_core.data.dataset import KEYS, DataError, array_digests, digest_of
+from dnll_core.data.dataset import KEYS, DataError, array_digests, digest_of_lines
 from dnll_core.data.sets import SHA256, SOURCES
 
 # What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which
@@ -95,7 +95,7 @@ def _checked(name: str, arrays: dict[str, np.ndarray], where: Path, advice: str,
     for key, mine, known in zip(KEYS, found, SHA256.get(name, found)):
         if mine != known:
             raise DataError(f"{where}: SHA-256 of {key} is {mine}, expected {known}. {advice}")
-    return digest_of(found)
+    return digest_of_lines(found)
 
 
 def _originals(name: str, raw: Path) -> list[tuple[str, Path, str]]:
