@@ -165,11 +165,11 @@ def _ask_to_stop() -> None:
 def _begin() -> None:
     """Begins a worker: neither a stop signal between two tasks nor the end of its parent costs what it is at."""
     note_interrupts()
-    atexit.register(os._exit, 0)  # what comes after, for torch above all, takes seconds
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     parent = multiprocessing.parent_process()
     if parent is not None:
+        atexit.register(os._exit, 0)  # what comes after, of torch above all, takes seconds
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
 
 
