@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 from dnll_core.common import STOP_SIGNALS, interrupt_once, stop_signals
+from dnll_core.data.prepared import VERIFIED
 
 IN_A_ROW = 3  # workers that die with no task finished in between: nothing works here
 
@@ -108,7 +109,7 @@ class _Worker:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         with _held(STOP_SIGNALS):  # from the process that multiprocessing starts for itself
-            self.executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+            self.executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(VERIFIED,))
 
     def submit(self, function: Callable, argument: object) -> Future:
         with _held([signal.SIGINT]):  # while it starts, Ctrl-C would be a traceback, and another signal is its end
@@ -162,8 +163,12 @@ def _ask_to_stop() -> None:
         os.kill(process.pid, signal.SIGTERM)
 
 
-def _begin() -> None:
-    """Begins a worker: neither a stop signal between two tasks nor the end of its parent costs what it is at."""
+def _begin(verified: dict) -> None:
+    """Begins a worker: neither a stop signal between two tasks nor the end of its parent costs what it is at.
+
+    verified: the prepared files that its parent has verified.
+    """
+    VERIFIED.update(verified)
     note_interrupts()
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)

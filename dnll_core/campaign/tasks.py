@@ -24,6 +24,7 @@ from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.worker import Outcome, Task, attempt
 from dnll_core.checkpoint import MANIFEST, CheckpointError, InUse, exclusive
 from dnll_core.common import bar_is_off
+from dnll_core.data import data_root, prepared
 
 LOOK_AFTER = 300.0  # seconds between calls of `meanwhile`
 SLICE = 5.0  # seconds between looks at how many workers there are
@@ -76,6 +77,8 @@ def run_tasks(
         WorkerDied: see the pool. When all other runs have stopped; what ended by then is recorded.
         KeyboardInterrupt: after Ctrl-C, likewise.
     """
+    sets = {getattr(task.config, name, None) for task in tasks for name in ("dataset", "source")}
+    prepared.verify(sets - {None}, data_root())  # once for all workers
     work, looked_after = _Work(tasks, pool, stop_at, say, progress), time.monotonic()
     left: deque[Task] = deque()
     try:
@@ -230,8 +233,9 @@ def _saved(outcome: Outcome, task: Task) -> Outcome:
         return outcome
     try:
         results.save(outcome.record, task.folder)
-    except OSError as error:
-        where = f"its record could not be written to {task.folder / task.name}.json ({error.strerror or error})"
+    except (OSError, results.RecordError) as error:
+        why = getattr(error, "strerror", None) or error
+        where = f"its record could not be written to {task.folder / task.name}.json ({why})"
         return Outcome(failure=f"{task.name}: {_accuracy(outcome.record)}, but {where}; {_kept(outcome.record, task)}")
     return outcome
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import math
 import platform
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -71,9 +70,6 @@ class Outcome:
     failure: str | None = None
 
 
-_one_at_a_time = threading.Lock()  # torch's global generator is the process's: two runs would share their draws
-
-
 def attempt(order: tuple[Task, float | None, str]) -> Outcome:
     """Carries out an order (task, stop_at, campaign) in this process.
 
@@ -89,8 +85,7 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
 
     what = f"{task.config.method} on {task.config.dataset}, seed {task.seed}"
     try:
-        with _one_at_a_time:
-            record = record_of(task.config, task.seed, task.measure, task.checkpoint, should_stop, task.capture)
+        record = record_of(task.config, task.seed, task.measure, task.checkpoint, should_stop, task.capture)
         return Outcome(trial_record(record) if task.trial else record)
     except KeyboardInterrupt:
         if not stopped:

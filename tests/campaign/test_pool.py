@@ -14,6 +14,7 @@ from dnll_core.campaign import pool
 from dnll_core.campaign.worker import record_of, shared_data
 from dnll_core.common import STOP_SIGNALS, interrupt_once, stop_signals
 from dnll_core.config import Experiment
+from dnll_core.data import prepared
 from dnll_core.results import PACKAGE
 
 
@@ -76,7 +77,7 @@ def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers
     def send(_=None):
         os.kill(os.getpid(), number)
 
-    pool._begin()
+    pool._begin({})
     with pytest.raises(KeyboardInterrupt):
         pool._unless_interrupted(send, None)
     pool._interrupted.clear()
@@ -84,7 +85,7 @@ def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers
     with pytest.raises(KeyboardInterrupt):
         pool._unless_interrupted(pytest.fail, "begun")
     signal.signal(number, signal.SIG_IGN)  # by nohup, for example
-    pool._begin()
+    pool._begin({})
     assert signal.getsignal(number) is signal.SIG_IGN
 
 
@@ -106,6 +107,19 @@ def test_runs_of_a_process_share_their_data():
     assert shared_data.cache_info().misses == 1
     assert shared_data.cache_info().hits == 1
     assert first["final"] == second["final"]
+
+
+def _verified(_):
+    """In a worker: what it knows to be verified."""
+    return dict(prepared.VERIFIED)
+
+
+@pytest.mark.long
+def test_a_worker_takes_over_what_its_parent_has_verified(monkeypatch):
+    known = {("a file.npz", 1, 2, 3): "its digest"}
+    monkeypatch.setattr(pool, "VERIFIED", known)
+    with pool.processes(1, "readers") as workers:
+        assert workers.submit(_verified, None).result() == known
 
 
 ORPHANS = """
