@@ -81,24 +81,76 @@ def watched(items: Iterable, total: int, what: str, wanted: bool = True) -> tqdm
     return tqdm(items, total=total, desc=what, disable=bar_is_off(wanted), dynamic_ncols=True)
 
 
+# Ctrl-C; what schedulers, `timeout` and `docker stop` send; and a terminal that is closed. Windows has no SIGHUP.
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+
 @contextlib.contextmanager
-def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Lets the iteration finish at Ctrl-C; a second Ctrl-C stops at once. Yields a function: was it pressed?"""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # only the main thread may handle signals
-        return
-    previous = signal.getsignal(signal.SIGINT)
-    if previous in (signal.SIG_IGN, None):  # ignored on purpose (nohup), or not Python's to handle
-        yield pressed.is_set
-        return
+def stop_signals(handle: Callable[[int, object], None]) -> Iterator[None]:
+    """Has `handle` called at a stop signal in this block, if it is not ignored on purpose (nohup).
 
-    def handle(number, frame):
-        pressed.set()
-        signal.signal(signal.SIGINT, previous)
-
-    signal.signal(signal.SIGINT, handle)
+    Outside the main thread, which alone may handle signals, it does nothing.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    mine = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}  # None: not Python's
     try:
-        yield pressed.is_set
+        for number in mine:
+            signal.signal(number, handle)
+        yield
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, old in mine.items():
+            signal.signal(number, old)
+
+
+def interrupt_once(asked: threading.Event) -> Callable[[int, object], None]:
+    """A handler that turns the first stop signal, and each Ctrl-C, into a KeyboardInterrupt, and sets `asked`.
+
+    Schedulers send several signals; those after the first must not disturb what stops in order.
+    """
+
+    def handle(number: int, frame: object) -> None:
+        if number == signal.SIGINT or not asked.is_set():
+            asked.set()
+            raise KeyboardInterrupt
+
+    return handle
+
+
+class Stopped(KeyboardInterrupt):
+    """What was going on was cut short because it is to stop, see `Stop.check`."""
+
+
+class Stop:
+    """Whether what is going on is to stop: after a stop signal (see `deferred_interrupt`), or if `should_stop` says so.
+
+    Once it is to stop, it stays so. should_stop: asked with the seconds that are ahead.
+    """
+
+    def __init__(self, should_stop: Callable[[float], bool] | None = None):
+        self.should_stop, self.signalled, self.asked = should_stop, threading.Event(), False
+
+    def __call__(self, ahead: float) -> bool:
+        wanted = self.should_stop is not None and not self.asked and self.should_stop(ahead)
+        self.asked = self.asked or self.signalled.is_set() or wanted
+        return self.asked
+
+    def check(self) -> None:
+        """Raises Stopped if it is time."""
+        if self(0.0):
+            raise Stopped
+
+
+@contextlib.contextmanager
+def deferred_interrupt(should_stop: Callable[[float], bool] | None = None) -> Iterator[Stop]:
+    """Lets the iteration finish at a stop signal; a second Ctrl-C stops at once. Yields what says whether to stop."""
+    stop, previous = Stop(should_stop), signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: object) -> None:
+        stop.signalled.set()
+        if number == signal.SIGINT:
+            signal.signal(number, previous)
+
+    with stop_signals(handle):
+        yield stop

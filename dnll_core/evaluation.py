@@ -15,6 +15,7 @@ from dnll_core.device import Compute
 from dnll_core.methods.base import Batch, Method, Observer, Output
 
 BATCH = 1000  # images at a time
+CPU_BATCH = 100  # of these through a network on a CPU: CNN-13 takes many seconds for 1000, too long to wait for
 OF_THE_TRAINER = ("epoch", "step", "seconds", "loss", "validation", "test", "target")  # in each row of a history
 
 
@@ -26,20 +27,24 @@ def in_batches(
     generator: torch.Generator,
     compute: Compute,
     forward: Callable | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Tensor:
     """`forward` of views of images, in evaluation mode: (N, C, H, W) uint8 -> (N, ...) float32, on the device.
 
     Args:
-        forward: of a batch of views; by default the network's class logits.
+        forward: of a batch of views; by default the network's class logits. check: called before each; may raise.
     """
     was_training, outputs = network.training, []
     network.eval()
     try:
         for batch in images.split(BATCH):
             x = view(batch.to(compute.device), generator)
-            with compute.autocast():
-                output = (forward or network)(x)
-            outputs.append((output[0] if isinstance(output, tuple) else output).float())
+            for part in x.tensor_split(math.ceil(len(x) / CPU_BATCH) or 1) if x.device.type == "cpu" else [x]:
+                if check is not None:
+                    check()
+                with compute.autocast():
+                    output = (forward or network)(part)
+                outputs.append((output[0] if isinstance(output, tuple) else output).float())
     finally:
         network.train(was_training)
     return torch.cat(outputs)
@@ -101,8 +106,7 @@ def together(observers: Sequence[Observer], method: Method) -> Observer:
     """One observer from several. They run without gradients, and find the method in `Output.method`.
 
     Raises (at an iteration):
-        ConfigError: if an observer returns anything else than None or 0-dim tensors by name, or a name is taken in the
-            history.
+        ConfigError: if an observer returns anything else than None or 0-dim tensors by names that are not taken.
     """
 
     @torch.no_grad()

@@ -22,7 +22,7 @@ from torch import Tensor
 from dnll_core import results
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import exclusive
-from dnll_core.common import stream_seed, unknown
+from dnll_core.common import Stop, stream_seed, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.domain import load_pair
@@ -107,8 +107,8 @@ def train(
 
     Args:
         checkpoint: a folder. If it holds a checkpoint of this very run, training continues from there, bit for bit on
-            a CPU with as many threads as before; it is brought up to date every `checkpoint_minutes`, at Ctrl-C and
-            at the end.
+            a CPU with as many threads as before; it is brought up to date every `checkpoint_minutes`, at the end,
+            and when training stops at Ctrl-C, SIGTERM or SIGHUP.
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
         progress: a progress bar on a terminal and in JupyterLab.
@@ -125,9 +125,8 @@ def train(
         should_stop: see `Trainer.fit`.
 
     Raises:
-        ConfigError: if experiment and data do not fit.
-        DataError, CheckpointError, TrainingDiverged: see there.
-        KeyboardInterrupt: at Ctrl-C or `should_stop`, when the checkpoint is written.
+        ConfigError: if experiment and data do not fit. DataError, CheckpointError, TrainingDiverged: see there.
+        KeyboardInterrupt: at Ctrl-C, SIGTERM, SIGHUP or `should_stop`, when the checkpoint is written.
     """
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
@@ -151,8 +150,8 @@ def train(
         images, labels = trainer.learner.data.held_out["test"]
         if experiment.source is not None and len(images) > 0:
             # the authors' add-on code tests on noisy images; this says what that costs
-            strong = trainer.learner.views["strong"]
-            provenance["test_on_strong_view"] = accuracy(trainer.predict(images, strong), labels)
+            strong, check = trainer.learner.views["strong"], Stop(should_stop).check
+            provenance["test_on_strong_view"] = accuracy(trainer.predict(images, strong, check), labels)
     if trainer.captured is not None:
         provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     if trainer.earlier_sources:  # the run was continued after the code had changed

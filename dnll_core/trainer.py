@@ -10,6 +10,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from dnll_core.augment import Augmentation
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from dnll_core.common import deferred_interrupt, progress_bar
+from dnll_core.common import Stopped, deferred_interrupt, progress_bar
 from dnll_core.evaluation import accuracy, in_batches, without_labels
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
@@ -77,49 +78,48 @@ class Trainer:
         """Trains to the end, from where the trainer stands.
 
         Args:
-            checkpoint: folder that is brought up to date every `every_minutes`, at Ctrl-C and at the end.
+            checkpoint: folder that is brought up to date every `every_minutes`, when training stops and at the end.
             progress: a bar with loss, accuracy and time left; silent where the output is not a terminal or JupyterLab.
-            should_stop: asked after each iteration, with the seconds of the longest one so far, evaluation included;
-                True ends training as Ctrl-C does.
+            should_stop: asked after each iteration, with the seconds of the longest one so far, evaluation included,
+                and before each batch of an evaluation, with 0; True ends training as Ctrl-C does.
 
         Raises:
             TrainingDiverged: if the loss stops being finite.
-            KeyboardInterrupt: after Ctrl-C, when the iteration is finished and the checkpoint is written.
+            KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, when the iteration is finished and the checkpoint is
+                written. An evaluation is cut short; a run that goes on from there begins with it.
         """
-        total = self.learner.clock.total_steps
-        started, last_saved, saved = time.perf_counter() - self.seconds, time.perf_counter(), False
-        longest = 0.0
+        total, steps = self.learner.clock.total_steps, self.learner.steps_per_epoch
+        started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
+        longest, stopping, where = 0.0, False, ""
         if self.captured is None and self.may_capture and total - self.step >= WORTH_CAPTURING:
             self.captured = try_to_capture(self.learner)
-        bar = progress_bar(total, self.step, progress)
-        with deferred_interrupt() as interrupted, contextlib.closing(bar):
-            while self.step < total:
-                began = time.perf_counter()
-                epoch, i = divmod(self.step, self.learner.steps_per_epoch)
-                if i == 0 or not self.learner.plan:
-                    self.learner.plan_epoch(epoch)
-                loss = self.train_step(i)
-                self.step += 1
-                end_of_epoch = i == self.learner.steps_per_epoch - 1
-                if end_of_epoch or self.step % CHECK_EVERY == 0:
-                    self.check_finite(i)
-                    bar.set_postfix(self._shown(loss), refresh=False)
-                bar.update()
-                self.seconds = time.perf_counter() - started
-                if end_of_epoch:
-                    self.end_epoch(epoch)
+        with deferred_interrupt(should_stop) as stop, progress_bar(total, self.step, progress) as bar:
+            while not stopping and len(self.history) * steps < total:
+                began, epoch = time.perf_counter(), len(self.history)
+                i = self.step - epoch * steps
+                if i < steps:  # else only the evaluation of this epoch is missing
+                    if i == 0 or not self.learner.plan:
+                        self.learner.plan_epoch(epoch)
+                    loss = self.train_step(i)
+                    self.step += 1
+                    if i == steps - 1 or self.step % CHECK_EVERY == 0:
+                        self.check_finite(i)
+                        bar.set_postfix(self._shown(loss), refresh=False)
+                    bar.update()
+                    self.seconds = time.perf_counter() - started
+                if i >= steps - 1:
+                    with contextlib.suppress(Stopped):
+                        self.end_epoch(epoch, stop.check)
                     self.seconds = time.perf_counter() - started
                 due = time.perf_counter() - last_saved > 60 * every_minutes
                 longest = max(longest, time.perf_counter() - began)
-                # read once: what is announced below is what was saved
-                stop = interrupted() or (should_stop is not None and should_stop(longest))
-                if checkpoint is not None and (stop or due or self.step == total):
-                    self.check_finite(i)
-                    saved = self._save_or_warn(checkpoint)
+                stopping = stop(longest)  # read once: what is announced below is what was saved
+                if checkpoint is not None and (stopping or due or len(self.history) * steps == total):
+                    self.check_finite(min(i, steps - 1))
+                    where = f"; its checkpoint is in {checkpoint}" if self._save_or_warn(checkpoint) else ""
                     last_saved = time.perf_counter()
-                if stop and self.step < total:
-                    where = f"; its checkpoint is in {checkpoint}" if saved else ""
-                    raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{where}")
+            if stop.signalled.is_set() or len(self.history) * steps < total:
+                raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{where}")
 
     def check_finite(self, i: int) -> None:
         """Raises TrainingDiverged if a loss of this epoch up to iteration `i`, or a weight, is not finite."""
@@ -133,16 +133,16 @@ class Trainer:
             f"lr={e.lr} and lam={e.lam} are the first things to lower. A checkpoint written before that is kept."
         )
 
-    def end_epoch(self, epoch: int) -> None:
-        """Adds the epoch to `history`, with accuracies when they are due."""
+    def end_epoch(self, epoch: int, check: Callable[[], None] | None = None) -> None:
+        """Adds the epoch to `history`, with accuracies when they are due. If `check` raises, nothing has changed."""
         row = {"epoch": epoch + 1, "step": self.step, "seconds": round(self.seconds, 3)}
         row["loss"] = round(float(self.learner.losses.mean()), 6)
         row |= {name: round(float(self.learner.sums[name]) / count, 6) for name, count in self.learner.counts.items()}
+        if (epoch + 1) % self.learner.experiment.eval_every == 0 or epoch + 1 == self.learner.experiment.epochs:
+            row |= self.evaluate(check)
+        self.history.append(row)
         self.learner.counts = {}
         self.learner.clear_sums()
-        if (epoch + 1) % self.learner.experiment.eval_every == 0 or epoch + 1 == self.learner.experiment.epochs:
-            row |= self.evaluate()
-        self.history.append(row)
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
 
@@ -150,23 +150,24 @@ class Trainer:
         """What is evaluated: the method's networks, or their averages over the steps if `ema_decay` is above 0."""
         return (self.learner.average or self.learner.method).predictors()
 
-    def evaluate(self) -> dict[str, dict]:
+    def evaluate(self, check: Callable[[], None] | None = None) -> dict[str, dict]:
         """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}.
 
         On images as they are. With a source, "target" has what can be said of the unlabelled ones without their labels,
-        see `evaluation.without_labels`.
+        see `evaluation.without_labels`. check: see `evaluation.in_batches`.
         """
+        predict = partial(self.predict, check=check)
         held_out = self.learner.data.held_out.items()
-        results = {name: accuracy(self.predict(images), labels) for name, (images, labels) in held_out if len(images)}
+        results = {name: accuracy(predict(images), labels) for name, (images, labels) in held_out if len(images)}
         if self.learner.experiment.source is not None:
             apart = max(1, len(self.learner.data.unlabelled) // CRITERION_IMAGES)  # a folder's pool is sorted by class
-            results["target"] = without_labels(self.predict(self.learner.data.unlabelled[::apart]))
+            results["target"] = without_labels(predict(self.learner.data.unlabelled[::apart]))
         return results
 
-    def predict(self, images: Tensor, view: Augmentation | None = None) -> Tensor:
+    def predict(self, images: Tensor, view: Augmentation | None = None, check: Callable | None = None) -> Tensor:
         """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32."""
         how = (images, view or self.plain, self.learner.generator, self.learner.compute)
-        logits = [in_batches(network, *how) for network in self.predictors().values()]
+        logits = [in_batches(network, *how, check=check) for network in self.predictors().values()]
         return torch.softmax(torch.stack(logits), dim=-1)
 
     def embed(self, images: Tensor) -> Tensor:

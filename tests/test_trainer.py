@@ -11,11 +11,12 @@ import time
 import pytest
 import torch
 
-from dnll_core import Experiment, results, train
+from dnll_core import Experiment, evaluation, results, train
 from dnll_core.checkpoint import CheckpointError, load_checkpoint
+from dnll_core.common import STOP_SIGNALS
 from dnll_core.learner import permuted_batches
 from dnll_core.run import own_random_state, prepare
-from dnll_core.trainer import TrainingDiverged
+from dnll_core.trainer import Trainer, TrainingDiverged
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3, "m": 3, "selection": "epm", "lr": 0.1}
 
@@ -34,13 +35,14 @@ def same(run, other):
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
-def press_ctrl_c_at(step, experiment, folder, **kwargs):
-    """Trains with a checkpoint folder and sends SIGINT in the middle of iteration `step`."""
+def press_ctrl_c_at(step, experiment, folder, signals=(signal.SIGINT,), **kwargs):
+    """Trains with a checkpoint folder and sends SIGINT, or these signals, in the middle of iteration `step`."""
     trainer, _ = prepare(experiment, 0, progress=False, **kwargs)
 
     def press(batch, output):
         if trainer.step + 1 == step:
-            os.kill(os.getpid(), signal.SIGINT)
+            for number in signals:
+                os.kill(os.getpid(), number)
 
     trainer.observer = press
     with (
@@ -105,9 +107,101 @@ def test_resume_after_sigkill(tmp_path):
     same(resumed, train(Experiment(**fields), 0))
 
 
-def test_ctrl_c_gives_the_signal_handler_back(tmp_path):
-    press_ctrl_c_at(2, Experiment(**FAST), tmp_path)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_gives_its_handler_back(tmp_path, number):
+    before = [signal.getsignal(each) for each in STOP_SIGNALS]
+    press_ctrl_c_at(2, Experiment(**FAST), tmp_path, [number])
+    assert [signal.getsignal(each) for each in STOP_SIGNALS] == before
+
+
+def test_schedulers_send_several_signals_and_the_run_goes_on_bit_for_bit(tmp_path):
+    """As GNU timeout, Slurm and a closed terminal do. The last iteration is not spared."""
+    e = Experiment(**FAST)
+    press_ctrl_c_at(5, e, tmp_path, 2 * [signal.SIGTERM, signal.SIGHUP])
+    press_ctrl_c_at(12, e, tmp_path / "last", 2 * [signal.SIGTERM])
+    assert load_checkpoint(tmp_path)[1]["step"] == 5
+    whole = train(e, 0)
+    same(whole, train(e, 0, checkpoint=tmp_path))
+    same(whole, train(e, 0, checkpoint=tmp_path / "last"))
+
+
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    trainer, _ = prepare(Experiment(**FAST), 0, progress=False)
+    trainer.observer = lambda *_: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        trainer.fit(tmp_path, progress=False)
+    assert str(stopped.value) == ""
+    assert trainer.step == 0
+    assert load_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("epoch", [1, 3])  # of 3
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_signal_cuts_an_evaluation_short_and_the_run_goes_on_with_it(tmp_path, epoch, precision):
+    e = Experiment(**FAST, dropout=0.3, strong="translate+noise", epm_accumulation="epoch", ema_decay=0.9)
+    trainer, _ = prepare(e, 0, progress=False, precision=precision)
+    plain, evaluated, predicted = trainer.plain, [], []
+
+    def view(images, generator):
+        evaluated.append(trainer.step)
+        if trainer.step == 4 * epoch:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(images, generator)
+
+    trainer.plain = view
+    for network in trainer.predictors().values():
+        network.register_forward_hook(lambda *_: predicted.append(trainer.step))
+    with own_random_state(trainer.learner.device, 0), pytest.raises(KeyboardInterrupt, match="its checkpoint is in"):
+        trainer.fit(tmp_path, every_minutes=1e9, progress=False)
+    assert evaluated.count(4 * epoch) == 1
+    assert 4 * epoch not in predicted
+    standing = load_checkpoint(tmp_path)[1]
+    assert (standing["step"], len(standing["history"])) == (4 * epoch, epoch - 1)
+    assert set(standing["counts"].values()) == {4}
+    whole = train(e, 0, precision=precision)
+    same(whole, train(e, 0, precision=precision, checkpoint=tmp_path))
+
+
+def test_who_asks_to_stop_is_heard_in_an_evaluation(tmp_path):
+    e, batches = Experiment(**FAST), []
+
+    def stop(ahead):
+        batches.extend([ahead] if ahead == 0.0 else [])
+        return len(batches) == 3  # and never again
+
+    with pytest.raises(KeyboardInterrupt, match="after iteration 4 of 12"):
+        train(e, 0, checkpoint=tmp_path, should_stop=stop)
+    assert len(batches) == 3
+    same(train(e, 0), train(e, 0, checkpoint=tmp_path))
+
+
+def test_the_evaluation_after_training_can_be_stopped_too(tmp_path, monkeypatch):
+    e = Experiment(**FAST).replace(dataset="digits-target", source="digits-source", epochs=1, strong="noise")
+    whole, views, predict = train(e, 0).record(), [], Trainer.predict
+
+    def seen(self, images, view=None, check=None):
+        views.append(view)
+        return predict(self, images, view, check)
+
+    monkeypatch.setattr(Trainer, "predict", seen)
+    with pytest.raises(KeyboardInterrupt):
+        train(e, 0, checkpoint=tmp_path, should_stop=lambda ahead: views != [] and views[-1] is not None)
+    record = train(e, 0, checkpoint=tmp_path).record()
+    assert record["test_on_strong_view"] == whole["test_on_strong_view"]
+
+
+def test_predictions_do_not_depend_on_how_many_images_go_through_a_network_at_a_time(monkeypatch):
+    run = train(Experiment(**FAST), 0)
+    images = run.trainer.learner.data.unlabelled
+    strong, state = run.trainer.learner.views["strong"], run.trainer.learner.generator.get_state()
+    found = []
+    for size in (evaluation.CPU_BATCH, 10**6):
+        monkeypatch.setattr(evaluation, "CPU_BATCH", size)
+        run.trainer.learner.generator.set_state(state)
+        found.append((run.trainer.predict(images), run.trainer.predict(images, strong)))
+    assert len(images) > 1000
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_a_finished_checkpoint_holds_the_trained_networks(tmp_path):
