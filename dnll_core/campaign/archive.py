@@ -35,7 +35,7 @@ class Archive:
     def say(self, text: str) -> None:
         """Prints it with the seconds since the beginning, and adds it to the log."""
         text = f"[{time.time() - self.began:6.1f}] {text}"
-        print(text, flush=True)
+        _print(text)
         with open(self.out / "log.txt", "a", encoding="utf-8") as log:
             log.write(text + "\n")
 
@@ -47,7 +47,7 @@ class Archive:
                 data = path.read_bytes()
                 size = len(zlib.compress(data)) + 1024  # and its header, which is packed too
                 if taken + size > AT_MOST:
-                    print(f"{path} has no room in {self.path}; it stays where it is.", flush=True)
+                    _print(f"{path} has no room in {self.path}; it stays where it is.")
                     continue
                 taken += size
                 entry = tarfile.TarInfo(path.relative_to(self.out).as_posix())
@@ -64,7 +64,7 @@ class Archive:
                 try:
                     self.pack()
                 except OSError as error:  # it is tried again, and at last
-                    print(f"{self.path} could not be renewed: {error}", flush=True)
+                    _print(f"{self.path} could not be renewed: {error}")
 
         thread = threading.Thread(target=renew, daemon=True)
         thread.start()
@@ -74,3 +74,8 @@ class Archive:
             over.set()
             thread.join()
             self.pack()
+
+
+def _print(text: str) -> None:
+    with contextlib.suppress(OSError):  # a terminal that is gone must not cost what is kept in files
+        print(text, flush=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
 import tempfile
 import threading
@@ -32,7 +31,7 @@ from dnll_core.campaign.plan import SEEDS, campaign_tasks, missing, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import positive, unknown
+from dnll_core.common import interrupt_once, positive, stop_signals, unknown
 from dnll_core.config import ConfigError
 from dnll_core.results import commit
 from dnll_core.study import tables
@@ -140,9 +139,10 @@ def pool_of(options: argparse.Namespace, what: str) -> Iterator[Pool]:
 
 
 def say(text: str) -> None:
-    """A line above the bar, at once also in a log file."""
-    tqdm.write(text)
-    sys.stdout.flush()
+    """A line above the bar, at once also in a log file. A terminal that is gone must not cost records."""
+    with contextlib.suppress(OSError):
+        tqdm.write(text)
+        sys.stdout.flush()
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -153,7 +153,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 @contextlib.contextmanager
 def ends_with_messages() -> Iterator[None]:
-    """Errors that explain themselves end the program with their message, and SIGTERM ends it as Ctrl-C does."""
+    """Errors that explain themselves end the program with their message, SIGTERM and SIGHUP as Ctrl-C does."""
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a campaign
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -167,15 +167,12 @@ def ends_with_messages() -> Iterator[None]:
 
 @contextlib.contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """A SIGTERM inside the block, as job schedulers send it, is a KeyboardInterrupt: runs stop with checkpoints."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    """SIGTERM and SIGHUP inside the block, as schedulers send them and closed terminals, are one KeyboardInterrupt.
+
+    Runs then stop with their checkpoints. Further signals are ignored meanwhile, but for Ctrl-C.
+    """
+    with stop_signals(interrupt_once(threading.Event())):
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _main(options: argparse.Namespace, started: float) -> None:
@@ -214,7 +211,7 @@ def print_report(report: Report, begun: int, out: Path) -> None:
         parts.append(f"{len(report.unfinished)} left when the time was over; the same command goes on")
     if report.elsewhere:
         parts.append(f"{len(report.elsewhere)} left to another campaign that is running them")
-    print("; ".join(parts))
+    say("; ".join(parts))
 
 
 def exit_with(failures: list[str]) -> None:

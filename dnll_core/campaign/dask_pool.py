@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
@@ -22,7 +21,7 @@ import torch
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
 from dnll_core import results
-from dnll_core.campaign.pool import Pool, WorkerDied, stop_campaign
+from dnll_core.campaign.pool import Pool, WorkerDied, note_interrupts, stop_campaign
 from dnll_core.config import ConfigError
 
 ANSWER = 30  # seconds to wait for a scheduler, and for its first worker
@@ -40,9 +39,9 @@ def local_pool(workers: int) -> Iterator[Pool]:
     gpus = seen.split(",") if torch.cuda.is_available() else []
     if gpus and workers > len(gpus):
         raise ConfigError(f"{workers} Dask workers on {len(gpus)} GPU(s): one GPU takes one run at a time.")
-    each = {"threads_per_worker": 1, "memory_limit": None}
-    with (  # its status page is on any free port
-        LocalCluster(workers, **each, dashboard_address=":0", silence_logs=logging.CRITICAL) as cluster,
+    each = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": None}
+    with (  # its status page is on any free port, and for this machine alone
+        LocalCluster(**each, dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL) as cluster,
         Client(cluster) as client,
     ):
         client.register_plugin(_OfThisMachine(gpus))
@@ -77,27 +76,37 @@ def remote_pool(address: str) -> Iterator[Pool]:
 
 
 def _pool(client: Client) -> Pool:
-    def connected() -> Client:
-        if client.status != "running":
-            raise WorkerDied("the Dask scheduler is gone; run the same command again.")
-        return client
+    @contextlib.contextmanager
+    def connected() -> Iterator[Client]:
+        try:
+            if client.status != "running":
+                raise ConnectionError
+            yield client
+        except OSError:  # the connection's end
+            raise WorkerDied("the Dask scheduler is gone; run the same command again.") from None
 
     def submit(function: Callable, task: object) -> Future:
-        return connected().get_executor(pure=False).submit(function, task)
+        with connected():
+            return client.get_executor(pure=False).submit(function, task)
 
     def size() -> int:
-        return max(1, len(connected().nthreads()))  # a dead worker may be on its way back
+        with connected():
+            return len(client.nthreads())
 
-    return Pool(submit, size, lambda campaign: connected().run(stop_campaign, campaign))
+    def interrupt(campaign: str) -> None:
+        with connected():
+            client.run(stop_campaign, campaign, on_error="ignore")  # one that dies meanwhile has stopped
+
+    return Pool(submit, size, interrupt)
 
 
 class _OfThisMachine(WorkerPlugin):
-    """Makes a worker deaf to Ctrl-C, so that it can stop its run, and gives it a GPU of its own if there are any."""
+    """Lets a worker outlive stop signals, so that it stops its run, and gives it a GPU of its own if there are any."""
 
     def __init__(self, gpus: list[str]):
         self.gpus = gpus
 
     def setup(self, worker: Worker) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        note_interrupts()
         if self.gpus:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpus[worker.name % len(self.gpus)]

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from dnll_core.common import STOP_SIGNALS, interrupt_once, stop_signals
+
+IN_A_ROW = 3  # workers that die with no task finished in between: nothing works here
+
 
 class WorkerDied(RuntimeError):
-    """A worker process ended without an answer."""
+    """There is no worker any more, nor will there be one."""
+
+
+class TaskLost(WorkerDied):
+    """The worker process of a task died; another one takes its place."""
 
 
 @dataclass(frozen=True)
 class Pool:
     """Where tasks are carried out.
 
-    submit: (function, argument) -> the future of its result. size: how many are carried out at a time, now.
-    interrupt: stops what is carried out for a campaign (its name), where Ctrl-C does not reach it by itself.
+    submit: (function, argument) -> the future of its result. size: how many are carried out at a time, now; 0 while
+    there is no worker. interrupt: stops what is carried out for a campaign (its name), where Ctrl-C does not reach it
+    by itself.
     """
 
     submit: Callable[[Callable, object], Future]
@@ -35,34 +45,99 @@ class Pool:
 def processes(workers: int, what: str) -> Iterator[Pool]:
     """A pool of `workers` fresh processes on this machine. At the end of the block they finish what they do.
 
-    They end by themselves, with a checkpoint, when this process dies.
+    They end by themselves, with a checkpoint, when this process dies. At Ctrl-C, SIGTERM and SIGHUP they finish what
+    they do when they are interrupted (a run with a checkpoint writes it), and take no further task.
 
-    At Ctrl-C they finish what they do when they are interrupted (a run with a checkpoint writes it), and take no
-    further task.
-
-    Raises:
-        WorkerDied: if the system ended a worker, mostly for want of memory.
+    A worker that dies, mostly for want of memory, costs the others nothing: the future of its task raises TaskLost, and
+    another process takes its place. After IN_A_ROW of them with no task finished in between it raises WorkerDied.
     """
-    context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_outlive_interrupts)
+    crew = [_Worker() for _ in range(workers)]
+    dead: set[ProcessPoolExecutor] = set()  # since a task was finished
+
+    def submit(function: Callable, argument: object) -> Future:
+        answer: Future = Future()
+        least = min(crew, key=lambda worker: len(worker.tasks))
+        least.tasks.add(answer)
+
+        def relay(done: Future) -> None:
+            least.tasks.discard(answer)
+            error = None if done.cancelled() else done.exception()
+            if isinstance(error, BrokenProcessPool):
+                dead.add(executor)
+                error = TaskLost(f"a worker process of {what} died (out of memory?)")
+                if len(dead) >= IN_A_ROW:
+                    error = WorkerDied(_NOTHING_WORKS.format(died=len(dead), what=what))
+            else:
+                dead.clear()
+            if done.cancelled():
+                answer.cancel()
+            elif error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result(done.result())
+
+        future = least.submit(function, argument)
+        executor = least.executor
+        future.add_done_callback(relay)
+        return answer
+
     try:
-        submit = functools.partial(executor.submit, _unless_interrupted)
         yield Pool(submit, lambda: workers, lambda campaign: _ask_to_stop())
-    except BrokenProcessPool as error:
-        raise WorkerDied(
-            f"a worker process of {what} died (out of memory?); run the same command again, with fewer --workers."
-        ) from error
     finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+        close = functools.partial(ProcessPoolExecutor.shutdown, cancel_futures=True)
+        ends = [threading.Thread(target=close, args=(worker.executor,)) for worker in crew]  # all at once
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
+
+
+_NOTHING_WORKS = (
+    "{died} worker processes of {what} died one after the other (out of memory?); run the same command again, with "
+    "fewer --workers. A script that starts workers does so below `if __name__ == '__main__':`."
+)
+
+
+class _Worker:
+    """A process of its own executor, for an executor ends all of its processes when one dies."""
+
+    def __init__(self):
+        self.tasks: set[Future] = set()  # that it has not answered
+        self._start()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        with _held(STOP_SIGNALS):  # from the process that multiprocessing starts for itself
+            self.executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin)
+
+    def submit(self, function: Callable, argument: object) -> Future:
+        with _held([signal.SIGINT]):  # while it starts, Ctrl-C would be a traceback, and another signal is its end
+            try:
+                return self.executor.submit(_unless_interrupted, function, argument)
+            except BrokenProcessPool:  # it died since
+                self._start()
+                return self.executor.submit(_unless_interrupted, function, argument)
+
+
+@contextlib.contextmanager
+def _held(numbers: Iterable[int]) -> Iterator[None]:
+    """Processes that are started in this block receive no such signals, workers until they say so, in `_begin`."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _interrupted = threading.Event()  # of this process
 _at_work = threading.Lock()  # held while a worker carries out a task
-STOP = getattr(signal, "SIGUSR1", None)  # asks a worker to stop after its iteration; Windows has no such signal
 
 
 def interrupted(campaign: str = "") -> bool:
-    """Whether this worker was asked to stop, by Ctrl-C or because there is nobody left to take its results.
+    """Whether this worker was asked to stop, by a signal or because there is nobody left to take its results.
 
     Args:
         campaign: also True if what it trains for this campaign was, see `stop_campaign`.
@@ -70,24 +145,31 @@ def interrupted(campaign: str = "") -> bool:
     return _interrupted.is_set() or campaign in _stopped
 
 
+def note_interrupts() -> None:
+    """From here on stop signals end what this process carries out after its iteration, and not the process."""
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored on purpose
+            signal.signal(number, _note_interrupt)
+
+
 def _note_interrupt(number: int, frame: object) -> None:
     _interrupted.set()
 
 
 def _ask_to_stop() -> None:
-    """Tells the workers of this process what Ctrl-C on a terminal tells them; once more changes nothing."""
-    for process in multiprocessing.active_children() if STOP is not None else ():
-        os.kill(process.pid, STOP)
+    """Tells the workers of this process what a scheduler would; once more changes nothing."""
+    for process in multiprocessing.active_children() if os.name == "posix" else ():  # elsewhere it would end them
+        os.kill(process.pid, signal.SIGTERM)
 
 
-def _outlive_interrupts() -> None:
-    """Ctrl-C must not end a worker that waits for a task: the executor would then end all the others at once."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored on purpose
-        signal.signal(signal.SIGINT, _note_interrupt)
-    if STOP is not None:
-        signal.signal(STOP, _note_interrupt)
+def _begin() -> None:
+    """Begins a worker: neither a stop signal between two tasks nor the end of its parent costs what it is at."""
+    note_interrupts()
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     parent = multiprocessing.parent_process()
     if parent is not None:
+        atexit.register(os._exit, 0)  # what comes after, of torch above all, takes seconds
         threading.Thread(target=_follow, args=(parent.sentinel,), daemon=True).start()
 
 
@@ -100,21 +182,16 @@ def _follow(sentinel: int) -> None:
 
 
 def _unless_interrupted(function: Callable, task: object) -> object:
-    """A pool hands its workers the next tasks before the last are finished: after Ctrl-C they are not begun."""
-    waiting = signal.getsignal(signal.SIGINT)
-    if waiting is _note_interrupt:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        if _interrupted.is_set():
-            raise KeyboardInterrupt
-        with _at_work:
-            return function(task)
-    except KeyboardInterrupt:
-        _interrupted.set()
-        raise
-    finally:
-        if waiting is _note_interrupt:
-            signal.signal(signal.SIGINT, _note_interrupt)
+    """Carries out a task, unless the worker was asked to stop before. It then ends with KeyboardInterrupt."""
+    with stop_signals(interrupt_once(_interrupted)):
+        try:
+            if _interrupted.is_set():
+                raise KeyboardInterrupt
+            with _at_work:
+                return function(task)
+        except KeyboardInterrupt:
+            _interrupted.set()
+            raise
 
 
 _stopped: set[str] = set()  # campaigns that were interrupted, see `stop_campaign`

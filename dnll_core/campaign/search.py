@@ -152,15 +152,15 @@ def write_summary(name: str, seeds: tuple[int, ...], out: Path) -> None:
     """Writes and prints the record of a search if all of its runs are recorded."""
     record, path = summary(name, seeds, out), out / f"{name}.json"
     if record is None:
-        print(f"{name}: runs are missing, so nothing is chosen yet")
+        command.say(f"{name}: runs are missing, so nothing is chosen yet")
         return
     with atomic_file(path) as file:
         file.write((json.dumps(record, indent=1) + "\n").encode())
     for trial in record["trials"]:
         spread = "" if trial["sd"] is None else f" +- {trial['sd']:.4f}"
         mean = "diverged" if trial["mean"] is None else f"{trial['mean']:.4f}"
-        print(f"{mean}{spread}  {trial['changes']}")
-    print(f"written to {path}")
+        command.say(f"{mean}{spread}  {trial['changes']}")
+    command.say(f"written to {path}")
 
 
 if __name__ == "__main__":

@@ -14,19 +14,19 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from dnll_core import results
-from dnll_core.campaign.pool import Pool, WorkerDied
+from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.worker import Outcome, Task, attempt
 from dnll_core.checkpoint import MANIFEST, CheckpointError, InUse, exclusive
 from dnll_core.common import bar_is_off
 
 LOOK_AFTER = 300.0  # seconds between calls of `meanwhile`
+SLICE = 5.0  # seconds between looks at how many workers there are
 
 
 @dataclass
@@ -73,27 +73,30 @@ def run_tasks(
         meanwhile: called every LOOK_AFTER seconds.
 
     Raises:
-        WorkerDied: see the pool.
-        KeyboardInterrupt: after Ctrl-C, when all runs have stopped; what ended by then is recorded.
+        WorkerDied: see the pool. When all other runs have stopped; what ended by then is recorded.
+        KeyboardInterrupt: after Ctrl-C, likewise.
     """
     work, looked_after = _Work(tasks, pool, stop_at, say, progress), time.monotonic()
     left: deque[Task] = deque()
     try:
         for queue, taken in ((deque(tasks), left), (left, work.report.elsewhere)):
             while queue or work.running:
-                while queue and len(work.running) < pool.size() and (stop_at is None or time.time() < stop_at):
+                size, over = work.workers(), stop_at is not None and time.time() >= stop_at
+                while queue and len(work.running) < size and not over:
                     task = queue.popleft()
                     if not work.begin(task):
                         taken.append(task)
-                if not work.running:
+                    over = stop_at is not None and time.time() >= stop_at
+                if over and not size:
+                    work.abandon()  # nobody is left who could stop them
+                if not work.running and (over or not queue):
                     break
-                for future in wait(work.running, LOOK_AFTER, FIRST_COMPLETED).done:
-                    work.settle(future)
+                work.settle_some()
                 if meanwhile is not None and time.monotonic() - looked_after > LOOK_AFTER:
                     meanwhile()
                     looked_after = time.monotonic()
             work.report.unfinished += queue
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, WorkerDied):
         work.interrupt()
         raise
     finally:
@@ -116,7 +119,18 @@ class _Work:
         self.place = {id(task): f"[{i}/{len(tasks)}]" for i, task in enumerate(tasks, start=1)}
         self.bar = tqdm(total=len(tasks), disable=bar_is_off(progress), unit="run", dynamic_ncols=True, leave=False)
         self.running: dict[Future, tuple[Task, contextlib.ExitStack]] = {}
-        self.report = Report()
+        self.report, self.waiting = Report(), False
+
+    def workers(self) -> int:
+        """How many there are; where there is none any more, that is said."""
+        size = self.pool.size()
+        if self.waiting != (size == 0):
+            self.waiting = not self.waiting
+            if self.say is not None and self.waiting:
+                self.say("no worker is left at the scheduler; waiting for one (Ctrl-C ends the campaign in order)")
+            elif self.say is not None:
+                self.say(f"{size} workers are there again")
+        return size
 
     def begin(self, task: Task) -> bool:
         """Hands a task out, unless it is recorded by now; False if another campaign is running it."""
@@ -155,13 +169,28 @@ class _Work:
                 self._tell(task, f"stopped after iteration {checkpoint_step(task.checkpoint)}")
             _clear(task)
 
+    def settle_some(self) -> None:
+        """Waits until a run ends, at most SLICE seconds, and takes the outcomes of those that ended."""
+        if not self.running:  # there is no worker
+            time.sleep(SLICE)
+        for future in wait(self.running, SLICE, FIRST_COMPLETED).done:
+            self.settle(future)
+
     def interrupt(self) -> None:
         """Waits until all runs have stopped, and takes those that ended by then."""
         self.pool.interrupt(self.campaign)
-        wait(self.running)
-        for future in list(self.running):
-            with contextlib.suppress(KeyboardInterrupt, BrokenProcessPool, WorkerDied):  # some died before they began
+        while self.pool.size() and wait(self.running, SLICE).not_done:
+            self.pool.interrupt(self.campaign)  # of Dask's workers one may have come since
+        for future in [future for future in self.running if future.done() and not _lost(future)]:
+            with contextlib.suppress(KeyboardInterrupt, WorkerDied):  # some were not begun
                 self.settle(future)
+
+    def abandon(self) -> None:
+        """Gives up the runs of workers that are gone; where these wrote checkpoints, they go on another time."""
+        for task, lock in self.running.values():
+            self.report.unfinished.append(task)
+            lock.close()
+        self.running.clear()
 
     def close(self) -> None:
         for _, lock in self.running.values():
@@ -175,24 +204,46 @@ class _Work:
             self.say(" ".join([self.place[id(task)], task.name, *([f"({task.title})"] if task.title else []), what]))
 
 
+def _lost(future: Future) -> bool:
+    """Whether its worker is dead; one that was just starting dies of being stopped."""
+    return not future.cancelled() and isinstance(future.exception(), TaskLost)
+
+
 def _result(future: Future, task: Task) -> Outcome:
     try:
         return future.result()
-    except (BrokenProcessPool, WorkerDied):  # the pool's end, not the run's
+    except TaskLost:
+        return Outcome(
+            failure=f"{task.name}: its worker process died (out of memory?); it goes on from iteration "
+            f"{checkpoint_step(task.checkpoint)} when the same command is run again, with fewer --workers if memory is "
+            "short"
+        )
+    except WorkerDied:  # the pool's end, not the run's
         raise
     except Exception as error:  # for example of a run during which worker after worker died
         return Outcome(failure=f"{task.name}: {type(error).__name__}: {error}")
 
 
 def _saved(outcome: Outcome, task: Task) -> Outcome:
-    """The outcome, its record written; a failure if that cannot be done. The checkpoint then still holds the run."""
+    """The outcome, its record written; a failure if that cannot be done, which tells what would have been recorded."""
     if outcome.record is None or task.folder is None:
         return outcome
     try:
         results.save(outcome.record, task.folder)
     except OSError as error:
-        return Outcome(failure=f"{task.name}: its record could not be written ({error}).")
+        where = f"its record could not be written to {task.folder / task.name}.json ({error.strerror or error})"
+        return Outcome(failure=f"{task.name}: {_accuracy(outcome.record)}, but {where}; {_kept(outcome.record, task)}")
     return outcome
+
+
+def _kept(record: dict, task: Task) -> str:
+    """What the run's checkpoint still holds of it."""
+    step, last = checkpoint_step(task.checkpoint), record["history"][-1]["step"] if "history" in record else None
+    if step == last:
+        return "its checkpoint holds the whole run, so the same command records it without training"
+    if step == 0:
+        return "it has no checkpoint, so the same command runs it again"
+    return f"its checkpoint is of iteration {step}" + (f" of {last}" if last else "") + ", so the same command goes on"
 
 
 def _clear(task: Task) -> None:

@@ -1,9 +1,13 @@
 """A campaign runs what is missing in the order that tells most, stops in time, and goes on here or elsewhere."""
 
 import contextlib
+import errno
+import io
 import os
 import signal
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -266,16 +270,86 @@ def test_outside_a_git_checkout_a_campaign_goes_on_and_says_so_once(tiny, tmp_pa
     assert len(results.load(tmp_path)) == 2
 
 
-def test_sigterm_is_an_interrupt(tiny, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_sigterm_and_sighup_are_one_interrupt(tiny, tmp_path, monkeypatch, number):
+    stopped = []
+
     def terminated(*_, **__):
-        os.kill(os.getpid(), signal.SIGTERM)
-        pytest.fail("it went on")
+        try:
+            os.kill(os.getpid(), number)
+            pytest.fail("it went on")
+        except KeyboardInterrupt:
+            for again in (signal.SIGTERM, signal.SIGHUP):  # while runs are stopped
+                os.kill(os.getpid(), again)
+            stopped.append(True)
+            raise
 
     monkeypatch.setattr(command, "run_tasks", terminated)
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with pytest.raises(SystemExit, match="interrupted; the same command goes on"):
         command.main(["tiny", "--out", str(tmp_path)])
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert stopped == [True]
+    assert signal.getsignal(number) == before
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed."""
+
+    def write(self, text):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    flush = close = lambda self: self.write("")
+
+
+def test_a_terminal_that_is_gone_costs_no_record(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Gone())
+    command.main(["tiny", "--seeds", "2", "--out", str(tmp_path)])
+    assert len(results.load(tmp_path / "tiny")) == 2
+
+
+SCRIPT = """
+import sys
+from dnll_core.campaign import command
+from dnll_core.study.experiments import CAMPAIGNS
+from dnll_core.config import Experiment
+
+if __name__ == "__main__":
+    endless = Experiment(method="supervised", labels=20, labelled_batch=20, epochs=10_000_000, eval_every=1000)
+    CAMPAIGNS["endless"] = lambda: [endless]
+    command.main(["endless", "--seeds", "2", "--workers", "2", "--uncommitted", "--out", sys.argv[1]])
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_stops_the_runs_with_their_checkpoints(tmp_path, number):
+    """As GNU timeout, systemd and Slurm send it, and the kernel when a terminal is closed; some of them twice."""
+    (tmp_path / "endless.py").write_text(SCRIPT)
+    words = [sys.executable, str(tmp_path / "endless.py"), str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(results.PACKAGE.parent)}
+    with open(tmp_path / "log.txt", "wb") as log:
+        campaign = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
+    try:
+        checkpoints, deadline = [], time.monotonic() + 120
+        while len(checkpoints) < 2:  # both workers have begun
+            assert campaign.poll() is None and time.monotonic() < deadline
+            checkpoints = [path.parent for path in (tmp_path / "out").glob("*/.checkpoints/*/.lock")]
+            time.sleep(0.05)
+        time.sleep(1)
+        for _ in range(2):
+            os.killpg(campaign.pid, number)
+        assert campaign.wait(60) == 1
+        assert [checkpoint_step(folder) > 0 for folder in checkpoints] == [True, True]
+        printed = (tmp_path / "log.txt").read_text()
+        assert "interrupted; the same command goes on" in printed
+        assert "Traceback" not in printed
+        with pytest.raises(ProcessLookupError):  # nobody is left
+            while time.monotonic() < deadline:
+                os.killpg(campaign.pid, 0)
+                time.sleep(0.05)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(campaign.pid, signal.SIGKILL)
 
 
 def test_a_run_of_another_campaign_is_left_to_it(tiny, tmp_path, capsys):

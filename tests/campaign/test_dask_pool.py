@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -11,9 +13,11 @@ import torch
 from campaign.test_tasks import FAST, LONGER, task_of
 
 from dnll_core import results, train
+from dnll_core.campaign import pool as pool_module
 from dnll_core.campaign.pool import WorkerDied
 from dnll_core.campaign.tasks import Report, checkpoint_step, run_tasks
 from dnll_core.campaign.worker import CHECKPOINTS
+from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError
 
 distributed = pytest.importorskip("distributed")
@@ -82,6 +86,74 @@ def test_ctrl_c_stops_the_runs_of_the_workers_with_their_checkpoints(pool, tmp_p
     assert run_tasks([task_of(FAST, None)], pool).failures == []  # the next campaign is not stopped
 
 
+ENDLESS = LONGER.replace(epochs=10_000_000, eval_every=1000)
+
+
+def test_a_signal_to_a_worker_stops_its_run_with_the_checkpoint(tmp_path):
+    """As it comes to all processes of a group. Nothing is told to the campaign's process."""
+    task = task_of(ENDLESS, tmp_path)
+    with dask_pool.local_pool(1) as pool:
+        client = distributed.default_client()
+        [before] = client.run(os.getpid).values()  # one, not as many as there are cores
+
+        def send():
+            while not (task.checkpoint / ".lock").exists():
+                time.sleep(0.01)
+            time.sleep(0.5)
+            for number in STOP_SIGNALS:
+                os.kill(before, number)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        report = run_tasks([task], pool)
+        thread.join()
+        assert report == Report(unfinished=[task])
+        assert checkpoint_step(task.checkpoint) >= 1
+        assert [*client.run(os.getpid).values()] == [before]
+
+
+def test_the_status_page_is_for_this_machine_alone(pool):
+    def listening():
+        import psutil
+
+        found = psutil.Process().net_connections(kind="tcp")
+        return {connection.laddr.ip for connection in found if connection.status == psutil.CONN_LISTEN}
+
+    everywhere = listening().union(*distributed.default_client().run(listening).values())
+    assert everywhere <= {"127.0.0.1", "::1"}
+
+
+def test_without_any_worker_that_is_said_and_ctrl_c_ends_the_campaign(tmp_path):
+    task, said = task_of(ENDLESS, tmp_path), []
+    quiet = {"cls": distributed.Scheduler, "options": {"dashboard_address": "127.0.0.1:0"}}
+
+    def say(line):
+        if "no worker is left at the scheduler" in line:
+            said.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def kill(worker):
+        while not (task.checkpoint / ".lock").exists():
+            time.sleep(0.01)
+        worker.kill()
+        said.append(time.monotonic())
+
+    with distributed.SpecCluster(scheduler=quiet) as cluster:
+        words = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
+        words += ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "dask")]
+        environment = {**os.environ, "PYTHONPATH": str(results.PACKAGE.parent)}
+        with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as worker:
+            thread = threading.Thread(target=kill, args=(worker,))
+            thread.start()
+            with pytest.raises(KeyboardInterrupt), dask_pool.remote_pool(cluster.scheduler_address) as remote:
+                run_tasks([task], remote, say=say)
+            ended = time.monotonic()
+            thread.join()
+    died, told = said
+    assert told - died < 10
+    assert ended - told < 10
+
+
 def test_the_workers_of_a_scheduler(pool, tmp_path):
     address = distributed.default_client().scheduler.address
     with dask_pool.remote_pool(address) as remote:
@@ -140,10 +212,15 @@ def test_each_worker_of_a_machine_with_gpus_has_its_own(monkeypatch):
     with pytest.raises(ConfigError, match=r"3 Dask workers on 2 GPU\(s\)"), dask_pool.local_pool(3):
         pass
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    monkeypatch.setattr(pool_module, "_interrupted", threading.Event())
     try:
         dask_pool._OfThisMachine(["3", "5"]).setup(SimpleNamespace(name=1))
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        for number in STOP_SIGNALS:
+            pool_module._interrupted.clear()
+            os.kill(os.getpid(), number)
+            assert pool_module.interrupted()
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

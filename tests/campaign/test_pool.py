@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
 from dnll_core.campaign import pool
 from dnll_core.campaign.worker import record_of, shared_data
+from dnll_core.common import STOP_SIGNALS, interrupt_once, stop_signals
 from dnll_core.config import Experiment
 from dnll_core.results import PACKAGE
 
@@ -22,13 +24,25 @@ def test_each_task_has_its_own_outcome():
         assert [future.result() for future in futures] == [120, 6, 24]
 
 
-def test_a_worker_that_dies_is_an_error_and_not_a_wait_for_ever():
-    with (
-        pytest.raises(pool.WorkerDied, match="a worker process of doomed died"),
-        pool.processes(1, "doomed") as workers,
-    ):
-        for future in [workers.submit(os._exit, 1) for _ in range(2)]:
-            future.result()
+@pytest.mark.long
+def test_a_worker_that_dies_costs_its_own_task_and_is_replaced():
+    with pool.processes(2, "doomed") as workers:
+        sleeper, doomed = workers.submit(time.sleep, 5), workers.submit(os._exit, 1)
+        with pytest.raises(pool.TaskLost, match="a worker process of doomed died"):
+            doomed.result()
+        assert workers.submit(math.factorial, 5).result() == 120
+        assert sleeper.result() is None
+
+
+@pytest.mark.long
+def test_workers_that_die_one_after_the_other_are_the_end():
+    with pool.processes(1, "doomed") as workers:
+        errors = [type(workers.submit(os._exit, 1).exception()) for _ in range(2)]
+        assert workers.submit(math.factorial, 5).result() == 120  # it works: they are counted anew
+        errors += [type(workers.submit(os._exit, 1).exception()) for _ in range(3)]
+        assert errors == [pool.TaskLost] * 4 + [pool.WorkerDied]
+        with pytest.raises(pool.WorkerDied, match=r"4 worker processes of doomed died one after the other"):
+            workers.submit(os._exit, 1).result()
 
 
 def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
@@ -47,25 +61,42 @@ def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
     assert begun == [1, 2]
 
 
-def test_ctrl_c_interrupts_a_task_and_not_a_worker_that_waits_for_one(monkeypatch):
-    def press(_=None):
-        os.kill(os.getpid(), signal.SIGINT)
-
+@pytest.fixture
+def handlers(monkeypatch):
+    """Gives the handlers of this process back."""
     monkeypatch.setattr(pool, "_interrupted", threading.Event())
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        pool._outlive_interrupts()
-        with pytest.raises(KeyboardInterrupt):
-            pool._unless_interrupted(press, None)
-        pool._interrupted.clear()
-        press()  # between two tasks: nothing is raised
-        with pytest.raises(KeyboardInterrupt):
-            pool._unless_interrupted(pytest.fail, "begun")
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # by nohup, for example
-        pool._outlive_interrupts()
-        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers, number):
+    def send(_=None):
+        os.kill(os.getpid(), number)
+
+    pool._begin()
+    with pytest.raises(KeyboardInterrupt):
+        pool._unless_interrupted(send, None)
+    pool._interrupted.clear()
+    send()  # between two tasks: nothing is raised
+    with pytest.raises(KeyboardInterrupt):
+        pool._unless_interrupted(pytest.fail, "begun")
+    signal.signal(number, signal.SIG_IGN)  # by nohup, for example
+    pool._begin()
+    assert signal.getsignal(number) is signal.SIG_IGN
+
+
+def test_several_signals_are_one_interrupt_and_ctrl_c_is_always_one():
+    seen = []
+    with stop_signals(interrupt_once(threading.Event())):
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            try:
+                os.kill(os.getpid(), number)
+            except KeyboardInterrupt:
+                seen.append(number)
+    assert seen == [signal.SIGTERM, signal.SIGINT]
 
 
 def test_runs_of_a_process_share_their_data():

@@ -1,15 +1,19 @@
 """The loop over runs: records, failures, locks, time that is over, Ctrl-C, and checkpoints that go on bit for bit."""
 
 import contextlib
+import errno
 import functools
+import os
+import signal
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
 from dnll_core import results, train
 from dnll_core.campaign import pool, tasks, worker
-from dnll_core.campaign.pool import Pool
+from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.tasks import checkpoint_step, run_tasks
 from dnll_core.campaign.worker import CHECKPOINTS, Outcome, Task, attempt
 from dnll_core.checkpoint import exclusive
@@ -143,6 +147,8 @@ def test_the_trainer_says_how_long_the_longest_iteration_took():
     ahead = []
     train(FAST, 0, progress=False, should_stop=lambda longest: ahead.append(longest))
     trainer, _ = prepare(FAST, 0, progress=False)
+    assert 0.0 in ahead  # within the evaluation: has the time come?
+    ahead = [seconds for seconds in ahead if seconds != 0.0]
     assert len(ahead) == trainer.learner.clock.total_steps
     assert ahead == sorted(ahead)
     assert ahead[0] > 0
@@ -218,13 +224,124 @@ def test_a_run_that_fails_keeps_a_checkpoint_that_it_had(monkeypatch, tmp_path):
 def test_a_record_that_cannot_be_written_is_a_failure_and_the_run_is_not_lost(monkeypatch, tmp_path):
     task = task_of(LONGER, tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(results, "to_json", lambda record: (_ for _ in ()).throw(OSError("disk full")))
+        patch.setattr(results, "to_json", full)
         [failure] = run_tasks([task], inline()).failures
-    assert failure == f"{task.name}: its record could not be written (disk full)."
-    expected = final(train(LONGER, 0, progress=False).record())
+    path = tmp_path / f"{task.name}.json"
+    record = train(LONGER, 0, progress=False).record()
+    assert failure.startswith(f"{task.name}: {100 * record['final']['test']['mean']:.2f} % on test images, ")
+    assert f" s, but its record could not be written to {path} (No space left on device); " in failure
+    assert failure.endswith("its checkpoint holds the whole run, so the same command records it without training")
+    expected = final(record)
     monkeypatch.setattr(Trainer, "train_step", lambda *_: pytest.fail("trained again"))
     [(_, record)] = run_tasks([task], inline()).recorded
     assert final(record) == expected
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (0, "it has no checkpoint, so the same command runs it again"),
+        (1, "its checkpoint is of iteration 1 of 12, so the same command goes on"),
+    ],
+)
+def test_a_disk_without_room_for_record_and_checkpoint_is_no_promise(monkeypatch, tmp_path, step, says):
+    task = task_of(LONGER, tmp_path)
+    if step:
+        attempt((task, 0.0, ""))
+    monkeypatch.setattr(results, "to_json", full)
+    monkeypatch.setattr(Trainer, "save", full)
+    with pytest.warns(UserWarning, match="no checkpoint was written"):
+        [failure] = run_tasks([task], inline()).failures
+    assert " % on test images" in failure
+    assert failure.endswith(says)
+
+
+# -- workers that die, or are not there --------------------------------------------------------------------------------
+
+
+def lost(function, task):
+    future = Future()
+    future.set_exception(TaskLost("a worker process died"))
+    return future
+
+
+def test_a_run_whose_worker_dies_is_a_failure_that_says_where_it_goes_on(tmp_path):
+    first, second = task_of(LONGER, tmp_path), task_of(FAST, tmp_path)
+    attempt((first, 0.0, ""))
+    submit = inline().submit
+    dies_once = Pool(lambda f, order: (lost if order[0] is first else submit)(f, order), lambda: 1, lambda name: None)
+    report = run_tasks([first, second], dies_once)
+    assert [task for task, _ in report.recorded] == [second]
+    [failure] = report.failures
+    assert failure == (
+        f"{first.name}: its worker process died (out of memory?); it goes on from iteration 1 when the same command is "
+        "run again, with fewer --workers if memory is short"
+    )
+    assert checkpoint_step(first.checkpoint) == 1
+
+
+def test_where_nothing_works_the_others_stop_with_their_checkpoints_first(tmp_path):
+    other, last, orders = task_of(LONGER, tmp_path), task_of(FAST, tmp_path), []
+
+    def submit(function, order):
+        orders.append((Future(), order))
+        if order[0] is last:
+            orders[-1][0].set_exception(WorkerDied("nothing works"))
+        return orders[-1][0]
+
+    def interrupt(campaign):
+        if not orders[0][0].done():
+            orders[0][0].set_result(attempt((other, 0.0, campaign)))
+
+    with pytest.raises(WorkerDied, match="nothing works"):
+        run_tasks([other, last], Pool(submit, lambda: 2, interrupt))
+    assert checkpoint_step(other.checkpoint) == 1
+
+
+class Empty:
+    """A pool whose workers are gone, so that nobody works on what it takes. size: how many come, look by look."""
+
+    def __init__(self, *size):
+        self.sizes, self.interrupted = iter(size), []
+        self.pool = Pool(lambda function, task: Future(), lambda: next(self.sizes, 0), self.interrupted.append)
+
+
+def test_that_no_worker_is_left_is_said_once_and_ctrl_c_does_not_wait_for_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "SLICE", 0.01)
+    empty, lines = Empty(1), []
+
+    def say(line):
+        lines.append(line)
+        if "no worker" in line:
+            threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_tasks([task_of(FAST, tmp_path)], empty.pool, say=say)
+    assert [line for line in lines if "worker" in line] == [
+        "no worker is left at the scheduler; waiting for one (Ctrl-C ends the campaign in order)"
+    ]
+    assert len(empty.interrupted) == 1
+
+
+def test_the_time_ends_a_campaign_that_has_no_worker(monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "SLICE", 0.01)
+    todo = [task_of(FAST, tmp_path, seed) for seed in range(2)]
+    report = run_tasks(todo, Empty(1).pool, stop_at=time.time() + 0.2)
+    assert report == tasks.Report(unfinished=todo)
+    with exclusive(todo[0].checkpoint / ".campaign"):
+        pass
+
+
+def test_when_a_worker_is_there_again_the_campaign_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(tasks, "SLICE", 0.01)
+    sizes, lines = iter([0, 0, 1]), []
+    pool = Pool(inline().submit, lambda: next(sizes, 1), lambda campaign: None)
+    assert len(run_tasks([task_of(FAST, tmp_path)], pool, say=lines.append).recorded) == 1
+    assert lines[1] == "1 workers are there again"
 
 
 def test_what_is_to_be_done_meanwhile_is_done_while_runs_go_on(monkeypatch, tmp_path):
