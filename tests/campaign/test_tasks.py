@@ -1,13 +1,12 @@
 """The loop over runs: records, failures, locks, time that is over, Ctrl-C, and checkpoints that go on bit for bit."""
 
-import contextlib
 import errno
 import functools
 import os
 import signal
 import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import pytest
 from fabricated import record
@@ -351,23 +350,6 @@ def test_what_is_to_be_done_meanwhile_is_done_while_runs_go_on(monkeypatch, tmp_
     todo = [task_of(FAST, tmp_path, seed) for seed in range(2)]
     run_tasks(todo, inline(), meanwhile=lambda: seen.append(len(results.load(tmp_path))))
     assert seen == [1, 2]
-
-
-def test_a_process_trains_one_run_at_a_time(monkeypatch):
-    """Two in threads of one process would draw from one random generator."""
-    meeting, met = threading.Barrier(2), []
-
-    def fake(*_):
-        with contextlib.suppress(threading.BrokenBarrierError):  # nobody comes
-            meeting.wait(0.5)
-            met.append(True)
-        return {}
-
-    monkeypatch.setattr(worker, "record_of", fake)
-    orders = [(task_of(FAST, None, seed), None, "") for seed in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        assert list(pool.map(attempt, orders)) == [Outcome({}), Outcome({})]
-    assert met == []
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_failure(tmp_path):
