@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterable
 
 from dnll_core.config import CHOICES, Experiment
-from dnll_core.provenance import OF_A_PART
+from dnll_core.provenance import OF_A_SITTING
 
 ACCURACIES = frozenset({"submodels", "ensemble"})
 SETS = ("validation", "test")
@@ -68,16 +68,16 @@ def _check_experiment(record: dict) -> None:
 
 
 def _check_parts(record: dict, diverged: bool) -> None:
-    _keys(record, "it", ("parts",))
-    if not isinstance(record["parts"], list) or not record["parts"]:
-        raise ValueError("its parts are no list")
-    for part in record["parts"]:
-        _keys(part, "a part", OF_A_PART)
-        if diverged and part["iterations"] is part["seconds"] is None:
+    _keys(record, "it", ("sittings",))
+    if not isinstance(record["sittings"], list) or not record["sittings"]:
+        raise ValueError("its sittings are no list")
+    for sitting in record["sittings"]:
+        _keys(sitting, "a sitting", OF_A_SITTING)
+        if diverged and sitting["iterations"] is sitting["seconds"] is None:
             continue
-        _seconds(part["seconds"], "a part")
-        if not _whole(part["iterations"], 0):
-            raise ValueError(f"a part has {part['iterations']!r} iterations")
+        _seconds(sitting["seconds"], "a sitting")
+        if not _whole(sitting["iterations"], 0):
+            raise ValueError(f"a sitting has {sitting['iterations']!r} iterations")
 
 
 def _check_history(record: dict) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import difflib
 import hashlib
 import json
@@ -85,6 +86,11 @@ def opened(data: bytes) -> dict:
 def digest_of(content: dict) -> str:
     """SHA-256 of plain JSON values, whatever the order of keys and the layout of their file."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, check_circular=False).encode()).hexdigest()
+
+
+def today() -> str:
+    """The date in UTC, for example 2026-01-31."""
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def stream_seed(seed: int, purpose: str) -> int:

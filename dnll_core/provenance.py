@@ -1,7 +1,7 @@
-"""What made a record: the package's commit and source, and for each part (sitting) of a run the machine it was on.
+"""What made a record: the package's commit and source, and for each sitting of a run the machine it was on.
 
-A run that was stopped and went on, perhaps elsewhere, has several parts. Records of format 1 do not know them: all of
-such a run counts as made where it ended.
+A run that was stopped and went on, perhaps elsewhere, has several sittings. Records of format 1 do not know them: all
+of such a run counts as made where it ended.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -20,71 +19,71 @@ from dnll_core.device import processor
 
 PACKAGE = Path(__file__).parent
 COMMIT = "DNLL_COMMIT"
-PLACE = ("device", "processor", "torch", "precision", "threads", "commit")  # what makes two parts comparable
-OF_A_PART = (*PLACE, "source_sha256", "iterations", "seconds")
+# what makes two sittings comparable; the source, because a commit with "+" says little
+PLACE = ("device", "processor", "torch", "precision", "threads", "commit", "source_sha256")
+OF_A_SITTING = (*PLACE, "iterations", "seconds")
 
 
-def part(device: str, precision: str, threads: int | None, iterations: int | None, seconds: float | None) -> dict:
-    """One part of a run that this process has carried out, as plain JSON values with the keys OF_A_PART.
+def sitting(device: str, precision: str, threads: int | None, iterations: int | None, seconds: float | None) -> dict:
+    """One sitting of a run that this process has carried out, as plain JSON values with the keys OF_A_SITTING.
 
     Args:
         device: as `Compute.describe` says it.
         threads: on a CPU; None elsewhere.
-        iterations: in this part; 1 of a method without iterations. None, as `seconds`, of training that diverged.
+        iterations: in this sitting; 1 of a method without iterations. None, as `seconds`, of training that diverged.
     """
     here = {"device": device, "processor": processor(), "torch": torch.__version__, "precision": precision}
     made_by = {"threads": threads, "commit": commit(), "source_sha256": source_hash()}
     return here | made_by | {"iterations": iterations, "seconds": seconds}
 
 
-def made(parts: list[dict]) -> dict:
-    """What a record says of all its parts: {"parts", "device", "precision", "torch", "commit"}.
+def made(sittings: list[dict]) -> dict:
+    """What a record says of all its sittings: {"sittings", "device", "precision", "torch", "commit", "source_sha256"}.
 
-    Where the parts differ, all values in their order: "AMD EPYC, 1 thread, then NVIDIA H200".
+    Where the sittings differ, each value once, in order: "AMD EPYC, 1 thread, then NVIDIA H200".
     """
-    said = {"parts": parts}
-    for key in ("device", "precision", "torch", "commit"):
-        values = list(dict.fromkeys(each[key] for each in parts))
+    said = {"sittings": sittings}
+    for key in ("device", "precision", "torch", "commit", "source_sha256"):
+        values = list(dict.fromkeys(each[key] for each in sittings))
         none = "no commit" if key == "commit" else f"unknown {key}"
         said[key] = values[0] if len(values) == 1 else ", then ".join(value or none for value in values)
     return said
 
 
 def where_made(record: dict) -> list[dict]:
-    """The parts of a record of any format; what one of format 1 does not tell is None."""
-    if "parts" in record:
-        return record["parts"]
+    """The sittings of a record of any format; what one of format 1 does not tell is None."""
+    if "sittings" in record:
+        return record["sittings"]
     steps = record["history"][-1].get("step") if record.get("history") else 1
-    return [{**dict.fromkeys(OF_A_PART), **{key: record.get(key) for key in OF_A_PART}, "iterations": steps}]
+    return [{**dict.fromkeys(OF_A_SITTING), **{key: record.get(key) for key in OF_A_SITTING}, "iterations": steps}]
 
 
-def elsewhere(mine: dict, theirs: dict) -> str:
-    """How the places differ in which two records were made, in words; "" if they do not, as far as both tell."""
-    told = [key for key in PLACE if all(_tells(record, key) for record in (mine, theirs))]
-    places = [_distinct(tuple(each[key] for key in told) for each in where_made(record)) for record in (theirs, mine)]
-    if set(places[0]) == set(places[1]):
-        return ""
-    return " and ".join(
-        f"{whose} was made on " + ", then ".join(_said(told, place) for place in of_record)
-        for whose, of_record in zip(("it", "this one"), places)
-    )
+def difference(mine: dict, theirs: dict) -> str:
+    """How two records of one name differ in their images or in where they were made, in words; "" if in neither."""
+    images = [record.get("images", record.get("labels_sha256")) for record in (theirs, mine)]
+    if None not in images and type(images[0]) is type(images[1]) and images[0] != images[1]:
+        return "it is of other images than this one: {}, and {}".format(*map(_images_in_words, images))
+    for key in PLACE:
+        there, here = (_told(record, key) for record in (theirs, mine))
+        if there is not None and here is not None and set(there) != set(here):
+            return f"its {key} is {', then '.join(map(str, there))}, and this one's {', then '.join(map(str, here))}"
+    return ""
 
 
-def _tells(record: dict, key: str) -> bool:
-    return "parts" in record or key in record
+def _told(record: dict, key: str) -> list | None:
+    """The distinct values of a key in a record's sittings, in order; None if the record says nothing of it."""
+    if "sittings" not in record and key not in record:
+        return None
+    return list(dict.fromkeys(sitting[key] for sitting in where_made(record)))
 
 
-def _distinct(values: Iterable[tuple]) -> list[tuple]:
-    return list(dict.fromkeys(values))
-
-
-def _said(keys: list[str], values: tuple) -> str:
-    return "(" + ", ".join(f"{key} {value}" for key, value in zip(keys, values)) + ")"
+def _images_in_words(images: dict | str) -> str:
+    return f"{images['summary']}, SHA-256 {images['digest'][:12]}" if isinstance(images, dict) else images[:60]
 
 
 @functools.cache
 def source_hash() -> str:
-    """SHA-256 over the package's Python files, in the order of their paths."""
+    """SHA-256 over the package's Python files, in the order of their paths, as they are when it is first asked for."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

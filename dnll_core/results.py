@@ -19,7 +19,7 @@ from dnll_core.common import atomic_file, opened, sealed
 from dnll_core.names import experiment_name as experiment_name
 from dnll_core.names import run_name
 from dnll_core.provenance import COMMIT as COMMIT
-from dnll_core.provenance import PACKAGE, elsewhere
+from dnll_core.provenance import PACKAGE, difference
 from dnll_core.provenance import commit as commit
 from dnll_core.provenance import source_hash as source_hash
 
@@ -35,7 +35,8 @@ def save(record: dict, folder: str | Path = "runs/records") -> Path:
     """Writes a record as `<run_name>.json` and returns its path.
 
     Raises:
-        RecordError: if it is no record, or if a record is there that was made elsewhere, or one that cannot be read.
+        RecordError: if it is no record, or if a record is there that was made elsewhere or of other images, or one that
+            cannot be read.
         OSError: naming the path, if it cannot be written.
     """
     path = Path(folder) / f"{run_name(record['experiment'], record['seed'])}.json"
@@ -47,7 +48,7 @@ def save(record: dict, folder: str | Path = "runs/records") -> Path:
     if path.exists():
         there = _read(path)
         other = "it is of another run" if run_name(there["experiment"], there["seed"]) != path.stem else ""
-        if why := other or elsewhere(content, there):
+        if why := other or difference(content, there):
             raise RecordError(f"{path} is there, and kept: {why}. Save into another folder, or delete that file.")
     with atomic_file(path) as file:
         file.write((to_json(content) + "\n").encode())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dnll_core.checkpoint import CheckpointError
-from dnll_core.provenance import OF_A_PART
+from dnll_core.provenance import OF_A_SITTING
 
 
 def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:
@@ -25,7 +25,7 @@ def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:
         if one == other:
             continue
         if name == "images":
-            changes = _changed_files(theirs["files"], mine["files"]) or f"their SHA-256 was {one}, is {other}"
+            changes = _changed_files(theirs.get("files", {}), mine["files"]) or f"their SHA-256 was {one}, is {other}"
             raise CheckpointError(
                 f"the images have changed since the run in {folder} was begun: {changes}. Put them back as they were "
                 "to go on, or give the run with these images another folder, where it begins anew."
@@ -68,11 +68,11 @@ def _difference(name: str, theirs: object, mine: object) -> str:
     return f"{name} was {theirs!r}, is {mine!r}"
 
 
-def parts_of(info: dict) -> list[dict]:
-    """The parts that a checkpoint knows; in one of an earlier version all of the run is one."""
-    if "parts" in info:
-        return info["parts"]
+def sittings_of(info: dict) -> list[dict]:
+    """The sittings that a checkpoint knows; in one of an earlier version all of the run is one."""
+    if "sittings" in info:
+        return info["sittings"]
     sources = [*info.get("earlier_sources", []), *([info["source"]] if "source" in info else [])]
     known = {"precision": info.get("precision"), "threads": info.get("threads")}
     known |= {"source_sha256": ", then ".join(sources)}
-    return [dict.fromkeys(OF_A_PART) | known | {"iterations": info["step"], "seconds": info["seconds"]}]
+    return [dict.fromkeys(OF_A_SITTING) | known | {"iterations": info["step"], "seconds": info["seconds"]}]

@@ -7,7 +7,6 @@ run.accuracy, run.history, run.predict(images), run.embed(images)
 from __future__ import annotations
 
 import contextlib
-import datetime
 import math
 import numbers
 import platform
@@ -23,7 +22,7 @@ from torch import Tensor
 from dnll_core import results
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import exclusive
-from dnll_core.common import Stop, stream_seed, unknown
+from dnll_core.common import Stop, stream_seed, today, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.domain import load_pair
@@ -113,10 +112,11 @@ def train(
     `train` waits until the first has ended. Processes do not wait for each other.
 
     Args:
-        checkpoint: a folder. If it holds a checkpoint of this very run, training continues from there, bit for bit on
-            a CPU with as many threads and in the same precision as before; else it goes on with a warning, and its
-            record says so. It is brought up to date every `checkpoint_minutes`, at the end, and when training
-            stops at Ctrl-C, SIGTERM or SIGHUP.
+        checkpoint: a folder. If it holds a checkpoint of this very run, training continues from there: bit for bit on
+            a CPU with the same code, torch, processor, number of threads and precision, else nearly so, and the record
+            lists each sitting. Other threads or precision are a warning; other images, another experiment or seed, and
+            a device of another kind an error. It is brought up to date every `checkpoint_minutes`, at the end, and
+            when training stops, and may be deleted when the run is saved. A finished one gives its networks back.
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
         progress: a progress bar on a terminal and in JupyterLab.
@@ -134,7 +134,8 @@ def train(
 
     Raises:
         ConfigError: if experiment and data do not fit. DataError, CheckpointError, TrainingDiverged: see there.
-        KeyboardInterrupt: at Ctrl-C, SIGTERM, SIGHUP or `should_stop`, when the checkpoint is written.
+        KeyboardInterrupt: at Ctrl-C, SIGTERM, SIGHUP or `should_stop`, when the checkpoint is written. A second Ctrl-C
+            does not wait for that: the checkpoint before, if there is one, stays.
     """
     if not isinstance(experiment, Experiment):
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
@@ -164,10 +165,10 @@ def train(
         if trainer.captured is not None:
             provenance["capture_seconds"] = round(trainer.captured.seconds, 2)
     batch = experiment.labelled_batch + experiment.unlabelled_batch
-    provenance |= made(trainer.parts) | {
+    provenance |= made(trainer.sittings) | {
         "seconds": round(trainer.seconds, 2),
         "images_per_second": round(batch * trainer.step / trainer.seconds, 1),
-        "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "finished": trainer.finished or today(),
     }
     return Run(experiment, seed, trainer.history, provenance, trainer)
 
@@ -222,9 +223,8 @@ def prepare(
         trainer.observer = together(observers, method)
     provenance = {
         "labels_sha256": split.hash(),
-        "source_sha256": results.source_hash(),
         "python": platform.python_version(),
-        **made(trainer.parts),
+        **made(trainer.sittings),
     }
     if e.dataset.startswith("folder:"):
         provenance["images"] = {"summary": dataset.summary(), "digest": dataset.digest}

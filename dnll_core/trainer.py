@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from dnll_core.augment import Augmentation
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
 from dnll_core.checkpoint import load_checkpoint, save_checkpoint
-from dnll_core.common import Stopped, deferred_interrupt, progress_bar
+from dnll_core.common import Stopped, deferred_interrupt, progress_bar, today
 from dnll_core.evaluation import accuracy, in_batches, without_labels
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
-from dnll_core.provenance import part
-from dnll_core.resume import check_same_run, parts_of
+from dnll_core.provenance import sitting
+from dnll_core.resume import check_same_run, sittings_of
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
 CRITERION_IMAGES = 5000  # of the unlabelled pool, or a few more, for the criteria that need no labels
@@ -49,8 +49,9 @@ class Trainer:
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
         self.may_capture = learner.device.type == "cuda"
-        self.earlier: list[dict] = []  # the parts before the checkpoint that the run went on from
+        self.earlier: list[dict] = []  # the sittings before the checkpoint that the run went on from
         self._began = (0, 0.0)  # step and seconds of this sitting's beginning
+        self.finished: str | None = None  # the day on which the last epoch ended
         self.captured: CapturedStep | None = None  # the iteration as a CUDA graph; `fit` records it where that pays
 
     # -- one iteration -------------------------------------------------------------------------------------------------
@@ -92,11 +93,11 @@ class Trainer:
         """
         total, steps = self.learner.clock.total_steps, self.learner.steps_per_epoch
         started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
-        longest, stopping, where = 0.0, False, ""
+        longest, stopping, saved = 0.0, False, False
         if self.captured is None and self.may_capture and total - self.step >= WORTH_CAPTURING:
             self.captured = try_to_capture(self.learner)
         with deferred_interrupt(should_stop) as stop, progress_bar(total, self.step, progress) as bar:
-            while not stopping and len(self.history) * steps < total:
+            while not stopping and not self.is_finished:
                 began, epoch = time.perf_counter(), len(self.history)
                 i = self.step - epoch * steps
                 if i < steps:  # else only the evaluation of this epoch is missing
@@ -116,12 +117,19 @@ class Trainer:
                 due = time.perf_counter() - last_saved > 60 * every_minutes
                 longest = max(longest, time.perf_counter() - began)
                 stopping = stop(longest)  # read once: what is announced below is what was saved
-                if checkpoint is not None and (stopping or due or len(self.history) * steps == total):
+                if checkpoint is not None and (stopping or due or self.is_finished):
                     self.check_finite(min(i, steps - 1))
-                    where = f"; its checkpoint is in {checkpoint}" if self._save_or_warn(checkpoint) else ""
+                    saved = self._save_or_warn(checkpoint)
                     last_saved = time.perf_counter()
-            if stop.signalled.is_set() or len(self.history) * steps < total:
-                raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{where}")
+            if stop.signalled.is_set() or not self.is_finished:
+                missing = ", before its evaluation" if self.step == total and not self.is_finished else ""
+                where = f"; its checkpoint is in {checkpoint}, and the same call goes on" if saved else ""
+                raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{missing}{where}")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last epoch has ended, its evaluation included."""
+        return len(self.history) >= self.learner.experiment.epochs
 
     def check_finite(self, i: int) -> None:
         """Raises TrainingDiverged if a loss of this epoch up to iteration `i`, or a weight, is not finite."""
@@ -143,6 +151,7 @@ class Trainer:
         if (epoch + 1) % self.learner.experiment.eval_every == 0 or epoch + 1 == self.learner.experiment.epochs:
             row |= self.evaluate(check)
         self.history.append(row)
+        self.finished = today() if self.is_finished else None
         self.learner.counts = {}
         self.learner.clear_sums()
 
@@ -180,23 +189,23 @@ class Trainer:
     # -- checkpoints ---------------------------------------------------------------------------------------------------
 
     @property
-    def parts(self) -> list[dict]:
-        """Each sitting of the run, see `provenance.part`."""
+    def sittings(self) -> list[dict]:
+        """Each sitting of the run, see `provenance.sitting`."""
         compute, (step, seconds) = self.learner.compute, self._began
         done = self.step - step, round(self.seconds - seconds, 2)
-        mine = [part(compute.describe(), compute.precision, compute.threads, *done)]
+        mine = [sitting(compute.describe(), compute.precision, compute.threads, *done)]
         return [*self.earlier, *([] if self.earlier and not any(done) else mine)]
 
     def save(self, folder: str | Path) -> None:
         """Writes everything that the rest of the run depends on."""
         standing = {"step": self.step, "seconds": self.seconds, "history": self.history}
-        standing |= {"counts": self.learner.counts, "parts": self.parts}
+        standing |= {"counts": self.learner.counts, "sittings": self.sittings, "finished": self.finished}
         save_checkpoint(folder, self.learner.state(), self._identity() | standing)
 
     def load(self, folder: str | Path) -> bool:
         """Continues from the checkpoint in `folder`; False if there is none.
 
-        With as many threads and in the precision in which it was begun it continues bit for bit, else it says so.
+        With other threads or in another precision than before it says so, for then it does not go on bit for bit.
 
         Raises:
             CheckpointError: if it is damaged, of another experiment or seed, of other images, or of a device of another
@@ -206,21 +215,20 @@ class Trainer:
         if found is None:
             return False
         tensors, info = found
-        fields = (
-            type(self.learner.experiment)().to_dict() | info["experiment"]
-        )  # one may be younger than the checkpoint
+        fields = type(self.learner.experiment)().to_dict() | info["experiment"]  # a younger field has its default
         check_same_run(folder, info | {"experiment": fields}, self._identity())
         self.learner.restore(tensors)
         self.learner.counts = info["counts"]
         self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
-        self.earlier, self._began = parts_of(info), (self.step, self.seconds)
+        self.earlier, self._began = sittings_of(info), (self.step, self.seconds)
+        self.finished = info.get("finished")
         for name, keep in (("threads", "OMP_NUM_THREADS"), ("precision", "precision")):
             theirs, mine = self.earlier[-1].get(name), getattr(self.learner.compute, name)
-            if theirs is not None and theirs != mine:
+            if theirs is not None and theirs != mine and not self.is_finished:
                 warnings.warn(
-                    f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}: it ends not bit for bit "
-                    f"as it would have there, and its record names both. {keep}={theirs} would keep what it had.",
-                    stacklevel=2,
+                    f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}. Rounding differs, so it "
+                    f"will not end bit for bit as with {theirs}; its record names both. {keep}={theirs} keeps it.",
+                    stacklevel=3,
                 )
         epoch, begun = divmod(self.step, self.learner.steps_per_epoch)
         if begun:

@@ -6,20 +6,20 @@ from dnll_core import results
 from dnll_core.provenance import made
 
 
-def part(**changes):
-    """One part of a run, of 30 iterations in 10 s."""
+def sitting(**changes):
+    """One sitting of a run, of 30 iterations in 10 s."""
     place = {"device": "a device", "processor": "a processor", "torch": "2.14", "precision": "float32", "threads": 1}
     work = {"commit": "0123456789ab", "source_sha256": "ab" * 32, "iterations": 30, "seconds": 10.0}
     return place | work | changes
 
 
-def record(experiment, seed, accuracy=0.5, curve=None, parts=None, **measures):
+def record(experiment, seed, accuracy=0.5, curve=None, sittings=None, **measures):
     """A record whose last epoch has this test accuracy 0...1.
 
     Args:
         experiment: or its fields.
         curve: test accuracies of all epochs, the last one replaced by `accuracy`; by default constant, three epochs.
-        parts: see `part`; by default one.
+        sittings: see `sitting`; by default one.
         measures: name -> value in every epoch.
     """
     curve = [*(curve or [accuracy] * 3)[:-1], accuracy]
@@ -30,10 +30,10 @@ def record(experiment, seed, accuracy=0.5, curve=None, parts=None, **measures):
     ]
     final = {"test": {"mean": statistics.fmean(history[-1]["test"]["submodels"]), **history[-1]["test"]}}
     fields = experiment if isinstance(experiment, dict) else experiment.to_dict()
-    parts = parts or [part(seconds=10.0 + seed)]
-    seconds = sum(each["seconds"] for each in parts)
+    sittings = sittings or [sitting(seconds=10.0 + seed)]
+    seconds = sum(each["seconds"] for each in sittings)
     about = {"format": results.FORMAT, "experiment": fields, "seed": seed, "seconds": seconds}
-    about |= {"source_sha256": parts[-1]["source_sha256"], **made(parts)}
+    about |= made(sittings)
     return about | {"final": final, "history": history}
 
 

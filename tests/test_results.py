@@ -15,13 +15,13 @@ from pathlib import Path
 import fabricated
 import guard
 import pytest
-from fabricated import part
+from fabricated import sitting
 
 from dnll_core import Experiment, load_data, names, provenance, results, train
 from dnll_core.config import ConfigError
 from dnll_core.data import split_labels
 from dnll_core.methods.classical import CLASSIFIERS, Classical, run_classical
-from dnll_core.provenance import OF_A_PART, made, where_made
+from dnll_core.provenance import OF_A_SITTING, made, where_made
 from dnll_core.results import RecordError
 from dnll_core.study.records import config_of
 from dnll_core.study.statistics import provenance_of
@@ -154,7 +154,9 @@ def test_what_no_record_of_format_1_can_say_is_named(tmp_path, damage, message):
         results.load(tmp_path)
 
 
-@pytest.mark.parametrize(("damage", "message"), [(put([], "parts"), "no list"), (renamed("parts", "parst"), "'parts'")])
+@pytest.mark.parametrize(
+    ("damage", "message"), [(put([], "sittings"), "no list"), (renamed("sittings", "sitings"), "'sittings'")]
+)
 def test_what_is_no_record_is_not_written(run, tmp_path, damage, message):
     record = run.record()
     damage(record)
@@ -180,21 +182,21 @@ def test_a_record_that_cannot_be_written_is_an_error_that_names_it(run, tmp_path
 
 def test_a_run_and_a_classical_one_say_where_they_were_made(run):
     for record in (run.record(), run_classical("label-spreading", "digits", 20, 0)):
-        [only] = record["parts"]
-        assert list(only) == list(OF_A_PART)
+        [only] = record["sittings"]
+        assert list(only) == list(OF_A_SITTING)
         for key in ("device", "precision", "torch", "commit", "source_sha256", "seconds"):
             assert only[key] == record[key]
         assert only["iterations"] == (record["history"][-1]["step"] if "history" in record else 1)
 
 
 def test_parts_that_differ_are_all_named():
-    parts = [part(), part(device="NVIDIA H200", commit=None, threads=None), part()]
-    said = made(parts)
+    sittings = [sitting(), sitting(device="NVIDIA H200", commit=None, threads=None), sitting()]
+    said = made(sittings)
     assert said["device"] == "a device, then NVIDIA H200"
     assert said["commit"] == "0123456789ab, then no commit"
     assert said["torch"] == "2.14"
-    assert made([part(commit=None)])["commit"] is None
-    line = provenance_of([fabricated.record(Experiment(), 0, parts=parts)])
+    assert made([sitting(commit=None)])["commit"] is None
+    line = provenance_of([fabricated.record(Experiment(), 0, sittings=sittings)])
     assert line.startswith("1 runs; device NVIDIA H200, a device; precision float32;")
     assert "commit 0123456789ab, None; 30 s in all" in line
 
@@ -202,32 +204,33 @@ def test_parts_that_differ_are_all_named():
 def test_a_record_of_format_1_has_one_part():
     old = json.loads(COMMITTED[-1].read_bytes())
     [only] = where_made(old)
-    assert only.keys() == set(OF_A_PART)
+    assert only.keys() == set(OF_A_SITTING)
     assert (only["device"], only["seconds"]) == (old["device"], old["seconds"])
     assert only["iterations"] == old["history"][-1]["step"]
     assert only["processor"] is None
 
 
 ELSEWHERE = {"device": "b", "processor": "b", "torch": "2.15", "precision": "b", "threads": 2, "commit": "b"}
+ELSEWHERE |= {"source_sha256": "b"}
 
 
 @pytest.mark.parametrize("key", ELSEWHERE)
 def test_a_record_made_elsewhere_is_not_replaced(tmp_path, key):
     path = results.save(fabricated.record(Experiment(), 0, 0.5), tmp_path)
-    results.save(fabricated.record(Experiment(), 0, 0.6, parts=[part(seconds=3.0), part()]), tmp_path)  # the same place
+    results.save(fabricated.record(Experiment(), 0, 0.6, sittings=[sitting(seconds=3.0), sitting()]), tmp_path)
     before = path.read_bytes()
-    other = fabricated.record(Experiment(), 0, 0.7, parts=[part(), part(**{key: ELSEWHERE[key]})])
-    with pytest.raises(RecordError, match=rf"{path.name} is there, and kept: it was .*{key} {ELSEWHERE[key]}.* folder"):
+    other = fabricated.record(Experiment(), 0, 0.7, sittings=[sitting(), sitting(**{key: ELSEWHERE[key]})])
+    with pytest.raises(RecordError, match=rf"{path.name} is there, and kept: its {key} is .*, then {ELSEWHERE[key]}\."):
         results.save(other, tmp_path)
     assert path.read_bytes() == before
 
 
 def test_a_record_of_format_1_made_elsewhere_is_not_replaced(tmp_path):
     new = fabricated.record(Experiment(), 0, 0.5)
-    old = {key: value for key, value in new.items() if key != "parts"} | {"format": 1}
+    old = {key: value for key, value in new.items() if key != "sittings"} | {"format": 1}
     path = tmp_path / f"{results.run_name(new['experiment'], 0)}.json"
     path.write_text(json.dumps(old | {"torch": "2.11"}))
-    with pytest.raises(RecordError, match=r"torch 2\.11.*torch 2\.14"):
+    with pytest.raises(RecordError, match=r"its torch is 2\.11, and this one's 2\.14"):
         results.save(new, tmp_path)
     path.write_text(json.dumps(old))
     results.save(new, tmp_path)
@@ -242,6 +245,24 @@ def test_what_is_there_and_no_record_of_this_run_is_not_replaced(run, tmp_path):
     results.save(fabricated.record(Experiment(), 0), tmp_path / "other").replace(path)
     with pytest.raises(RecordError, match=rf"{path.name} is there, and kept: it is of another run"):
         run.save(tmp_path)
+
+
+def test_a_record_of_other_images_is_not_replaced(tmp_path):
+    """Two folders of one name have runs of one name."""
+    e = Experiment(dataset="folder:/a/pets", labels=None)
+    images = [{"summary": "folder:0123: 7 for training, 2 for testing", "digest": digest * 64} for digest in "ab"]
+    first, second = (fabricated.record(e, 0, 0.5) | {"images": each} for each in images)
+    path = results.save(first, tmp_path)
+    with pytest.raises(
+        RecordError, match=r"and kept: it is of other images than this one: .*SHA-256 a{12}, and .* b{12}\."
+    ):
+        results.save(second, tmp_path)
+    assert results.load(tmp_path) == [json.loads(json.dumps(first | {"format": 2}))]
+    assert results.save(first, tmp_path) == path
+    digits = fabricated.record(Experiment(), 0) | {"labels_sha256": "a" * 64}
+    results.save(digits, tmp_path)
+    with pytest.raises(RecordError, match="it is of other images"):
+        results.save(digits | {"labels_sha256": "b" * 64}, tmp_path)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 from dnll_core import Experiment, evaluation, load_data, provenance, results, train
+from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.common import STOP_SIGNALS
 from dnll_core.learner import permuted_batches
@@ -230,22 +232,24 @@ def test_a_record_lists_each_sitting(tmp_path, monkeypatch):
         press_ctrl_c_at(3, e, tmp_path, begun=True)
     run = train(e, 0, checkpoint=tmp_path)
     record, whole = run.record(), train(e, 0).record()
-    third = record["parts"][2]
-    assert [part["iterations"] for part in record["parts"]] == [2, 1, run.trainer.step - 3]
-    assert sum(part["seconds"] for part in record["parts"]) == pytest.approx(record["seconds"], abs=0.02)
-    places = [{k: v for k, v in part.items() if k not in ("iterations", "seconds")} for part in record["parts"]]
+    third = record["sittings"][2]
+    assert [sitting["iterations"] for sitting in record["sittings"]] == [2, 1, run.trainer.step - 3]
+    assert sum(sitting["seconds"] for sitting in record["sittings"]) == pytest.approx(record["seconds"], abs=0.02)
+    places = [{k: v for k, v in one.items() if k not in ("iterations", "seconds")} for one in record["sittings"]]
     assert places[0] == places[1]
-    [alone] = whole["parts"]
+    [alone] = whole["sittings"]
     assert places[2] == {k: v for k, v in alone.items() if k not in ("iterations", "seconds")}
     differing = {k for k in places[0] if places[0][k] != places[2][k]}
     assert differing == {"source_sha256", "commit", "torch"}
     assert alone.keys() == {*places[0], "iterations", "seconds"}
     assert alone["iterations"] == third["iterations"] + 3
     assert record["torch"] == f"1.0, then {torch.__version__}"
-    assert record["source_sha256"] == results.source_hash()
+    assert record["source_sha256"] == f"another, then {results.source_hash()}"
     assert record["device"] == whole["device"]
-    again = train(e, 0, checkpoint=tmp_path).record()  # of a finished run: nothing was trained, so no part is added
-    assert again["parts"] == record["parts"]
+    monkeypatch.setattr(trainer_module, "today", lambda: "another day")
+    monkeypatch.setattr(provenance, "source_hash", lambda: "a third")
+    again = train(e, 0, checkpoint=tmp_path).record()  # of a finished run: nothing was trained
+    assert again == record | {"images_per_second": again["images_per_second"]}
 
 
 def test_a_run_goes_on_with_other_threads_and_its_record_says_so(tmp_path):
@@ -255,11 +259,14 @@ def test_a_run_goes_on_with_other_threads_and_its_record_says_so(tmp_path):
         torch.set_num_threads(2)
         press_ctrl_c_at(2, e, tmp_path)
         torch.set_num_threads(1)
-        with pytest.warns(UserWarning, match=r"with threads 1, and so far had 2.*OMP_NUM_THREADS=2 would keep"):
+        with pytest.warns(UserWarning, match=r"with threads 1, and so far had 2.*OMP_NUM_THREADS=2 keeps"):
             record = train(e, 0, checkpoint=tmp_path).record()
+        torch.set_num_threads(2)
+        with warnings.catch_warnings(action="error"):  # there is nothing left to go on with
+            assert train(e, 0, checkpoint=tmp_path).record()["sittings"] == record["sittings"]
     finally:
         torch.set_num_threads(before)
-    assert [part["threads"] for part in record["parts"]] == [2, 1]
+    assert [sitting["threads"] for sitting in record["sittings"]] == [2, 1]
     assert "2 threads, then " in record["device"]
     assert record["device"].endswith(", 1 thread")
 
@@ -267,17 +274,17 @@ def test_a_run_goes_on_with_other_threads_and_its_record_says_so(tmp_path):
 def test_a_run_goes_on_in_another_precision_and_its_record_says_so(tmp_path):
     e = Experiment(**FAST)
     press_ctrl_c_at(5, e, tmp_path, precision="bfloat16")
-    with pytest.warns(UserWarning, match=r"precision float32, and so far had bfloat16.* precision=bfloat16 would"):
+    with pytest.warns(UserWarning, match=r"precision float32, and so far had bfloat16.* precision=bfloat16 keeps"):
         record = train(e, 0, checkpoint=tmp_path, precision="float32").record()
     assert record["precision"] == "bfloat16, then float32"
 
 
 def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
-    """One that knows nothing of parts and images, and whose experiment lacks a field."""
+    """One that knows nothing of sittings and images, and whose experiment lacks a field."""
     e = Experiment(**FAST)
     press_ctrl_c_at(3, e, tmp_path)
     tensors, info = load_checkpoint(tmp_path)
-    for name in ("parts", "images", "files"):
+    for name in ("sittings", "images", "files"):
         del info[name]
     del info["experiment"]["logit_distance"]
     save_checkpoint(
@@ -285,7 +292,7 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
     )
     run = train(e, 0, precision="float32", checkpoint=tmp_path)
     same(run, train(e, 0, precision="float32"))
-    first, second = run.record()["parts"]
+    first, second = run.record()["sittings"]
     assert (first["iterations"], first["source_sha256"]) == (3, "s")
     assert second["iterations"] == run.trainer.step - 3
 

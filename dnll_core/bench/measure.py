@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import functools
 import json
 import statistics
@@ -14,7 +13,7 @@ import torch
 
 from dnll_core.bench.subject import Setting, Subject, profile
 from dnll_core.bench.timing import ceiling, count_flops, peak_memory, resident_memory
-from dnll_core.common import atomic_file, sealed, watched
+from dnll_core.common import atomic_file, sealed, today, watched
 from dnll_core.device import choose_compute
 from dnll_core.run import own_random_state
 
@@ -76,7 +75,7 @@ def measure(
             measured[name]["ceiling"] = ceilings[subject.trainer.learner.compute]
     provenance = next(iter(subjects.values())).provenance
     shared = {key: provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
-    finished = datetime.datetime.now(datetime.UTC).date().isoformat()
+    finished = today()
     return {**shared, "finished": finished, "seed": seed, "burst": burst, "settings": measured}
 
 

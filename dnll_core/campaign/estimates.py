@@ -56,7 +56,7 @@ def shape_of(e: Experiment) -> tuple:
 def measured(folders: Iterable[Path]) -> dict[Kind, float]:
     """Kind -> median seconds of an iteration (of a whole run without iterations), evaluation included.
 
-    From the run records below the folders, each part of a run (see `provenance`) for the device that it was on, and
+    From the run records below the folders, each sitting of a run (see `provenance`) for the device that it was on, and
     from the benchmarks there for kinds without a record; those time iterations alone.
 
     Raises:
@@ -67,10 +67,10 @@ def measured(folders: Iterable[Path]) -> dict[Kind, float]:
     for folder in folders:
         for record in results.load(folder):
             config = config_of(record["experiment"])
-            for part in where_made(record):
-                if part["seconds"] is not None and part["iterations"]:  # else it diverged, or ended at once
-                    kind = kind_of(config, part["device"], part["precision"])
-                    runs.setdefault(kind, []).append(part["seconds"] / part["iterations"])
+            for sitting in where_made(record):
+                if sitting["seconds"] is not None and sitting["iterations"]:  # else it diverged, or ended at once
+                    kind = kind_of(config, sitting["device"], sitting["precision"])
+                    runs.setdefault(kind, []).append(sitting["seconds"] / sitting["iterations"])
         for benchmark in report.load_benchmarks(folder / "bench").values():
             for setting in benchmark["settings"].values():
                 if (setting.get("pool", "auto"), setting.get("step", "fast")) != ("auto", "fast"):

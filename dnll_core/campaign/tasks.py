@@ -153,7 +153,8 @@ class _Work:
                 return True
             future = self.pool.submit(attempt, (task, self.stop_at, self.campaign))
             self.running[future] = task, held.pop_all()
-        self._tell(task, "begun")
+        step = checkpoint_step(task.checkpoint)
+        self._tell(task, f"goes on from iteration {step}" if step else "begun")
         return True
 
     def settle(self, future: Future) -> None:

@@ -24,7 +24,7 @@ from dnll_core.data.dataset import DataError
 from dnll_core.data.load import load_data
 from dnll_core.device import choose_compute
 from dnll_core.methods.classical import Classical, run_classical
-from dnll_core.provenance import made, part
+from dnll_core.provenance import made, sitting
 from dnll_core.run import train
 from dnll_core.trainer import TrainingDiverged
 
@@ -150,7 +150,6 @@ def diverged_record(task: Task, error: TrainingDiverged) -> dict:
         "seed": task.seed,
         "diverged": str(error),
         "final": {},
-        "source_sha256": results.source_hash(),
-        **made([part(compute.describe(), compute.precision, compute.threads, None, None)]),
+        **made([sitting(compute.describe(), compute.precision, compute.threads, None, None)]),
         "python": platform.python_version(),
     }

@@ -8,7 +8,6 @@ Both get the labelled and unlabelled images of a run's split and are scored on i
 
 from __future__ import annotations
 
-import datetime
 import inspect
 import numbers
 import platform
@@ -26,14 +25,14 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from dnll_core import results
-from dnll_core.common import unknown
+from dnll_core.common import today, unknown
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.load import load_data
 from dnll_core.data.sets import NAMES
 from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import cpu_name
-from dnll_core.provenance import made, part
+from dnll_core.provenance import made, sitting
 
 POOL_LIMIT = 10_000  # unlabelled images at most: the neighbour graph of a larger pool would take many minutes
 
@@ -186,11 +185,10 @@ def run_classical(
         "experiment": {"dataset": dataset, "labels": labels, "method": method, **settings},
         "seed": seed,
         "labels_sha256": split.hash(),
-        "source_sha256": results.source_hash(),
-        **made([part(cpu_name(), "float32", None, 1, seconds)]),
+        **made([sitting(cpu_name(), "float32", None, 1, seconds)]),
         "scikit-learn": sklearn.__version__,
         "python": platform.python_version(),
         "seconds": seconds,
-        "finished": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "finished": today(),
         "final": {name: {"mean": score, "submodels": [score], "ensemble": score} for name, score in scores.items()},
     }

@@ -54,7 +54,7 @@ def compared(of_table: Iterable[Cell], folder: str | Path = results.RESULTS / "t
             if cell.printed is not None:
                 line["difference (points)"] = round(ours - cell.printed, 2)
             line["seconds a run"] = round(statistics.fmean(record["seconds"] for record in group), 1)
-            line["device"] = ", ".join(sorted({part["device"] for record in group for part in where_made(record)}))
+            line["device"] = ", ".join(sorted({each["device"] for record in group for each in where_made(record)}))
         lines.append(line | {"why not": "" if group else missing_because(cell)})
     columns = ["cell", "n", "last epoch (%)", "best on test (%)", "paper (%)", "difference (points)", "seconds a run"]
     frame = pd.DataFrame(lines, columns=[*columns, "device", "why not"]).set_index("cell")

@@ -108,9 +108,9 @@ def provenance_of(records: list[dict]) -> str:
     if not records:
         return "not recorded"
     parts = []
-    made = [part for record in records for part in where_made(record)]
+    made = [sitting for record in records for sitting in where_made(record)]
     for key in ("device", "precision", "torch", "commit"):
-        values = sorted({str(part[key]) for part in made})
+        values = sorted({str(sitting[key]) for sitting in made})
         # the name of a processor alone says less than the same name with its threads
         values = [v for v in values if not any(w != v and w.startswith(v) for w in values)]
         parts.append(f"{key} {', '.join(values)}")

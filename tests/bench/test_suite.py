@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from fabricated import part, record
+from fabricated import record, sitting
 
 from dnll_core.bench import measure, timing
 from dnll_core.bench.command import parser, settings_of
@@ -117,7 +117,7 @@ def test_when_the_digits_pass_93_percent(tmp_path):
     experiment = {"method": "dnll", "dataset": "digits", "labels": 20}
     curves = {0: (0.90, 0.94, 0.96), 1: (0.91, 0.93, 0.95)}
     for seed, curve in curves.items():
-        made = record(experiment, seed, curve[-1], curve, parts=[part(device="a laptop")])
+        made = record(experiment, seed, curve[-1], curve, sittings=[sitting(device="a laptop")])
         for i, row in enumerate(made["history"], 1):
             row["seconds"] = 2.0 * i + seed
         save(made, tmp_path)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import fabricated
 import pytest
-from fabricated import part
+from fabricated import sitting
 
 from dnll_core import results
 from dnll_core.campaign import estimates
@@ -24,8 +24,8 @@ DEVICE = replace(HERE, threads=1).describe() if HERE.device.type == "cpu" else H
 
 def record(experiment, seed, seconds, device=DEVICE, precision=HERE.precision):
     """Of 100 iterations."""
-    parts = [part(device=device, precision=precision, iterations=100, seconds=seconds)]
-    return fabricated.record(experiment, seed, parts=parts)
+    sittings = [sitting(device=device, precision=precision, iterations=100, seconds=seconds)]
+    return fabricated.record(experiment, seed, sittings=sittings)
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_nothing_is_known_of_other_devices(tmp_path, where):
 def test_a_run_of_several_sittings_tells_of_each_machine_apart(tmp_path):
     here = {"device": DEVICE, "precision": HERE.precision}
     slow = {"device": "a slow machine", "precision": HERE.precision}
-    parts = [part(**slow, iterations=10, seconds=1000.0), part(**here, iterations=50, seconds=10.0)]
-    parts += [part(**slow, iterations=40, seconds=2000.0), part(**here, iterations=0, seconds=3.0)]
-    results.save(fabricated.record(FAST, 0, parts=parts), tmp_path)
+    sittings = [sitting(**slow, iterations=10, seconds=1000.0), sitting(**here, iterations=50, seconds=10.0)]
+    sittings += [sitting(**slow, iterations=40, seconds=2000.0), sitting(**here, iterations=0, seconds=3.0)]
+    results.save(fabricated.record(FAST, 0, sittings=sittings), tmp_path)
     known = measured([tmp_path])
     assert seconds_left(Task(FAST, 1), known) == pytest.approx(0.2 * iterations(FAST))
     assert known[estimates.kind_of(FAST, **slow)] == pytest.approx((100 + 50) / 2)
@@ -118,7 +118,7 @@ def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
 
 def test_methods_without_iterations_and_records_of_another_version(tmp_path):
     spreading = Classical("label-spreading", "digits", labels=20)
-    fitted = fabricated.record(spreading, 0, parts=[part(device=cpu_name(), iterations=1, seconds=3.0)])
+    fitted = fabricated.record(spreading, 0, sittings=[sitting(device=cpu_name(), iterations=1, seconds=3.0)])
     del fitted["history"]
     results.save(fitted, tmp_path)
     unknown = record(FAST, 0, 1.0)

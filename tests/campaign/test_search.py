@@ -99,8 +99,8 @@ def test_a_trial_that_diverges_comes_last_and_is_not_run_again(tiny, tmp_path, m
     assert "diverged" in capsys.readouterr().out
     [diverged] = [r for r in results.load(tmp_path) if "diverged" in r]
     assert "stopped being finite" in diverged["diverged"]
-    [part] = diverged["parts"]
-    assert (part["device"], part["threads"], part["seconds"]) == (diverged["device"], 1, None)
+    [sitting] = diverged["sittings"]
+    assert (sitting["device"], sitting["threads"], sitting["seconds"]) == (diverged["device"], 1, None)
     assert not any((tmp_path / "tiny" / CHECKPOINTS).iterdir())
     monkeypatch.setattr(worker, "record_of", lambda *_: pytest.fail("run again"))
     before = (tmp_path / "tiny.json").read_bytes()
