@@ -50,14 +50,19 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / MANIFEST).exists():
-        _write_manifest(folder, {}, {}, [])
+    begin(folder)
     _remove_all_but(_named(folder), folder)  # what a killed process did not finish takes room
     try:
         parts = [_write_part(folder, number, part) for number, part in enumerate(_parts(tensors))]
         _write_manifest(folder, info, {name: list(tensor.shape) for name, tensor in tensors.items()}, parts)
     finally:  # the parts before, or, if it failed, those just written: the next save needs their room
         _remove_all_but(_named(folder), folder)
+
+
+def begin(folder: Path) -> None:
+    """Writes a manifest without parts, if there is none: from here on its loss can be told from a first save."""
+    if not (folder / MANIFEST).exists():
+        _write_manifest(folder, {}, {}, [])
 
 
 def _write_part(folder: Path, number: int, tensors: dict[str, Tensor]) -> dict[str, str]:

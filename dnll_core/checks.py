@@ -16,6 +16,7 @@ from dnll_core.provenance import OF_A_SITTING
 
 ACCURACIES = frozenset({"submodels", "ensemble"})
 SETS = ("validation", "test")
+MOST = 1e15  # seconds and iterations: beyond, they are no floats
 
 
 def check_record(record: dict) -> None:
@@ -28,8 +29,11 @@ def check_record(record: dict) -> None:
     if not diverged:
         _keys(record, "it", ("device", "precision", "seconds"))
         _seconds(record["seconds"], "it")
+    for name in ("device", "precision", "torch", "commit", "source_sha256"):
+        if not isinstance(record.get(name), str | None):
+            raise ValueError(f"its {name} is {record[name]!r}")
     if record["format"] > 1:
-        _check_parts(record, diverged)
+        _check_sittings(record, diverged)
     final = record["final"]
     if not isinstance(final, dict) or not final.keys() <= set(SETS) or bool(final) == diverged:
         raise ValueError("its final accuracies are not of validation or test images")
@@ -67,7 +71,7 @@ def _check_experiment(record: dict) -> None:
         raise ValueError(f"its method is {fields['method']!r}")
 
 
-def _check_parts(record: dict, diverged: bool) -> None:
+def _check_sittings(record: dict, diverged: bool) -> None:
     _keys(record, "it", ("sittings",))
     if not isinstance(record["sittings"], list) or not record["sittings"]:
         raise ValueError("its sittings are no list")
@@ -76,7 +80,7 @@ def _check_parts(record: dict, diverged: bool) -> None:
         if diverged and sitting["iterations"] is sitting["seconds"] is None:
             continue
         _seconds(sitting["seconds"], "a sitting")
-        if not _whole(sitting["iterations"], 0):
+        if not _whole(sitting["iterations"], 0) or sitting["iterations"] > MOST:
             raise ValueError(f"a sitting has {sitting['iterations']!r} iterations")
 
 
@@ -130,7 +134,7 @@ def _share(value: object, where: str) -> None:
 
 
 def _seconds(value: object, where: str) -> None:
-    if type(value) not in (float, int) or not 0 <= value < math.inf:
+    if type(value) not in (float, int) or not 0 <= value < MOST:
         raise ValueError(f"{where} has {value!r} seconds")
 
 

@@ -151,7 +151,23 @@ def stop_signals(handle: Callable[[int, object], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def interrupt_once(asked: threading.Event) -> Callable[[int, object], None]:
+class Flag:
+    """Whether something was asked for. A signal handler may set it, whatever it interrupts.
+
+    threading.Event takes a lock to be set, for which a handler that interrupts a handler would wait for ever.
+    """
+
+    def __init__(self):
+        self._is_set = False
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+
+def interrupt_once(asked: Flag) -> Callable[[int, object], None]:
     """A handler that turns the first stop signal, and each Ctrl-C, into a KeyboardInterrupt, and sets `asked`.
 
     Schedulers send several signals; those after the first must not disturb what stops in order.
@@ -176,7 +192,7 @@ class Stop:
     """
 
     def __init__(self, should_stop: Callable[[float], bool] | None = None):
-        self.should_stop, self.signalled, self.asked = should_stop, threading.Event(), False
+        self.should_stop, self.signalled, self.asked = should_stop, Flag(), False
 
     def __call__(self, ahead: float) -> bool:
         wanted = self.should_stop is not None and not self.asked and self.should_stop(ahead)

@@ -40,4 +40,4 @@ def _unplaced(dataset: str | None) -> str | None:
     if dataset is None or not dataset.startswith("folder:"):
         return dataset
     path = dataset.removeprefix("folder:")
-    return f"folder:{Path(path).name or path}"
+    return f"folder:{Path(path).name or Path(path)}"

@@ -93,7 +93,7 @@ def _read(path: Path) -> dict:
     """
     try:
         return _parsed(path, state_of(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise RecordError(f"{path} is not a readable run record ({error}); delete it or restore it.") from None
 
 

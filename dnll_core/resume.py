@@ -20,7 +20,7 @@ def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:
     """
     for name in ("experiment", "seed", "images", "split", "device"):
         one, other = theirs.get(name, mine[name]), mine[name]
-        if name == "experiment":
+        if name == "experiment" and "images" in theirs:  # else only its place tells which folder it was
             one, other = _without_places(one), _without_places(other)
         if one == other:
             continue
@@ -75,4 +75,5 @@ def sittings_of(info: dict) -> list[dict]:
     sources = [*info.get("earlier_sources", []), *([info["source"]] if "source" in info else [])]
     known = {"precision": info.get("precision"), "threads": info.get("threads")}
     known |= {"source_sha256": ", then ".join(sources)}
+    known |= {"device": "unknown device", "torch": "unknown torch"}
     return [dict.fromkeys(OF_A_SITTING) | known | {"iterations": info["step"], "seconds": info["seconds"]}]

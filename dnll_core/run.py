@@ -39,7 +39,7 @@ from dnll_core.provenance import made
 from dnll_core.trainer import Trainer
 
 POOLS = ("auto", "device", "host")
-_one_run = threading.RLock()  # torch's global generator and its number of threads are the process's
+_alone, _at_work = threading.RLock(), []  # torch's global generator and number of threads are the process's
 
 
 @dataclass
@@ -149,7 +149,7 @@ def train(
     seed = int(seed)
     places = {"device": device, "precision": precision, "root": root, "pool": pool}
     seen = {"measure": measure, "observer": observer}
-    with _one_run:
+    with _one_run():
         trainer, provenance = prepare(experiment, seed, **places, **seen, progress=progress, load=load)
         trainer.may_capture &= capture
         lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
@@ -225,10 +225,22 @@ def prepare(
         "labels_sha256": split.hash(),
         "python": platform.python_version(),
         **made(trainer.sittings),
+        **dataset.about_images(),
     }
-    if e.dataset.startswith("folder:"):
-        provenance["images"] = {"summary": dataset.summary(), "digest": dataset.digest}
     return trainer, provenance
+
+
+@contextlib.contextmanager
+def _one_run() -> Iterator[None]:
+    """Waits until no other thread of this process trains. Raises ConfigError if this one does."""
+    with _alone:
+        if _at_work:
+            raise ConfigError("train cannot be called while this thread trains already, as from an observer.")
+        _at_work.append(True)
+        try:
+            yield
+        finally:
+            _at_work.clear()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from dnll_core import Experiment, evaluation, load_data, provenance, results, tr
 from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.common import STOP_SIGNALS
+from dnll_core.config import ConfigError
 from dnll_core.learner import permuted_batches
 from dnll_core.run import own_random_state, prepare
 from dnll_core.trainer import Trainer, TrainingDiverged
@@ -292,7 +294,10 @@ def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
     )
     run = train(e, 0, precision="float32", checkpoint=tmp_path)
     same(run, train(e, 0, precision="float32"))
-    first, second = run.record()["sittings"]
+    record = run.record()
+    first, second = record["sittings"]
+    assert record["device"] == f"unknown device, then {second['device']}"
+    assert record["torch"] == f"unknown torch, then {torch.__version__}"
     assert (first["iterations"], first["source_sha256"]) == (3, "s")
     assert second["iterations"] == run.trainer.step - 3
 
@@ -372,6 +377,26 @@ def test_a_checkpoint_of_another_kind_of_device_says_how_to_go_on(tmp_path):
     save_checkpoint(tmp_path, tensors, info | {"device": "cuda"})
     with pytest.raises(CheckpointError, match=r"was begun on cuda, and this is cpu.*Go on with device='cuda'"):
         train(e, 0, checkpoint=tmp_path)
+
+
+def test_training_inside_an_observer_is_refused():
+    e = Experiment(**FAST)
+    with pytest.raises(ConfigError, match="cannot be called while this thread trains already"):
+        train(e, 0, observer=lambda batch, output: train(e, 1))
+    same(train(e, 0), train(e, 0))
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on_under_its_own_path_only(tmp_path):
+    """Nothing but its place tells which folder of images it was of."""
+    pictures(tmp_path / "pets", CATS)
+    press_ctrl_c_at(3, cats(tmp_path / "pets"), tmp_path / "checkpoint")
+    tensors, info = load_checkpoint(tmp_path / "checkpoint")
+    del info["images"], info["files"], info["sittings"]
+    save_checkpoint(tmp_path / "checkpoint", tensors, info)
+    shutil.copytree(tmp_path / "pets", tmp_path / "other")
+    with pytest.raises(CheckpointError, match=r"experiment: dataset was 'folder:.*pets', is 'folder:.*other'"):
+        train(cats(tmp_path / "other"), 0, checkpoint=tmp_path / "checkpoint")
+    same(train(cats(tmp_path / "pets"), 0, checkpoint=tmp_path / "checkpoint"), train(cats(tmp_path / "pets"), 0))
 
 
 def test_runs_in_two_threads_are_as_alone():

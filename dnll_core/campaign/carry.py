@@ -21,7 +21,15 @@ import torch
 
 from dnll_core.campaign.tasks import checkpoint_step
 from dnll_core.campaign.worker import CHECKPOINTS
-from dnll_core.checkpoint import MANIFEST, PART_BYTES, CheckpointError, exclusive, load_checkpoint, save_checkpoint
+from dnll_core.checkpoint import (
+    MANIFEST,
+    PART_BYTES,
+    CheckpointError,
+    begin,
+    exclusive,
+    load_checkpoint,
+    save_checkpoint,
+)
 from dnll_core.common import atomic_file
 
 ROOM = 4 * PART_BYTES  # bytes in all: twice CNN-13 with momentum takes 50 MB, so a set is five files or fewer
@@ -139,6 +147,7 @@ def _unfinished(folders: Iterable[Path]) -> list[Path]:
     """The checkpoints whose record is not there, the latest first."""
     found = [path for folder in folders for path in folder.glob(f"{CHECKPOINTS}/*/{MANIFEST}")]
     found = [path for path in found if not (path.parents[2] / f"{path.parent.name}.json").exists()]
+    found = [path for path in found if any(path.parent.glob("part-*.pt"))]  # else nothing was saved yet
     return [path.parent for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
 
 
@@ -151,7 +160,7 @@ def _complete(folder: Path) -> dict[str, bytes]:
                 parts = [part["file"] for part in json.loads(manifest)["content"]["parts"]]
             except (ValueError, KeyError, TypeError):
                 return {}
-            return {name: (folder / name).read_bytes() for name in parts} | {MANIFEST: manifest} if parts else {}
+            return {name: (folder / name).read_bytes() for name in parts} | {MANIFEST: manifest}
     return {}
 
 
@@ -164,6 +173,7 @@ def _step(parts: dict[str, bytes]) -> int:
 
 def _write(parts: dict[str, bytes], folder: Path) -> None:
     """A checkpoint's files in the place of those that are there, the manifest last."""
+    begin(folder)
     before = set(folder.glob("part-*.pt"))
     for name in sorted(parts, key=lambda name: name == MANIFEST):
         with atomic_file(folder / name) as file:

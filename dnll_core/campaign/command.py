@@ -17,7 +17,6 @@ import argparse
 import contextlib
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -31,7 +30,7 @@ from dnll_core.campaign.plan import SEEDS, campaign_tasks, missing, rename_check
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import interrupt_once, positive, stop_signals, unknown
+from dnll_core.common import Flag, interrupt_once, positive, stop_signals, unknown
 from dnll_core.config import ConfigError
 from dnll_core.results import commit
 from dnll_core.study import tables
@@ -171,7 +170,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
     Runs then stop with their checkpoints. Further signals are ignored meanwhile, but for Ctrl-C.
     """
-    with stop_signals(interrupt_once(threading.Event())):
+    with stop_signals(interrupt_once(Flag())):
         yield
 
 

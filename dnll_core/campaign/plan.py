@@ -14,7 +14,9 @@ from dnll_core import results
 from dnll_core.campaign.worker import CHECKPOINTS, Task
 from dnll_core.checkpoint import MANIFEST, CheckpointError, exclusive
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
+from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import CAMPAIGNS, MEASURED
 from dnll_core.study.tables import cells
 
@@ -86,10 +88,10 @@ def _check_images(task: Task, record: dict) -> None:
     """Raises ConfigError if a record of a folder of images is of other images than are there now."""
     if "images" not in record:
         return
-    now, then = _images_of(task.config.dataset, getattr(task.config, "size", None)), record["images"]
+    now, then = _images_of(task.config), record["images"]
     if isinstance(then, str):  # format 1 knows the numbers of images alone
         then = {"summary": then}
-    if any(now[key] != value for key, value in then.items() if now.get(key) is not None):
+    if any(now[key] != value for key, value in then.items()):
         other = "other images" if now["summary"] == then["summary"] else then["summary"]
         raise ConfigError(
             f"{task.config.dataset} is {now['summary']}; the records in {task.folder} are of {other}. Name another "
@@ -98,10 +100,13 @@ def _check_images(task: Task, record: dict) -> None:
 
 
 @functools.cache
-def _images_of(dataset: str, size: int | None) -> dict:
-    """What a record says of the images of a folder: {"summary", "digest"}."""
-    images = load_data(dataset, size=size, progress=False)
-    return {"summary": images.summary(), "digest": getattr(images, "digest", None)}
+def _images_of(config: Experiment | Classical) -> dict:
+    """What a record says of its images: {"summary", "digest"}."""
+    source, size = getattr(config, "source", None), getattr(config, "size", None)
+    images = load_data(config.dataset, size=size, progress=False)
+    if source is not None:
+        images, _ = load_pair(load_data(source, size=size, progress=False), images, config.labels, 0)
+    return {"summary": images.summary(), "digest": images.digest}
 
 
 def rename_checkpoints(folder: Path) -> None:

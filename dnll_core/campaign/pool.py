@@ -14,7 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from dnll_core.common import STOP_SIGNALS, interrupt_once, stop_signals
+from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.data.prepared import VERIFIED
 
 IN_A_ROW = 3  # workers that die with no task finished in between: nothing works here
@@ -133,7 +133,7 @@ def _held(numbers: Iterable[int]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_interrupted = threading.Event()  # of this process
+_interrupted = Flag()  # of this process
 _at_work = threading.Lock()  # held while a worker carries out a task
 
 

@@ -151,9 +151,9 @@ class _Work:
                 _clear(task)
                 self._tell(task, "was recorded by another campaign", ended=True)
                 return True
+            step = checkpoint_step(task.checkpoint)
             future = self.pool.submit(attempt, (task, self.stop_at, self.campaign))
             self.running[future] = task, held.pop_all()
-        step = checkpoint_step(task.checkpoint)
         self._tell(task, f"goes on from iteration {step}" if step else "begun")
         return True
 
@@ -252,8 +252,10 @@ def _kept(record: dict, task: Task) -> str:
 
 
 def _clear(task: Task) -> None:
-    """Removes the run's folder for its checkpoint, but for a checkpoint that is still needed."""
-    if task.checkpoint is not None and (task.is_recorded or not (task.checkpoint / MANIFEST).exists()):
+    """Removes the run's folder for its checkpoint, but for a checkpoint that is still needed, or what is left of it."""
+    if task.checkpoint is None:
+        return
+    if task.is_recorded or not ((task.checkpoint / MANIFEST).exists() or any(task.checkpoint.glob("part-*.pt"))):
         shutil.rmtree(task.checkpoint, ignore_errors=True)
 
 

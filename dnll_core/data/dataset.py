@@ -50,6 +50,10 @@ class Dataset:
         """Name and numbers of images, in words; `digest` tells whether they are the same."""
         return f"{self.name}: {len(self.x_train)} for training, {len(self.x_test)} for testing"
 
+    def about_images(self) -> dict:
+        """What a record says of a folder's images: {"images": {"summary", "digest"}}; nothing of those with a name."""
+        return {"images": {"summary": self.summary(), "digest": self.digest}} if self.files else {}
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""

@@ -62,7 +62,9 @@ def load_pair(source: Dataset, target: Dataset, labels: int | None, seed: int) -
     Raises:
         DataError: if the two do not have the same classes and shape of images.
     """
-    if source.name == target.name:
+    # folders of one name have files of the same names, which may be other images
+    shared = not source.files or set(source.files.values()) & set(target.files.values())
+    if source.name == target.name and shared:
         raise DataError(
             f"source and target are the same images ({source.name}); domain adaptation needs two data sets."
         )

@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dnll_core.common import watched
 from dnll_core.data.dataset import DataError, Dataset, channel_statistics, dataset_of, digest_of_lines
@@ -112,4 +112,5 @@ def _read_image(path: Path, size: int) -> tuple[np.ndarray, str]:
             resized = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
             return resized, hashlib.sha256(data).hexdigest()
     except Exception as error:  # Pillow's readers raise many kinds for a damaged file
-        raise DataError(f"{path} cannot be read as an image ({error}). Repair or remove it.") from error
+        why = "in no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"{path} cannot be read as an image ({why}). Repair or remove it.") from error

@@ -190,5 +190,6 @@ def run_classical(
         "python": platform.python_version(),
         "seconds": seconds,
         "finished": today(),
+        **data.about_images(),
         "final": {name: {"mean": score, "submodels": [score], "ensemble": score} for name, score in scores.items()},
     }

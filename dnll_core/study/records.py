@@ -46,7 +46,8 @@ def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     """
     name = results.experiment_name(experiment.to_dict())
     records = results.load(folder, method=experiment.method)
-    return sorted((r for r in records if results.experiment_name(r["experiment"]) == name), key=lambda r: r["seed"])
+    mine = {r["seed"]: r for r in reversed(records) if results.experiment_name(r["experiment"]) == name}
+    return [mine[seed] for seed in sorted(mine)]
 
 
 SETS = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}  # how data sets are written

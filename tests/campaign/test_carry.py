@@ -12,7 +12,7 @@ from dnll_core import checkpoint
 from dnll_core.campaign import carry
 from dnll_core.campaign.carry import CarryError, pack, read, unpack
 from dnll_core.campaign.worker import CHECKPOINTS
-from dnll_core.checkpoint import load_checkpoint, save_checkpoint
+from dnll_core.checkpoint import begin, load_checkpoint, save_checkpoint
 from dnll_core.models import build_network
 
 RUN = "digits-20-dnll-0123abcd-seed0"
@@ -46,6 +46,35 @@ def test_round_trip(tmp_path):
     assert info == {"step": 7}
     assert tensors["a"].tolist() == [7.0 + i for i in range(100)]
     assert unpack(read(place), there) == []  # once more changes nothing
+
+
+def test_a_checkpoint_that_was_only_begun_is_not_carried(tmp_path):
+    place = tmp_path / "tables" / CHECKPOINTS / RUN
+    place.mkdir(parents=True)
+    begin(place)
+    assert pack([tmp_path / "tables"], tmp_path / "carry") == []
+    assert read(tmp_path / "carry") == {}
+
+
+def test_a_process_killed_while_it_unpacks_leaves_no_lost_manifest(tmp_path, monkeypatch):
+    write_checkpoint(tmp_path / "here" / "tables")
+    pack([tmp_path / "here" / "tables"], tmp_path / "carry")
+    files, real = read(tmp_path / "carry"), carry.atomic_file
+
+    def killed_at_the_manifest(path):
+        if path.name == checkpoint.MANIFEST:
+            raise KeyboardInterrupt
+        return real(path)
+
+    monkeypatch.setattr(carry, "atomic_file", killed_at_the_manifest)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(files, tmp_path / "there")
+    place = tmp_path / "there" / "tables" / CHECKPOINTS / RUN
+    assert list(place.glob("part-*.pt"))
+    assert load_checkpoint(place) is None
+    monkeypatch.undo()
+    assert unpack(files, tmp_path / "there") == []
+    assert load_checkpoint(place)[1] == {"step": 7}
 
 
 def test_nothing_to_unpack(tmp_path):

@@ -386,6 +386,23 @@ def begun_by_another_version(folder, step=5):
     save_checkpoint(folder / CHECKPOINTS / OLD, {}, {"experiment": fields, "seed": 0, "step": step})
 
 
+def test_the_images_of_a_pair_of_folders_are_those_of_its_record(tmp_path):
+    """Also where the files of both are called the same."""
+    for title, shade in (("here", 0), ("there", 100)):
+        for i in range(10):
+            path = tmp_path / title / f"class{i % 2}" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), shade + 5 * i).save(path)
+    folders = {"source": f"folder:{tmp_path / 'here'}", "dataset": f"folder:{tmp_path / 'there'}"}
+    e = FAST.replace(**folders, labels=4, size=8, labelled_batch=4, unlabelled_batch=4)
+    train(e, 0, progress=False).save(tmp_path / "out")
+    assert missing([task_of(e, tmp_path / "out")]) == []
+    _images_of.cache_clear()
+    Image.new("L", (8, 8), 250).save(tmp_path / "here" / "class0" / "0.png")
+    with pytest.raises(ConfigError, match="other images"):
+        missing([task_of(e, tmp_path / "out")])
+
+
 def test_a_checkpoint_gets_the_name_that_its_run_has_now(tmp_path):
     begun_by_another_version(tmp_path)
     damaged = tmp_path / CHECKPOINTS / "digits-20-dnll-0123abcd-seed1"

@@ -17,7 +17,7 @@ from dnll_core.campaign import pool as pool_module
 from dnll_core.campaign.pool import WorkerDied
 from dnll_core.campaign.tasks import Report, checkpoint_step, run_tasks
 from dnll_core.campaign.worker import CHECKPOINTS
-from dnll_core.common import STOP_SIGNALS
+from dnll_core.common import STOP_SIGNALS, Flag
 from dnll_core.config import ConfigError
 
 distributed = pytest.importorskip("distributed")
@@ -213,7 +213,7 @@ def test_each_worker_of_a_machine_with_gpus_has_its_own(monkeypatch):
         pass
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    monkeypatch.setattr(pool_module, "_interrupted", threading.Event())
+    monkeypatch.setattr(pool_module, "_interrupted", Flag())
     try:
         dask_pool._OfThisMachine(["3", "5"]).setup(SimpleNamespace(name=1))
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"

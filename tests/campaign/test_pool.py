@@ -1,5 +1,6 @@
 """Worker processes: a worker that dies, what Ctrl-C leaves undone, and data that are loaded once."""
 
+import contextlib
 import math
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 
 from dnll_core.campaign import pool
 from dnll_core.campaign.worker import record_of, shared_data
-from dnll_core.common import STOP_SIGNALS, interrupt_once, stop_signals
+from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.config import Experiment
 from dnll_core.data import prepared
 from dnll_core.results import PACKAGE
@@ -54,7 +55,7 @@ def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
         if number == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(pool, "_interrupted", threading.Event())
+    monkeypatch.setattr(pool, "_interrupted", Flag())
     pool._unless_interrupted(task, 1)
     for number in (2, 3):
         with pytest.raises(KeyboardInterrupt):
@@ -65,7 +66,7 @@ def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
 @pytest.fixture
 def handlers(monkeypatch):
     """Gives the handlers of this process back."""
-    monkeypatch.setattr(pool, "_interrupted", threading.Event())
+    monkeypatch.setattr(pool, "_interrupted", Flag())
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     yield
     for number, handler in before.items():
@@ -80,7 +81,7 @@ def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers
     pool._begin({})
     with pytest.raises(KeyboardInterrupt):
         pool._unless_interrupted(send, None)
-    pool._interrupted.clear()
+    pool._interrupted = Flag()
     send()  # between two tasks: nothing is raised
     with pytest.raises(KeyboardInterrupt):
         pool._unless_interrupted(pytest.fail, "begun")
@@ -89,9 +90,35 @@ def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers
     assert signal.getsignal(number) is signal.SIG_IGN
 
 
+def test_a_signal_handler_may_be_interrupted_anywhere_by_another():
+    """A second signal between any two steps of what the first one's handler does must not wait for the first."""
+    flag, again = Flag(), [0]
+    handle = interrupt_once(flag)
+
+    def interrupt(frame, event, argument):
+        if again[0] < 200:  # each line of each function that is called, those of the handlers of handlers too
+            again[0] += 1
+            with contextlib.suppress(KeyboardInterrupt):
+                handle(signal.SIGTERM, None)
+        return interrupt
+
+    def press():
+        sys.settrace(interrupt)
+        with contextlib.suppress(KeyboardInterrupt):
+            handle(signal.SIGTERM, None)
+        sys.settrace(None)
+
+    thread = threading.Thread(target=press, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert flag.is_set()
+    assert again[0] > 0
+
+
 def test_several_signals_are_one_interrupt_and_ctrl_c_is_always_one():
     seen = []
-    with stop_signals(interrupt_once(threading.Event())):
+    with stop_signals(interrupt_once(Flag())):
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             try:
                 os.kill(os.getpid(), number)

@@ -352,6 +352,20 @@ def test_what_is_to_be_done_meanwhile_is_done_while_runs_go_on(monkeypatch, tmp_
     assert seen == [1, 2]
 
 
+def test_what_is_left_of_a_checkpoint_without_its_manifest_is_kept(tmp_path):
+    """It is said that the manifest may be put back, so there must be something left to read with it."""
+    task = task_of(LONGER, tmp_path)
+    trainer, _ = prepare(LONGER, 0, progress=False)
+    trainer.save(task.checkpoint)
+    manifest = (task.checkpoint / "checkpoint.json").read_bytes()
+    (task.checkpoint / "checkpoint.json").unlink()
+    [failure] = run_tasks([task], inline()).failures
+    assert "Put it back" in failure
+    (task.checkpoint / "checkpoint.json").write_bytes(manifest)
+    [(_, record)] = run_tasks([task], inline()).recorded
+    assert final(record) == final(train(LONGER, 0, progress=False).record())
+
+
 def test_a_folder_that_cannot_be_written_to_is_a_failure(tmp_path):
     (tmp_path / CHECKPOINTS).write_text("a file in the place of a folder")
     report = run_tasks([task_of(FAST, tmp_path)], inline())

@@ -11,7 +11,7 @@ from dnll_core import results
 from dnll_core.config import Experiment
 from dnll_core.figures import report
 from dnll_core.methods.classical import Classical
-from dnll_core.study.records import Records, config_of
+from dnll_core.study.records import Records, config_of, recorded
 
 A = Experiment(method="dnll", labels=20)
 B = A.replace(m=3)
@@ -29,6 +29,13 @@ def parses(monkeypatch):
     monkeypatch.setattr(json, "loads", counted)
     results._parsed.cache_clear()
     return counts
+
+
+def test_a_record_under_an_older_name_counts_once(tmp_path):
+    path = results.save(record(A, 0, 0.8), tmp_path)
+    path.with_name("digits-20-old-seed0.json").write_bytes(path.read_bytes())
+    assert [r["seed"] for r in recorded(A, tmp_path)] == [0]
+    assert list(Records(tmp_path).of(A)) == [0]
 
 
 def test_the_readme_parses_every_record_at_most_once(parses):
