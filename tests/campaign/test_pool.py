@@ -90,16 +90,18 @@ def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers
     assert signal.getsignal(number) is signal.SIG_IGN
 
 
-def test_a_signal_handler_may_be_interrupted_anywhere_by_another():
-    """A second signal between any two steps of what the first one's handler does must not wait for the first."""
-    flag, again = Flag(), [0]
+@pytest.mark.parametrize("line", [1, 2, 3])
+def test_a_signal_handler_may_be_interrupted_by_another_signal(line):
+    """At any line of the setting of its flag: the second one's handler must not wait for the first one."""
+    flag, lines = Flag(), []
     handle = interrupt_once(flag)
 
     def interrupt(frame, event, argument):
-        if again[0] < 200:  # each line of each function that is called, those of the handlers of handlers too
-            again[0] += 1
-            with contextlib.suppress(KeyboardInterrupt):
-                handle(signal.SIGTERM, None)
+        if frame.f_code is type(flag).set.__code__ and event == "line":
+            lines.append(frame.f_lineno)
+            if len(lines) == line:
+                with contextlib.suppress(KeyboardInterrupt):
+                    handle(signal.SIGTERM, None)
         return interrupt
 
     def press():
@@ -113,7 +115,7 @@ def test_a_signal_handler_may_be_interrupted_anywhere_by_another():
     thread.join(20)
     assert not thread.is_alive()
     assert flag.is_set()
-    assert again[0] > 0
+    assert lines
 
 
 def test_several_signals_are_one_interrupt_and_ctrl_c_is_always_one():
