@@ -12,7 +12,7 @@ import pytest
 import torch
 from campaign.test_tasks import FAST, LONGER, task_of
 
-from dnll_core import results, train
+from dnll_core import provenance, results, train
 from dnll_core.campaign import pool as pool_module
 from dnll_core.campaign.pool import WorkerDied
 from dnll_core.campaign.tasks import Report, checkpoint_step, run_tasks
@@ -35,7 +35,9 @@ def pool():
 def lasting(record):
     """All of a record but when it took place and how long it took."""
     history = [{key: value for key, value in row.items() if key != "seconds"} for row in record["history"]]
-    return {**record, "history": history} | dict.fromkeys(("seconds", "images_per_second", "finished"))
+    sittings = [{**sitting, "seconds": None} for sitting in record["sittings"]]
+    timed = dict.fromkeys(("seconds", "images_per_second", "finished"))
+    return {**record, "history": history, "sittings": sittings} | timed
 
 
 def test_records_are_those_of_local_runs_though_a_worker_is_killed(pool, tmp_path):
@@ -164,12 +166,12 @@ def test_the_workers_of_a_scheduler(pool, tmp_path):
 
 def test_workers_of_another_version_are_refused(pool):
     def become_another():
-        results.source_hash = lambda: "another"
+        provenance.source_hash = lambda: "another"
 
     def become_oneself():
         import importlib
 
-        importlib.reload(results)
+        importlib.reload(provenance)
 
     client = distributed.default_client()
     client.run(become_another)
@@ -218,7 +220,7 @@ def test_each_worker_of_a_machine_with_gpus_has_its_own(monkeypatch):
         dask_pool._OfThisMachine(["3", "5"]).setup(SimpleNamespace(name=1))
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "5"
         for number in STOP_SIGNALS:
-            pool_module._interrupted.clear()
+            pool_module._interrupted = Flag()
             os.kill(os.getpid(), number)
             assert pool_module.interrupted()
     finally:
