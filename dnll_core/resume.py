@@ -73,7 +73,7 @@ def sittings_of(info: dict) -> list[dict]:
     if "sittings" in info:
         return info["sittings"]
     sources = [*info.get("earlier_sources", []), *([info["source"]] if "source" in info else [])]
-    known = {"precision": info.get("precision"), "threads": info.get("threads")}
-    known |= {"source_sha256": ", then ".join(sources)}
-    known |= {"device": "unknown device", "torch": "unknown torch"}
-    return [dict.fromkeys(OF_A_SITTING) | known | {"iterations": info["step"], "seconds": info["seconds"]}]
+    sources = ", then ".join(sources)
+    told = {"source_sha256": sources, "device": "unknown device", "torch": "unknown torch", "iterations": info["step"]}
+    same = {name: info.get(name) for name in ("precision", "threads", "seconds")}
+    return [dict.fromkeys(OF_A_SITTING) | told | same]

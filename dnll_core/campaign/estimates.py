@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import statistics
 from collections.abc import Iterable
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
@@ -147,7 +146,7 @@ class Expected:
             if kind not in self.timed:
                 try:
                     self.timed[kind] = pool.submit(iteration_seconds, (experiment, self.capture)).result()
-                except (BrokenProcessPool, WorkerDied):
+                except WorkerDied:
                     raise
                 except Exception as error:  # the run would fail in the same way
                     self.timed[kind] = error

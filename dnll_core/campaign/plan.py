@@ -16,7 +16,6 @@ from dnll_core.checkpoint import MANIFEST, CheckpointError, exclusive
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
-from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import CAMPAIGNS, MEASURED
 from dnll_core.study.tables import cells
 
@@ -88,24 +87,25 @@ def _check_images(task: Task, record: dict) -> None:
     """Raises ConfigError if a record of a folder of images is of other images than are there now."""
     if "images" not in record:
         return
-    now, then = _images_of(task.config), record["images"]
+    config = task.config
+    now = _images_of(config.dataset, getattr(config, "source", None), getattr(config, "size", None))
+    then = record["images"]
     if isinstance(then, str):  # format 1 knows the numbers of images alone
         then = {"summary": then}
     if any(now[key] != value for key, value in then.items()):
         other = "other images" if now["summary"] == then["summary"] else then["summary"]
         raise ConfigError(
-            f"{task.config.dataset} is {now['summary']}; the records in {task.folder} are of {other}. Name another "
+            f"{config.dataset} is {now['summary']}; the records in {task.folder} are of {other}. Name another "
             "--out, or delete those records."
         )
 
 
 @functools.cache
-def _images_of(config: Experiment | Classical) -> dict:
-    """What a record says of its images: {"summary", "digest"}."""
-    source, size = getattr(config, "source", None), getattr(config, "size", None)
-    images = load_data(config.dataset, size=size, progress=False)
+def _images_of(dataset: str, source: str | None, size: int | None) -> dict:
+    """What a record says of these images, read once for all runs on them: {"summary", "digest"}."""
+    images = load_data(dataset, size=size, progress=False)
     if source is not None:
-        images, _ = load_pair(load_data(source, size=size, progress=False), images, config.labels, 0)
+        images, _ = load_pair(load_data(source, size=size, progress=False), images, None, 0)
     return {"summary": images.summary(), "digest": images.digest}
 
 
