@@ -3,10 +3,11 @@
     python -m dnll_core.campaign.search quickstart-dnll-1 --workers 2
     python -m dnll_core.campaign.search laptop methods --minutes 40     # all that begin so; the same command goes on
 
-The trials are the candidates of `study.searches.SEARCHES`, each with the same seeds. Those seeds are not among the ones
-that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy only. Each seed
-of a trial is a run of its own with a record in <out>/<search>, also if training diverged; a search that was stopped
-goes on there. When all are recorded, <out>/<search>.json is written from the records alone.
+The trials are the candidates of `study.searches.SEARCHES`, all of a search with the same seeds. Those seeds are not
+among the ones that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy
+only. Each seed of a trial, and each perturbation of a seed, is a run of its own with a record in <out>/<search>, also if
+training diverged; a search that was stopped goes on there. When all are recorded, <out>/<search>.json is written from
+the records alone.
 
 In domain adaptation no label of the target may choose: trials are compared on the "information" of their predictions on
 unlabelled target images (`evaluation.without_labels`). Their test accuracy is kept beside it, not to choose, but to see
@@ -16,6 +17,7 @@ afterwards how well such a criterion chooses.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -27,25 +29,25 @@ from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.common import atomic_file, positive, sealed, unknown
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.methods.classical import Classical
+from dnll_core.study.searches import Search
 from dnll_core.study.settings import SEARCHES
 
-SEEDS = (100, 101, 102, 103)
+
+def search_of(name: str, seeds: int | None = None) -> Search:
+    """A search of SEARCHES, perhaps with fewer seeds. Its runs are evaluated after their last epoch alone."""
+    search = SEARCHES[name]
+    if isinstance(search.start, Experiment):
+        search = dataclasses.replace(search, start=search.start.replace(eval_every=search.start.epochs))
+    return dataclasses.replace(search, seeds=search.seeds[:seeds])
 
 
-def start_of(name: str) -> Experiment | Classical:
-    """What the candidates of a search change. It is evaluated after its last epoch alone."""
-    start, _ = SEARCHES[name]
-    return start.replace(eval_every=start.epochs) if isinstance(start, Experiment) else start
-
-
-def trial_tasks(name: str, seeds: tuple[int, ...], out: Path) -> list[Task]:
+def trial_tasks(name: str, search: Search, out: Path) -> list[Task]:
     """The runs of one search, seed by seed, whether recorded or not. A trial that is there twice is run once."""
-    trials = dict.fromkeys(start_of(name).replace(**changes) for changes in SEARCHES[name][1])
-    return [Task(trial, seed, out / name, name, trial=True) for seed in seeds for trial in trials]
+    runs = dict.fromkeys(run for changes in search.candidates for run in search.runs(changes))
+    return [Task(*run, out / name, name, trial=True) for run in sorted(runs, key=lambda run: run[1])]
 
 
-def summary(name: str, seeds: tuple[int, ...], out: Path) -> dict | None:
+def summary(name: str, search: Search, out: Path) -> dict | None:
     """The record of one search, from those of its runs, with the trials sorted by what they are judged by.
 
     None if runs are missing. Commit, source and version of PyTorch are those of all runs; where these differ because
@@ -54,20 +56,21 @@ def summary(name: str, seeds: tuple[int, ...], out: Path) -> dict | None:
     Raises:
         RecordError: see `results.load`.
     """
-    start, candidates = start_of(name), SEARCHES[name][1]
     found = {results.run_name(record["experiment"], record["seed"]): record for record in results.load(out / name)}
-    runs = [[found.get(Task(start.replace(**changes), seed).name) for seed in seeds] for changes in candidates]
+    runs = [[found.get(Task(*run).name) for run in search.runs(changes)] for changes in search.candidates]
     used = [record for of_trial in runs for record in of_trial]
     if None in used:
         return None
-    trials = [_trial(changes, of_trial) for changes, of_trial in zip(candidates, runs)]
-    trials.sort(key=lambda trial: (trial["mean"] is None, -(trial["mean"] or 0)))
+    trials = [_trial(changes, of_trial) for changes, of_trial in zip(search.candidates, runs)]
+    trials.sort(key=lambda trial: (trial["mean"] is None, -_worth(trial, search)))
     origin = {key: sorted({str(record[key]) for record in used}) for key in ("torch", "source_sha256")}
     commits = sorted({record["commit"] for record in used if record["commit"] is not None})
     return {
         "search": name,
-        "base": start.to_dict(),
-        "seeds": list(seeds),
+        "base": search.start.to_dict(),
+        "seeds": list(search.seeds),
+        **({"perturbations": search.perturbations} if search.perturbations > 1 else {}),
+        **({"ranked by": "mean - sd"} if search.cautious else {}),
         "chosen": trials[0]["changes"],
         "trials": trials,
         **{key: ", ".join(values) for key, values in origin.items()},
@@ -75,8 +78,13 @@ def summary(name: str, seeds: tuple[int, ...], out: Path) -> dict | None:
     }
 
 
+def _worth(trial: dict, search: Search) -> float:
+    """What trials are ranked by. An sd that a single run does not have is none."""
+    return (trial["mean"] or 0) - search.cautious * (trial["sd"] or 0)
+
+
 def _trial(changes: dict, records: list[dict]) -> dict:
-    """One trial of a summary, from its records in the order of the seeds."""
+    """One trial of a summary, from its records: seed by seed, and of each seed the perturbations."""
     diverged = sum("diverged" in record for record in records)
     if diverged:  # settings that diverge with one seed are no choice
         return {"changes": changes, "mean": None, "sd": None, "diverged": diverged}
@@ -100,7 +108,7 @@ def _seen(record: dict) -> dict[str, float]:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m dnll_core.campaign.search", description=__doc__.split("\n\n")[0])
     made.add_argument("names", nargs="+", help=f"of: {', '.join(SEARCHES)}; a prefix takes all that begin with it")
-    made.add_argument("--seeds", type=positive, default=len(SEEDS), help="seeds of each trial (default 4)")
+    made.add_argument("--seeds", type=positive, help="only the first so many seeds of each search")
     made.add_argument("--dry-run", action="store_true", help="print what would be run, and how long it takes")
     command.add_where(made, Path("runs/search"), "folder of the records")
     return made
@@ -110,9 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
     started, options = time.time(), parser().parse_args(arguments)
     with command.ends_with_messages():
         names = chosen_names(options.names)
-        seeds = tuple(SEEDS[0] + i for i in range(options.seeds))
+        searches = {name: search_of(name, options.seeds) for name in names}
         out = options.out.resolve()
-        to_run = missing([task for name in names for task in trial_tasks(name, seeds, out)])
+        to_run = missing([task for name, search in searches.items() for task in trial_tasks(name, search, out)])
         if options.dry_run:
             print(command.describe(to_run, out))
             return
@@ -131,8 +139,8 @@ def main(arguments: list[str] | None = None) -> None:
                 command.print_report(report, len(to_run), options.out)
                 failures = report.failures
         finally:  # also of those that were ready when the others were stopped
-            for name in names:
-                write_summary(name, seeds, out)
+            for name, search in searches.items():
+                write_summary(name, search, out)
         command.exit_with(failures)
 
 
@@ -148,9 +156,9 @@ def chosen_names(prefixes: list[str]) -> list[str]:
     return [name for name in SEARCHES if name.startswith(tuple(prefixes))]
 
 
-def write_summary(name: str, seeds: tuple[int, ...], out: Path) -> None:
+def write_summary(name: str, search: Search, out: Path) -> None:
     """Writes and prints the record of a search if all of its runs are recorded."""
-    record, path = summary(name, seeds, out), out / f"{name}.json"
+    record, path = summary(name, search, out), out / f"{name}.json"
     if record is None:
         command.say(f"{name}: runs are missing, so nothing is chosen yet")
         return

@@ -9,6 +9,7 @@ Both get the labelled and unlabelled images of a run's split and are scored on i
 from __future__ import annotations
 
 import inspect
+import math
 import numbers
 import platform
 import time
@@ -37,18 +38,30 @@ from dnll_core.provenance import made, sitting
 POOL_LIMIT = 10_000  # unlabelled images at most: the neighbour graph of a larger pool would take many minutes
 
 
-def label_spreading(neighbours: int = 7) -> ClassifierMixin:
-    """LabelSpreading over a graph of nearest neighbours.
+def label_spreading(
+    kernel: str = "knn", neighbours: int = 7, gamma: float = 20.0, alpha: float = 0.2
+) -> LabelSpreading:
+    """LabelSpreading over a graph of the images.
+
+    Args:
+        kernel: "knn", a graph of nearest neighbours, or "rbf", of all images with weights exp(-gamma distance^2).
+        neighbours: of "knn".
+        gamma: of "rbf"; pixels are in 0...1.
+        alpha: share of its neighbours' opinion in that of an image, above 0 and below 1.
 
     Raises:
-        ConfigError: for a number of neighbours that is none.
+        ConfigError: for another kernel, or a value that is out of range.
     """
+    if kernel not in ("knn", "rbf"):
+        raise ConfigError(unknown("kernel", kernel, ("knn", "rbf")))
     _check("neighbours", neighbours, "a whole number from 1", _counts(neighbours))
-    return LabelSpreading(kernel="knn", n_neighbors=neighbours, max_iter=200)
+    _check("gamma", gamma, "a number above 0", _is_real(gamma) and 0 < gamma < math.inf)
+    _check("alpha", alpha, "a number above 0 and below 1", _is_real(alpha) and 0 < alpha < 1)
+    return LabelSpreading(kernel=kernel, n_neighbors=neighbours, gamma=gamma, alpha=alpha, max_iter=200)
 
 
 def self_training(
-    base: str = "neighbours", threshold: float | None = None, k_best: int | None = 50
+    base: str = "neighbours", threshold: float | None = None, k_best: int | None = 50, c: float = 10.0
 ) -> SelfTrainingClassifier:
     """SelfTrainingClassifier: takes its own confident predictions for labels, round after round.
 
@@ -58,14 +71,16 @@ def self_training(
         base: "logistic" or "neighbours" (the nearest one).
         threshold: probability from which a prediction is taken for a label; or None, then
         k_best: the number of most confident predictions taken each round, until none is left.
+        c: of "logistic", the inverse of its regularisation.
 
     Raises:
         ConfigError: for another base, or a value that is out of range.
     """
-    bases = {"logistic": LogisticRegression(C=10, max_iter=1000), "neighbours": KNeighborsClassifier(1)}
+    _check("c", c, "a number above 0", _is_real(c) and 0 < c < math.inf)
+    bases = {"logistic": LogisticRegression(C=c, max_iter=1000), "neighbours": KNeighborsClassifier(1)}
     if base not in bases:
         raise ConfigError(unknown("base", base, bases))
-    share = isinstance(threshold, numbers.Real) and not isinstance(threshold, bool) and 0 <= threshold < 1
+    share = _is_real(threshold) and 0 <= threshold < 1
     _check("threshold", threshold, "a number from 0, below 1, or None", threshold is None or share)
     _check("k_best", k_best, "a whole number from 1, or None", k_best is None or _counts(k_best))
     if threshold is None and k_best is None:
@@ -73,6 +88,10 @@ def self_training(
     if threshold is not None:
         return SelfTrainingClassifier(bases[base], threshold=threshold)
     return SelfTrainingClassifier(bases[base], criterion="k_best", k_best=k_best, max_iter=None)
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _check(name: str, value: object, takes: str, fits: bool) -> None:

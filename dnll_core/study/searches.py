@@ -6,9 +6,70 @@ Records are in `data/results/search/`; `experiments` takes what they chose.
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
+
+import numpy as np
 
 from dnll_core.config import Experiment
+from dnll_core.data.splits import stable_random
 from dnll_core.methods.classical import Classical
+
+FIRST_SEEDS = (100, 101, 102, 103)  # of the searches that were made first
+# Those of all others. Results are reported for REPORTED, so that no split on which a setting was chosen reports it.
+CHOOSING = tuple(range(300, 320))
+REPORTED = tuple(range(200, 220))
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is tried, and on which runs.
+
+    Attributes:
+        start: what the candidates change.
+        candidates: fields of `start`, each with another value.
+        seeds: of every trial's runs.
+        perturbations: runs of each seed, see `perturbed`.
+        cautious: trials are ranked by mean minus one sd, for a method that can fail; else by the mean.
+    """
+
+    start: Experiment | Classical
+    candidates: list[dict]
+    seeds: tuple[int, ...] = FIRST_SEEDS
+    perturbations: int = 1
+    cautious: bool = False
+
+    def runs(self, changes: dict) -> list[tuple[Experiment | Classical, int]]:
+        """The runs of one candidate: (what is run, seed), seed by seed."""
+        trial = self.start.replace(**changes)
+        return [(perturbed(trial, n), seed) for seed in self.seeds for n in range(self.perturbations)]
+
+
+def perturbed(experiment: Experiment | Classical, n: int) -> Experiment | Classical:
+    """The same experiment but for rounding: its learning rate is n units in the last place (of float32) higher.
+
+    Another processor rounds differently, and a training that can tip over may then tip the other way. This does the
+    same on one machine: from the first step on weights differ by about one unit in their last place.
+    """
+    if n == 0:
+        return experiment
+    lr = np.float32(experiment.lr)
+    for _ in range(n):
+        lr = np.nextafter(lr, np.float32(np.inf))
+    return experiment.replace(lr=float(lr))
+
+
+def drawn(name: str, number: int, *factors: list[dict]) -> list[dict]:
+    """`number` candidates drawn at random, the same ones ever after: of each factor one level, all about equally often.
+
+    Args:
+        name: seeds the draw.
+        factors: each a list of levels, which are the fields to change.
+    """
+    random = stable_random("search", name)
+    columns = [random.permutation([i % len(levels) for i in range(number)]) for levels in factors]
+    return [
+        {field: value for levels, i in zip(factors, row) for field, value in levels[i].items()} for row in zip(*columns)
+    ]
 
 
 def grid(**choices) -> list[dict]:
@@ -61,13 +122,15 @@ ADAPTATION = Experiment(
 
 # The quickstart's two methods get as many trials as each other in two stages: a grid, then changes of one setting at a
 # time from the grid's best. Trials are compared on validation accuracy alone.
-SEARCHES: dict[str, tuple[Experiment | Classical, list[dict]]] = {
-    "quickstart-supervised-1": (
+SEARCHES: dict[str, Search] = {
+    "quickstart-supervised-1": Search(
         SUPERVISED_1,
         grid(weak=("identity", "noise", "translate+noise"), lr=(0.03, 0.1), weight_decay=(5e-4, 5e-3)),
     ),
-    "quickstart-dnll-1": (DNLL_1, grid(strong=("noise", "translate+noise"), m=(1, 3, 5), selection=("ep", "epm"))),
-    "quickstart-supervised-2": (
+    "quickstart-dnll-1": Search(
+        DNLL_1, grid(strong=("noise", "translate+noise"), m=(1, 3, 5), selection=("ep", "epm"))
+    ),
+    "quickstart-supervised-2": Search(
         SUPERVISED_2,
         [
             *grid(weight_decay=(2e-3, 1e-2, 2e-2)),
@@ -80,7 +143,7 @@ SEARCHES: dict[str, tuple[Experiment | Classical, list[dict]]] = {
             {},
         ],
     ),
-    "quickstart-dnll-2": (
+    "quickstart-dnll-2": Search(
         DNLL_2,
         [
             *grid(weight_decay=(2e-3, 5e-3)),
@@ -95,23 +158,23 @@ SEARCHES: dict[str, tuple[Experiment | Classical, list[dict]]] = {
             {},
         ],
     ),
-    "quickstart-self-training": (
+    "quickstart-self-training": Search(
         Classical("self-training", "digits", labels=20),
         [
             *grid(base=("logistic", "neighbours"), threshold=(0.3, 0.4, 0.5), k_best=(None,)),
             *grid(base=("logistic", "neighbours"), threshold=(None,), k_best=(10, 50, 200)),
         ],
     ),
-    "methods-mutual-learning": (
+    "methods-mutual-learning": Search(
         _start("mutual-learning", teaching="mutual"),
         grid(threshold=(0.0, 0.8, 0.95), **_COMMON),
     ),
     # 1200 iterations are few for an average over a thousand, the published 0.999
-    "methods-mean-teacher": (
+    "methods-mean-teacher": Search(
         _start("mean-teacher", teacher_decay=0.99),
         grid(consistency_scale=(1.0, 10.0, 100.0), **_COMMON),
     ),
-    "methods-dual-student": (
+    "methods-dual-student": Search(
         _start("dual-student", stable_threshold=0.6),
         [
             {"consistency_scale": consistency, "stabilisation_scale": stabilisation, **common}
@@ -119,25 +182,25 @@ SEARCHES: dict[str, tuple[Experiment | Classical, list[dict]]] = {
             for common in grid(**_COMMON)
         ],
     ),
-    "methods-pi-model": (_start("pi-model"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
-    "methods-temporal-ensembling": (_start("temporal-ensembling"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
-    "methods-vat": (_start("vat"), grid(vat_eps=(0.5, 1.0, 2.0), **_COMMON)),
-    "methods-pseudo-label": (_start("pseudo-label"), grid(threshold=(0.0, 0.8, 0.95), **_COMMON)),
-    "methods-mixmatch": (_start("mixmatch"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
-    "methods-fixmatch": (_start("fixmatch"), grid(fixmatch_threshold=(0.7, 0.8, 0.95), **_COMMON)),
-    "methods-fixmatch-randaugment": (
+    "methods-pi-model": Search(_start("pi-model"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
+    "methods-temporal-ensembling": Search(_start("temporal-ensembling"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
+    "methods-vat": Search(_start("vat"), grid(vat_eps=(0.5, 1.0, 2.0), **_COMMON)),
+    "methods-pseudo-label": Search(_start("pseudo-label"), grid(threshold=(0.0, 0.8, 0.95), **_COMMON)),
+    "methods-mixmatch": Search(_start("mixmatch"), grid(lam=(1.0, 10.0, 100.0), **_COMMON)),
+    "methods-fixmatch": Search(_start("fixmatch"), grid(fixmatch_threshold=(0.7, 0.8, 0.95), **_COMMON)),
+    "methods-fixmatch-randaugment": Search(
         _start("fixmatch", **_RANDAUGMENT),
         grid(fixmatch_threshold=(0.7, 0.8, 0.95), **_COMMON),
     ),
-    "adaptation-supervised": (
+    "adaptation-supervised": Search(
         ADAPTATION,
         grid(noise_std=(0.15, 0.5), weight_decay=(1e-4, 1e-3), lr=(0.03, 0.1)),
     ),
-    "adaptation-mean-teacher": (
+    "adaptation-mean-teacher": Search(
         ADAPTATION.replace(method="mean-teacher"),
         grid(consistency_scale=(1.0, 10.0, 30.0, 100.0), teacher_decay=(0.99, 0.999)),
     ),
-    "adaptation-dual-student": (
+    "adaptation-dual-student": Search(
         ADAPTATION.replace(method="dual-student"),
         [
             {"consistency_scale": consistency, "stabilisation_scale": stabilisation, "stable_threshold": threshold}
@@ -145,7 +208,7 @@ SEARCHES: dict[str, tuple[Experiment | Classical, list[dict]]] = {
             for threshold in (0.6, 0.8)
         ],
     ),
-    "adaptation-dnll": (
+    "adaptation-dnll": Search(
         ADAPTATION.replace(method="dnll"),
         [*grid(m=(1, 3, 5), lam=(0.3, 1.0)), {"m": 3, "ramp_epochs": 0.0}, {"m": 3, "noise_std": 0.5}],
     ),
@@ -154,7 +217,7 @@ SEARCHES: dict[str, tuple[Experiment | Classical, list[dict]]] = {
 
 def winner(search: str, **changes) -> Experiment:
     """The start of a search with the changes that won it; a test compares them with the record."""
-    return SEARCHES[search][0].replace(**changes)
+    return SEARCHES[search].start.replace(**changes)
 
 
 # Every method with the best of its twelve trials.
@@ -177,11 +240,11 @@ METHODS: dict[str, Experiment] = {
     ),
 }
 # The add-ons start from what was chosen for their base, and then get twelve trials of their own.
-SEARCHES["methods-mean-teacher+dnll"] = (
+SEARCHES["methods-mean-teacher+dnll"] = Search(
     METHODS["mean-teacher"].replace(method="mean-teacher+dnll"),
     grid(m=(1, 3, 5), lam=(0.1, 0.3, 1.0, 3.0)),
 )
-SEARCHES["methods-dual-student+dnll"] = (
+SEARCHES["methods-dual-student+dnll"] = Search(
     METHODS["dual-student"].replace(method="dual-student+dnll"),
     grid(m=(1, 3, 5), lam=(0.3, 1.0), teaching=("mutual", "both")),
 )
@@ -196,16 +259,16 @@ def chosen_changes(method: str) -> dict[str, object]:
     search's start is the method's own, as `teaching="mutual"` is mutual learning's.
     """
     grids = {"supervised": "quickstart-supervised-1", "dnll": "quickstart-dnll-1"}
-    start, trials = SEARCHES[grids.get(method, f"methods-{method}")]
+    search = SEARCHES[grids.get(method, f"methods-{method}")]
     common = _START.to_dict()
-    own = {name for name, value in start.to_dict().items() if value != common[name]}
-    tried = {name for changes in trials for name in changes}
+    own = {name for name, value in search.start.to_dict().items() if value != common[name]}
+    tried = {name for changes in search.candidates for name in changes}
     return {name: value for name, value in METHODS[method].to_dict().items() if name in own | tried}
 
 
 # Domain adaptation: the best of the first eight trials, and eight more from there, now with longer ramps among them.
 SEARCHES |= {
-    "adaptation-supervised-2": (
+    "adaptation-supervised-2": Search(
         winner("adaptation-supervised", noise_std=0.5),
         [
             *grid(noise_std=(0.3, 0.75, 1.0)),
@@ -215,7 +278,7 @@ SEARCHES |= {
             *grid(dropout=(0.25, 0.7)),
         ],
     ),
-    "adaptation-mean-teacher-2": (
+    "adaptation-mean-teacher-2": Search(
         winner("adaptation-mean-teacher", consistency_scale=1.0, teacher_decay=0.99),
         [
             *grid(consistency_scale=(0.3, 3.0)),
@@ -225,7 +288,7 @@ SEARCHES |= {
             {"noise_std": 0.5, "consistency_scale": 10.0, "consistency_ramp_epochs": 3.0},
         ],
     ),
-    "adaptation-dual-student-2": (
+    "adaptation-dual-student-2": Search(
         winner("adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8),
         [
             *grid(stabilisation_scale=(300.0, 1000.0)),
@@ -239,7 +302,7 @@ SEARCHES |= {
             {"noise_std": 0.5, "consistency_ramp_epochs": 3.0, "stabilisation_ramp_epochs": 3.0},
         ],
     ),
-    "adaptation-dnll-2": (
+    "adaptation-dnll-2": Search(
         winner("adaptation-dnll", m=3, lam=1.0),
         [
             *grid(lam=(3.0, 10.0)),
@@ -259,4 +322,94 @@ ADAPTATION_CHOSEN: dict[str, Experiment] = {
         "adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8
     ),
     "dnll": winner("adaptation-dnll-2", lam=3.0, ramp_epochs=3.0, selection="epm"),
+}
+
+
+# The quickstart again, now with what was learnt of runs that fall: which of many settings hold on any split and any
+# processor. Forty candidates on four splits, for each method; what all runs of DNLL have in common stays in balance, as
+# its weight of all negatives together (λ times their number), in iterations that cost no more than before.
+def _weights(*totals: float) -> list[dict]:
+    """Number, weight and teachers of negatives; `totals` are the weights of all negatives of an image together."""
+    return [
+        {"m": m, "teaching": teaching, "lam": total / m / (2 if teaching == "both" else 1)}
+        for total in totals
+        for m, teaching in ((1, "both"), (3, "both"), (5, "both"), (3, "mutual"))
+    ]
+
+
+_VIEWS = [
+    {"weak": "identity", "strong": "noise"},
+    {"weak": "identity", "strong": "translate+noise"},
+    {"weak": "translate", "strong": "translate+noise"},
+    {"weak": "translate", "strong": "translate+randaugment+cutout"},
+]
+_LENGTHS = [  # of an equal number of seconds: batches of 64, or fewer ones of 128
+    {"unlabelled_batch": batch, "epochs": epochs, "ramp_epochs": share * epochs}
+    for batch, epochs in ((64, 75), (128, 100))
+    for share in (0.1, 0.3, 0.6, 1.0)
+]
+SEARCHES |= {
+    "digits-dnll-1": Search(
+        DNLL,
+        [
+            {},
+            *drawn(
+                "digits-dnll-1",
+                39,
+                _VIEWS,
+                grid(noise_std=(0.2, 0.3, 0.5)),
+                grid(weight_decay=(5e-4, 2e-3, 5e-3, 1e-2)),
+                _LENGTHS,
+                _weights(1.0, 3.0, 10.0, 20.0),
+                grid(selection=("ep", "epm")),
+                grid(dropout=(None, 0.3)),
+                grid(lr=(0.05, 0.1, 0.2)),
+                grid(ema_decay=(0.0, 0.99)),
+                grid(label_updates_bn=(False, True)),
+            ),
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
+    "digits-supervised-1": Search(
+        SUPERVISED,
+        [
+            {},
+            *drawn(
+                "digits-supervised-1",
+                39,
+                grid(weak=("identity", "noise", "translate", "translate+noise", "translate+randaugment+cutout")),
+                grid(noise_std=(0.2, 0.3, 0.5)),
+                grid(weight_decay=(5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
+                grid(epochs=(75, 225)),
+                grid(dropout=(None, 0.3, 0.5)),
+                grid(lr=(0.03, 0.05, 0.1, 0.2)),
+                grid(ema_decay=(0.0, 0.99)),
+            ),
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
+    "digits-label-spreading-1": Search(
+        Classical("label-spreading", "digits", labels=20),
+        [
+            *grid(kernel=("knn",), neighbours=(3, 5, 7, 10, 15), alpha=(0.2, 0.5, 0.8, 0.95)),
+            *grid(kernel=("rbf",), gamma=(1.0, 2.0, 4.0, 8.0, 16.0), alpha=(0.2, 0.5, 0.8, 0.95)),
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
+    "digits-self-training-1": Search(
+        Classical("self-training", "digits", labels=20),
+        [
+            {**base, **rule}
+            for base in ({"base": "neighbours"}, *grid(base=("logistic",), c=(0.1, 1.0, 10.0, 100.0)))
+            for rule in (
+                *grid(threshold=(0.3, 0.5, 0.8), k_best=(None,)),
+                *grid(threshold=(None,), k_best=(10, 20, 50, 100, 200)),
+            )
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dnll_core.config import Experiment
 from dnll_core.paper.tables import OURS
-from dnll_core.study.searches import METHODS, SEARCHES, chosen_changes, grid, winner
+from dnll_core.study.searches import METHODS, SEARCHES, Search, chosen_changes, grid, winner
 
 # Table 4 for two CPU cores: MNIST with the small network. Three poolings suit images of few pixels, so its images are
 # halved; a trial is three passes over them. What all methods share is chosen with DNLL.
@@ -26,7 +26,7 @@ LAPTOP = Experiment(
     method="dnll",
     m=3,
 )
-SEARCHES["laptop-start"] = (
+SEARCHES["laptop-start"] = Search(
     LAPTOP,
     [
         {},
@@ -47,19 +47,19 @@ def _laptop(method: str, **changes) -> Experiment:
 
 # Then each method has six trials of what is its own; what DNLL shares with it stays.
 SEARCHES |= {
-    "laptop-dnll": (
+    "laptop-dnll": Search(
         LAPTOP_START,
         [{}, {"lam": 3.0}, {"lam": 0.3}, {"m": 1}, {"selection": "epm"}, {"teaching": "mutual"}],
     ),
-    "laptop-supervised": (
+    "laptop-supervised": Search(
         _laptop("supervised"),
         [*grid(weak=("identity", "noise"), weight_decay=(5e-4, 5e-3)), *grid(weak=("noise",), lr=(0.03, 0.2))],
     ),
-    "laptop-mean-teacher": (
+    "laptop-mean-teacher": Search(
         _laptop("mean-teacher"),
         grid(consistency_scale=(1.0, 10.0, 100.0), teacher_decay=(0.99, 0.999)),
     ),
-    "laptop-dual-student": (
+    "laptop-dual-student": Search(
         _laptop("dual-student"),
         [
             {"consistency_scale": 1.0, "stabilisation_scale": 10.0, "stable_threshold": 0.6},
@@ -69,11 +69,11 @@ SEARCHES |= {
             {"consistency_scale": 30.0, "stabilisation_scale": 300.0},
         ],
     ),
-    "laptop-pseudo-label": (
+    "laptop-pseudo-label": Search(
         _laptop("pseudo-label"),
         grid(threshold=(0.0, 0.8, 0.95), shared_bn=(True, False)),
     ),
-    "laptop-fixmatch": (
+    "laptop-fixmatch": Search(
         _laptop("fixmatch"),
         [
             *grid(fixmatch_threshold=(0.8, 0.95), ramp_epochs=(0.0, 2.25)),
