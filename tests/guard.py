@@ -60,9 +60,10 @@ def experiments_named() -> dict[str, dict]:
                 for cell in tables.cells(table, profile):
                     found[f"{profile} table {table} {cell.name}"] = cell.experiment.to_dict()
     for name, runs in plan.CAMPAIGNS.items():
-        for i, run in enumerate(runs()):
+        for i, run in enumerate(getattr(runs, "runs", runs)()):
             found[f"campaign {name} {i}"] = fields_of(run)
-    for name, (start, trials) in settings.SEARCHES.items():
+    for name, search in settings.SEARCHES.items():
+        start, trials = search if isinstance(search, tuple) else (search.start, search.candidates)
         for i, changes in enumerate(trials):
             trial = {**start, **changes} if isinstance(start, dict) else start.replace(**changes)
             found[f"search {name} {i}"] = fields_of(trial)

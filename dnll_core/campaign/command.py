@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from dnll_core import results
 from dnll_core.campaign import carry, estimates
-from dnll_core.campaign.plan import SEEDS, campaign_tasks, missing, rename_checkpoints, table_tasks
+from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     what("--profile", help=f"size of the tables' runs: {', '.join(tables.PROFILES)} (default quick)")
     what("--dataset", help="of the tables' runs, in the place of the profile's")
     usual = ", ".join(f"{seeds} if {profile}" for profile, seeds in tables.SEEDS.items())
-    what("--seeds", type=positive, metavar="N", help=f"0, 1, ... of each (default {SEEDS}; of tables {usual})")
+    what("--seeds", type=positive, metavar="N", help=f"how many of each (default: a campaign's; of tables {usual})")
     what("--dry-run", action="store_true", help="print what would be run, and how long it takes by the records")
     where = add_where(made, Path("runs/campaign"), "folder of the records' folders")
     where.add_argument("--carry", type=Path, metavar="DIR", help="unpack DIR first, and pack the state into it at last")
@@ -85,7 +85,7 @@ def planned(options: argparse.Namespace) -> list[Task]:
     for name in options.names:
         if name not in CAMPAIGNS:
             raise ConfigError(unknown("campaign", name, CAMPAIGNS))
-        tasks += campaign_tasks(name, options.seeds or SEEDS, out)
+        tasks += campaign_tasks(name, options.seeds, out)
     if options.tables:
         tasks += table_tasks(options.tables, options.profile or "quick", options.seeds, out, dataset)
     elif not options.names:

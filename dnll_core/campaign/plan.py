@@ -16,17 +16,22 @@ from dnll_core.checkpoint import MANIFEST, CheckpointError, exclusive
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
-from dnll_core.study.experiments import CAMPAIGNS, MEASURED
+from dnll_core.study.experiments import CAMPAIGNS
 from dnll_core.study.tables import cells
 
 TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
-SEEDS = 3  # of a campaign; those of tables are in `study.tables.SEEDS`
 
 
-def campaign_tasks(name: str, seeds: int, out: Path) -> list[Task]:
-    """The runs of one of CAMPAIGNS, seed by seed, whether recorded or not."""
-    measure, configs = name in MEASURED, CAMPAIGNS[name]()
-    return [Task(config, seed, out / name, measure=measure) for seed in range(seeds) for config in configs]
+def campaign_tasks(name: str, seeds: int | None, out: Path) -> list[Task]:
+    """The runs of one of CAMPAIGNS, seed by seed, whether recorded or not.
+
+    Args:
+        seeds: how many, from the campaign's first; None: its own.
+    """
+    campaign, first = CAMPAIGNS[name], CAMPAIGNS[name].seeds[0]
+    own = campaign.seeds if seeds is None else range(first, first + seeds)
+    runs = campaign.runs()
+    return [Task(config, seed, out / name, measure=campaign.measured) for seed in own for config in runs]
 
 
 def table_tasks(

@@ -34,11 +34,12 @@ from dnll_core.study.settings import SEARCHES
 
 
 def search_of(name: str, seeds: int | None = None) -> Search:
-    """A search of SEARCHES, perhaps with fewer seeds. Its runs are evaluated after their last epoch alone."""
+    """A search of SEARCHES, perhaps with another number of seeds. Its runs are evaluated after their last epoch alone."""
     search = SEARCHES[name]
+    first = search.seeds[0]
     if isinstance(search.start, Experiment):
         search = dataclasses.replace(search, start=search.start.replace(eval_every=search.start.epochs))
-    return dataclasses.replace(search, seeds=search.seeds[:seeds])
+    return search if seeds is None else dataclasses.replace(search, seeds=range(first, first + seeds))
 
 
 def trial_tasks(name: str, search: Search, out: Path) -> list[Task]:
@@ -108,7 +109,7 @@ def _seen(record: dict) -> dict[str, float]:
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="python -m dnll_core.campaign.search", description=__doc__.split("\n\n")[0])
     made.add_argument("names", nargs="+", help=f"of: {', '.join(SEARCHES)}; a prefix takes all that begin with it")
-    made.add_argument("--seeds", type=positive, help="only the first so many seeds of each search")
+    made.add_argument("--seeds", type=positive, help="seeds of each trial (default: the search's own)")
     made.add_argument("--dry-run", action="store_true", help="print what would be run, and how long it takes")
     command.add_where(made, Path("runs/search"), "folder of the records")
     return made

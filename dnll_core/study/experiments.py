@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
@@ -166,16 +167,31 @@ def _adaptation(campaign: str, source: str, target: str) -> list[Experiment]:
     return [*adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign]).values()]
 
 
-CAMPAIGNS: dict[str, Callable[[], list[Experiment | Classical]]] = {
-    "quickstart": lambda: [*quickstart().values(), *(Classical(method, "digits", labels=20) for method in CLASSIFIERS)],
-    "transfers": lambda: [*transfers().values()],
-    "methods": lambda: [*methods().values()],
-    "addons": lambda: [*addons("cifar10").values()],
-    "adaptation": lambda: _adaptation("adaptation", "usps", "mnist"),
-    "adaptation-full": lambda: _adaptation("adaptation-full", "usps", "mnist"),
-    "adaptation-reverse": lambda: _adaptation("adaptation-reverse", "mnist", "usps"),
-    "adaptation-ramps": lambda: [*ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()],
-    "adaptation-batch-norm": lambda: [*batch_norms("usps", "mnist", epochs=4).values()],
-    "limits": lambda: [*limits().values()],
+@dataclass(frozen=True)
+class Campaign:
+    """Runs that are recorded under one name.
+
+    Attributes:
+        runs: what is run with each seed.
+        measured: runs also count what the submodels pass to each other, see `run.train`.
+    """
+
+    runs: Callable[[], list[Experiment | Classical]]
+    seeds: range = range(3)
+    measured: bool = False
+
+
+CAMPAIGNS = {
+    "quickstart": Campaign(
+        lambda: [*quickstart().values(), *(Classical(method, "digits", labels=20) for method in CLASSIFIERS)]
+    ),
+    "transfers": Campaign(lambda: [*transfers().values()], measured=True),
+    "methods": Campaign(lambda: [*methods().values()]),
+    "addons": Campaign(lambda: [*addons("cifar10").values()]),
+    "adaptation": Campaign(lambda: _adaptation("adaptation", "usps", "mnist")),
+    "adaptation-full": Campaign(lambda: _adaptation("adaptation-full", "usps", "mnist")),
+    "adaptation-reverse": Campaign(lambda: _adaptation("adaptation-reverse", "mnist", "usps")),
+    "adaptation-ramps": Campaign(lambda: [*ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()]),
+    "adaptation-batch-norm": Campaign(lambda: [*batch_norms("usps", "mnist", epochs=4).values()]),
+    "limits": Campaign(lambda: [*limits().values()], measured=True),
 }
-MEASURED = ("transfers", "limits")  # campaigns whose runs also count what the submodels pass to each other

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dnll_core.config import Experiment
 from dnll_core.paper.tables import OURS
-from dnll_core.study.searches import METHODS, SEARCHES, Search, chosen_changes, grid, winner
+from dnll_core.study.digits import SEARCHES
+from dnll_core.study.searches import METHODS, Search, chosen_changes, grid, winner
 
 # Table 4 for two CPU cores: MNIST with the small network. Three poolings suit images of few pixels, so its images are
 # halved; a trial is three passes over them. What all methods share is chosen with DNLL.

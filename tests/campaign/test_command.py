@@ -28,7 +28,7 @@ from dnll_core.checkpoint import exclusive, save_checkpoint
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import Compute
 from dnll_core.study import records, tables
-from dnll_core.study.experiments import CAMPAIGNS
+from dnll_core.study.experiments import CAMPAIGNS, Campaign
 from dnll_core.trainer import Trainer
 
 
@@ -41,7 +41,7 @@ def here(monkeypatch):
 @pytest.fixture
 def tiny(monkeypatch, here):
     """A campaign of one run, see `LONGER`."""
-    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [LONGER])
+    monkeypatch.setitem(CAMPAIGNS, "tiny", Campaign(lambda: [LONGER]))
     return train(LONGER, 0, progress=False).record()
 
 
@@ -56,7 +56,7 @@ def names(planned):
 def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, capsys):
     """In a worker process."""
     good, bad = FAST, FAST.replace(labels=21)
-    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [bad, good])
+    monkeypatch.setitem(CAMPAIGNS, "tiny", Campaign(lambda: [bad, good]))
     with pytest.raises(SystemExit, match=r"supervised on digits, seed 0:(.|\n)*labels"):
         command.main(["tiny", "--seeds", "2", "--out", str(tmp_path)])
     assert "2 of 4 runs recorded" in capsys.readouterr().out
@@ -69,8 +69,8 @@ def test_records_what_is_missing_and_reports_failures(monkeypatch, tmp_path, cap
 
 
 def test_several_campaigns_in_one_command(monkeypatch, here, tmp_path, capsys):
-    monkeypatch.setitem(CAMPAIGNS, "one", lambda: [FAST])
-    monkeypatch.setitem(CAMPAIGNS, "two", lambda: [FAST.replace(lr=0.1)])
+    monkeypatch.setitem(CAMPAIGNS, "one", Campaign(lambda: [FAST]))
+    monkeypatch.setitem(CAMPAIGNS, "two", Campaign(lambda: [FAST.replace(lr=0.1)]))
     command.main(["two", "one", "--seeds", "1", "--out", str(tmp_path)])
     assert len(results.load(tmp_path / "one")) == len(results.load(tmp_path / "two")) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -131,7 +131,7 @@ def test_another_data_set_in_the_place_of_the_profiles():
 
 def test_dry_run_runs_nothing_and_adds_up_what_is_known(monkeypatch, tmp_path, capsys):
     known, unknown = FAST, FAST.replace(unlabelled_batch=123)
-    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [known, unknown])
+    monkeypatch.setitem(CAMPAIGNS, "tiny", Campaign(lambda: [known, unknown]))
     monkeypatch.setattr(command.estimates, "seconds_left", lambda t, _: 40.0 if t.config == known else None)
     command.main(["tiny", "--seeds", "2", "--dry-run", "--out", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
@@ -218,7 +218,7 @@ def test_records_of_a_folder_that_has_changed_are_not_taken_for_it(here, tmp_pat
                 photos / str(k) / f"{i}.png"
             )
     e = FAST.replace(dataset=f"folder:{photos}", labels=None, unlabelled_batch=2, labelled_batch=2, weak="identity")
-    monkeypatch.setitem(CAMPAIGNS, "own", lambda: [e])
+    monkeypatch.setitem(CAMPAIGNS, "own", Campaign(lambda: [e]))
     arguments = ["own", "--seeds", "1", "--out", str(tmp_path / "out")]
     command.main(arguments)
     _images_of.cache_clear()
@@ -326,12 +326,12 @@ def test_a_terminal_that_is_gone_costs_no_record(tiny, tmp_path, monkeypatch):
 SCRIPT = """
 import sys
 from dnll_core.campaign import command
-from dnll_core.study.experiments import CAMPAIGNS
+from dnll_core.study.experiments import CAMPAIGNS, Campaign
 from dnll_core.config import Experiment
 
 if __name__ == "__main__":
     endless = Experiment(method="supervised", labels=20, labelled_batch=20, epochs=10_000_000, eval_every=1000)
-    CAMPAIGNS["endless"] = lambda: [endless]
+    CAMPAIGNS["endless"] = Campaign(lambda: [endless])
     command.main(["endless", "--seeds", "2", "--workers", "2", "--uncommitted", "--out", sys.argv[1]])
 """
 
@@ -558,7 +558,7 @@ def test_run_cells_gives_what_a_campaign_records(monkeypatch, tmp_path):
     named = {"one": LONGER, "two": FAST}
     found = run_cells(named, seeds=2)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(CAMPAIGNS, "tiny", lambda: [*named.values()])
+    monkeypatch.setitem(CAMPAIGNS, "tiny", Campaign(lambda: [*named.values()]))
     monkeypatch.setattr(command, "processes", lambda workers, what: contextlib.nullcontext(inline()))
     command.main(["tiny", "--seeds", "2"])
     assert {name: len(group) for name, group in found.items()} == {"one": 2, "two": 2}

@@ -10,14 +10,14 @@ from fabricated import record
 
 from dnll_core import results, train
 from dnll_core.campaign import command, search, tasks, worker
-from dnll_core.campaign.search import SEEDS, main
+from dnll_core.campaign.search import main
 from dnll_core.campaign.tasks import Report
 from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
 from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import adaptation, quickstart
-from dnll_core.study.searches import ADAPTATION_CHOSEN, METHODS, chosen_changes
+from dnll_core.study.searches import ADAPTATION_CHOSEN, FIRST_SEEDS, METHODS, Search, chosen_changes
 from dnll_core.study.settings import (
     AS_RECORDED,
     LAPTOP_CHOSEN,
@@ -40,7 +40,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(command, "processes", lambda workers, what: contextlib.nullcontext(inline(workers)))
 
     def candidates(*trials, start=BASE):
-        monkeypatch.setitem(SEARCHES, "tiny", (start, list(trials)))
+        monkeypatch.setitem(SEARCHES, "tiny", Search(start, list(trials)))
 
     return candidates
 
@@ -55,18 +55,18 @@ def test_search_ranks_by_validation_accuracy(tiny, tmp_path):
     record = searched(tmp_path, seeds=2)
     assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]
     assert record["chosen"] == record["trials"][0]["changes"]
-    assert record["seeds"] == list(SEEDS[:2])
+    assert record["seeds"] == list(FIRST_SEEDS[:2])
     for trial in record["trials"]:
-        runs = [train(BASE.replace(**trial["changes"]), seed, progress=False) for seed in SEEDS[:2]]
+        runs = [train(BASE.replace(**trial["changes"]), seed, progress=False) for seed in FIRST_SEEDS[:2]]
         assert trial["validation"] == [run.final["validation"]["mean"] for run in runs]
 
 
 @pytest.mark.long
 def test_the_command_in_worker_processes(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(SEARCHES, "tiny", (BASE, [{}]))
+    monkeypatch.setitem(SEARCHES, "tiny", Search(BASE, [{}]))
     record = searched(tmp_path, "--workers", "2", seeds=4)
     assert record["chosen"] == {}
-    assert len(record["trials"][0]["validation"]) == len(SEEDS)
+    assert len(record["trials"][0]["validation"]) == len(FIRST_SEEDS)
     assert "written to" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main(["tiny", "--workers", "0"])
@@ -113,7 +113,7 @@ def test_the_record_of_a_search_is_sealed(tiny, tmp_path):
     tiny({"lr": 0.1})
     searched(tmp_path)
     path = tmp_path / "tiny.json"
-    assert opened(path.read_bytes()) == search.summary("tiny", SEEDS[:1], tmp_path) | {"format": 2}
+    assert opened(path.read_bytes()) == search.summary("tiny", search.search_of("tiny", 1), tmp_path) | {"format": 2}
     with pytest.raises(ValueError, match="another SHA-256"):
         opened(path.read_bytes().replace(b'"lr": 0.1', b'"lr": 0.3'))
 
@@ -145,7 +145,7 @@ def test_a_search_that_was_cut_off_goes_on_and_finds_the_same(tiny, tmp_path, mo
 
 def test_minutes_bound_a_search_and_what_is_ready_is_written(tiny, tmp_path, monkeypatch, capsys):
     tiny({"lr": 0.1}, {"lr": 0.03})
-    monkeypatch.setitem(SEARCHES, "tiny-2", (BASE, [{}]))
+    monkeypatch.setitem(SEARCHES, "tiny-2", Search(BASE, [{}]))
     real = worker.attempt
     monkeypatch.setattr(
         tasks, "attempt", lambda order: real((order[0], 0.0, "") if order[0].title == "tiny" else order)
@@ -214,7 +214,7 @@ def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
     [other] = results.load(path.parent, lr=json.loads(path.read_text())["experiment"]["lr"])
     path.unlink()
     results.save(other | {"commit": "000000000000"}, path.parent)
-    found = search.summary("tiny", SEEDS[:1], tmp_path)
+    found = search.summary("tiny", search.search_of("tiny", 1), tmp_path)
     assert found["commit"] == f"000000000000, {results.commit()}"
     assert len(found["source_sha256"]) == 64
 
@@ -227,7 +227,7 @@ def test_unknown_search(monkeypatch):
 
 
 def test_every_method_gets_as_many_trials():
-    trials = {name: len(candidates) for name, (_, candidates) in SEARCHES.items()}
+    trials = {name: len(search.candidates) for name, search in SEARCHES.items()}
     assert trials["quickstart-supervised-1"] == trials["quickstart-dnll-1"] == 12
     assert trials["quickstart-supervised-2"] == trials["quickstart-dnll-2"]
     assert {n for name, n in trials.items() if name.startswith("methods-")} == {12}
@@ -323,7 +323,7 @@ def test_trials_of_domain_adaptation_are_judged_without_target_labels(tiny, tmp_
     tiny({"lr": 1e-6}, {"lr": 0.1}, start=base)
     record = searched(tmp_path)
     for trial in record["trials"]:
-        seen = train(base.replace(**trial["changes"]), SEEDS[0], progress=False)
+        seen = train(base.replace(**trial["changes"]), FIRST_SEEDS[0], progress=False)
         assert trial[AFTERWARDS] == [seen.final["test"]["mean"]]
         assert [trial["mean"]] == trial["information"] == [pytest.approx(seen.history[-1]["target"]["information"])]
         assert trial["sd"] is None

@@ -1,0 +1,133 @@
+"""The searches of the quickstart: its four methods on splits that nothing else has used, in three stages.
+
+1. Forty candidates on four splits. Those of the two networks are drawn at random, to see what each setting does.
+2. Fifteen on six new splits: the best of the first stage, and what its settings let expect to be better.
+3. The best two, on forty new runs of each: ten splits, and four perturbations of each where rounding matters.
+
+Every method has as many candidates. They are ranked by mean minus one standard deviation, because a run of DNLL can
+fall (notebook 14) and nobody wants the settings of a lucky mean. Runs of DNLL take no more seconds than they did.
+"""
+
+from __future__ import annotations
+
+from dnll_core.methods.classical import Classical
+from dnll_core.study.searches import CHOOSING, DNLL, SEARCHES, SUPERVISED, Search, drawn, grid
+
+
+def _weights(*totals: float) -> list[dict]:
+    """Number, weight and teachers of negatives; `totals` are the weights of all negatives of an image together."""
+    return [
+        {"m": m, "teaching": teaching, "lam": total / m / (2 if teaching == "both" else 1)}
+        for total in totals
+        for m, teaching in ((1, "both"), (3, "both"), (5, "both"), (3, "mutual"))
+    ]
+
+
+_VIEWS = [
+    {"weak": "identity", "strong": "noise"},
+    {"weak": "identity", "strong": "translate+noise"},
+    {"weak": "translate", "strong": "translate+noise"},
+    {"weak": "translate", "strong": "translate+randaugment+cutout"},
+]
+_LENGTHS = [  # of an equal number of seconds: batches of 64, or fewer ones of 128
+    {"unlabelled_batch": batch, "epochs": epochs, "ramp_epochs": share * epochs}
+    for batch, epochs in ((64, 75), (128, 100))
+    for share in (0.1, 0.3, 0.6, 1.0)
+]
+SEARCHES |= {
+    "digits-dnll-1": Search(
+        DNLL,
+        [
+            {},
+            *drawn(
+                "digits-dnll-1",
+                39,
+                _VIEWS,
+                grid(noise_std=(0.2, 0.3, 0.5)),
+                grid(weight_decay=(5e-4, 2e-3, 5e-3, 1e-2)),
+                _LENGTHS,
+                _weights(1.0, 3.0, 10.0, 20.0),
+                grid(selection=("ep", "epm")),
+                grid(dropout=(None, 0.3)),
+                grid(lr=(0.05, 0.1, 0.2)),
+                grid(ema_decay=(0.0, 0.99)),
+                grid(label_updates_bn=(False, True)),
+            ),
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
+    "digits-supervised-1": Search(
+        SUPERVISED,
+        [
+            {},
+            *drawn(
+                "digits-supervised-1",
+                39,
+                grid(weak=("identity", "noise", "translate", "translate+noise", "translate+randaugment+cutout")),
+                grid(noise_std=(0.2, 0.3, 0.5)),
+                grid(weight_decay=(5e-4, 2e-3, 5e-3, 1e-2, 2e-2)),
+                grid(epochs=(75, 225)),
+                grid(dropout=(None, 0.3, 0.5)),
+                grid(lr=(0.03, 0.05, 0.1, 0.2)),
+                grid(ema_decay=(0.0, 0.99)),
+            ),
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
+    "digits-label-spreading-1": Search(
+        Classical("label-spreading", "digits", labels=20),
+        [
+            *grid(kernel=("knn",), neighbours=(3, 5, 7, 10, 15), alpha=(0.2, 0.5, 0.8, 0.95)),
+            *grid(kernel=("rbf",), gamma=(1.0, 2.0, 4.0, 8.0, 16.0), alpha=(0.2, 0.5, 0.8, 0.95)),
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
+    "digits-self-training-1": Search(
+        Classical("self-training", "digits", labels=20),
+        [
+            {**base, **rule}
+            for base in ({"base": "neighbours"}, *grid(base=("logistic",), c=(0.1, 1.0, 10.0, 100.0)))
+            for rule in (
+                *grid(threshold=(0.3, 0.5, 0.8), k_best=(None,)),
+                *grid(threshold=(None,), k_best=(10, 20, 50, 100, 200)),
+            )
+        ],
+        CHOOSING[:4],
+        cautious=True,
+    ),
+}
+
+# The first stage says: much weight on the negatives, a weight decay of 0.002, a clean weak view, and no hurry with λ.
+_FIRM = {"weak": "identity", "strong": "translate+noise", "noise_std": 0.3, "weight_decay": 2e-3}
+_FIRM |= {"m": 3, "lam": 10 / 3, "ramp_epochs": 22.5}
+_AUGMENTED = {"epochs": 52, "ramp_epochs": 15.6, "strong": "translate+randaugment+cutout"}  # as many seconds
+_MUTUAL = {"weak": "identity", "strong": "translate+noise", "noise_std": 0.3, "unlabelled_batch": 128, "epochs": 100}
+_MUTUAL |= {"ramp_epochs": 30.0, "m": 3, "teaching": "mutual", "lam": 20 / 3, "ema_decay": 0.99}
+_MUTUAL |= {"label_updates_bn": False}
+_AVERAGED = {"weak": "translate", "strong": "translate+randaugment+cutout", "weight_decay": 2e-3}
+_AVERAGED |= {"unlabelled_batch": 128, "epochs": 68, "ramp_epochs": 68.0, "m": 3, "lam": 5 / 3, "ema_decay": 0.99}
+SEARCHES["digits-dnll-2"] = Search(
+    DNLL,
+    [
+        {},
+        _AVERAGED,
+        _MUTUAL,
+        {**_MUTUAL, "weight_decay": 2e-3},
+        _FIRM,
+        {**_FIRM, "lr": 0.05},
+        {**_FIRM, "lam": 20 / 3},
+        {**_FIRM, "ramp_epochs": 45.0},
+        {**_FIRM, "teaching": "mutual", "lam": 20 / 3},
+        {**_FIRM, "ema_decay": 0.99},
+        {**_FIRM, "dropout": 0.3},
+        {**_FIRM, "m": 5, "lam": 2.0},
+        {**_FIRM, "selection": "ep"},
+        {**_FIRM, **_AUGMENTED},
+        {**_FIRM, **_AUGMENTED, "strong": "translate+randaugment+cutout+noise"},
+    ],
+    CHOOSING[4:10],
+    cautious=True,
+)
