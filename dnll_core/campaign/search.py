@@ -5,9 +5,9 @@
 
 The trials are the candidates of `study.searches.SEARCHES`, all of a search with the same seeds. Those seeds are not
 among the ones that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy
-only. Each seed of a trial, and each perturbation of a seed, is a run of its own with a record in <out>/<search>, also if
-training diverged; a search that was stopped goes on there. When all are recorded, <out>/<search>.json is written from
-the records alone.
+only. Each seed of a trial, and each perturbation of a seed, is a run of its own with a record in <out>/<search>, also
+if training diverged; a search that was stopped goes on there. When all are recorded, <out>/<search>.json is written
+from the records alone.
 
 In domain adaptation no label of the target may choose: trials are compared on the "information" of their predictions on
 unlabelled target images (`evaluation.without_labels`). Their test accuracy is kept beside it, not to choose, but to see
@@ -29,12 +29,12 @@ from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.common import atomic_file, positive, sealed, unknown
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.study.searches import Search
 from dnll_core.study.settings import SEARCHES
+from dnll_core.study.trials import Search
 
 
 def search_of(name: str, seeds: int | None = None) -> Search:
-    """A search of SEARCHES, perhaps with another number of seeds. Its runs are evaluated after their last epoch alone."""
+    """A search of SEARCHES, evaluated after the last epoch alone. seeds: how many, if not the search's own number."""
     search = SEARCHES[name]
     first = search.seeds[0]
     if isinstance(search.start, Experiment):

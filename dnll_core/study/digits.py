@@ -11,7 +11,8 @@ fall (notebook 14) and nobody wants the settings of a lucky mean. Runs of DNLL t
 from __future__ import annotations
 
 from dnll_core.methods.classical import Classical
-from dnll_core.study.searches import CHOOSING, DNLL, SEARCHES, SUPERVISED, Search, drawn, grid
+from dnll_core.study.searches import DNLL, SEARCHES, SUPERVISED
+from dnll_core.study.trials import CHOOSING, Search, drawn, grid
 
 
 def _weights(*totals: float) -> list[dict]:

@@ -5,76 +5,11 @@ Records are in `data/results/search/`; `experiments` takes what they chose.
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
-
-import numpy as np
+from functools import partial
 
 from dnll_core.config import Experiment
-from dnll_core.data.splits import stable_random
 from dnll_core.methods.classical import Classical
-
-FIRST_SEEDS = range(100, 104)  # of the searches that were made first
-# Those of all others. Results are reported for REPORTED, so that no split on which a setting was chosen reports it.
-CHOOSING, REPORTED = range(300, 320), range(200, 220)
-
-
-@dataclass(frozen=True)
-class Search:
-    """What is tried, and on which runs.
-
-    Attributes:
-        start: what the candidates change.
-        candidates: fields of `start`, each with another value.
-        seeds: of every trial's runs.
-        perturbations: runs of each seed, see `perturbed`.
-        cautious: trials are ranked by mean minus one sd, for a method that can fail; else by the mean.
-    """
-
-    start: Experiment | Classical
-    candidates: list[dict]
-    seeds: range = FIRST_SEEDS
-    perturbations: int = 1
-    cautious: bool = False
-
-    def runs(self, changes: dict) -> list[tuple[Experiment | Classical, int]]:
-        """The runs of one candidate: (what is run, seed), seed by seed."""
-        trial = self.start.replace(**changes)
-        return [(perturbed(trial, n), seed) for seed in self.seeds for n in range(self.perturbations)]
-
-
-def perturbed(experiment: Experiment | Classical, n: int) -> Experiment | Classical:
-    """The same experiment but for rounding: its learning rate is n units in the last place (of float32) higher.
-
-    Another processor rounds differently, and a training that can tip over may then tip the other way. This does the
-    same on one machine: from the first step on weights differ by about one unit in their last place.
-    """
-    if n == 0:
-        return experiment
-    lr = np.float32(experiment.lr)
-    for _ in range(n):
-        lr = np.nextafter(lr, np.float32(np.inf))
-    return experiment.replace(lr=float(lr))
-
-
-def drawn(name: str, number: int, *factors: list[dict]) -> list[dict]:
-    """`number` candidates drawn at random, the same ones ever after: of each factor one level, all about equally often.
-
-    Args:
-        name: seeds the draw.
-        factors: each a list of levels, which are the fields to change.
-    """
-    random = stable_random("search", name)
-    columns = [random.permutation([i % len(levels) for i in range(number)]) for levels in factors]
-    return [
-        {field: value for levels, i in zip(factors, row) for field, value in levels[i].items()} for row in zip(*columns)
-    ]
-
-
-def grid(**choices) -> list[dict]:
-    """Every combination of the choices: grid(m=(1, 3), lr=(0.1,)) -> [{"m": 1, "lr": 0.1}, {"m": 3, "lr": 0.1}]."""
-    return [dict(zip(choices, values)) for values in itertools.product(*choices.values())]
-
+from dnll_core.study.trials import FIRST_SEEDS, Search, grid
 
 # Twenty labels are few: batches hold all of them, and the learning rate may be larger than the paper's 0.03.
 _DIGITS = {"dataset": "digits", "labels": 20, "labelled_batch": 20, "unlabelled_batch": 64, "epochs": 75, "lr": 0.1}
@@ -118,6 +53,8 @@ ADAPTATION = Experiment(
     stabilisation_ramp_epochs=1,
     method="supervised",
 )
+
+_once = partial(Search, seeds=FIRST_SEEDS[:1])  # long runs
 
 # The quickstart's two methods get as many trials as each other in two stages: a grid, then changes of one setting at a
 # time from the grid's best. Trials are compared on validation accuracy alone.
@@ -191,15 +128,15 @@ SEARCHES: dict[str, Search] = {
         _start("fixmatch", **_RANDAUGMENT),
         grid(fixmatch_threshold=(0.7, 0.8, 0.95), **_COMMON),
     ),
-    "adaptation-supervised": Search(
+    "adaptation-supervised": _once(
         ADAPTATION,
         grid(noise_std=(0.15, 0.5), weight_decay=(1e-4, 1e-3), lr=(0.03, 0.1)),
     ),
-    "adaptation-mean-teacher": Search(
+    "adaptation-mean-teacher": _once(
         ADAPTATION.replace(method="mean-teacher"),
         grid(consistency_scale=(1.0, 10.0, 30.0, 100.0), teacher_decay=(0.99, 0.999)),
     ),
-    "adaptation-dual-student": Search(
+    "adaptation-dual-student": _once(
         ADAPTATION.replace(method="dual-student"),
         [
             {"consistency_scale": consistency, "stabilisation_scale": stabilisation, "stable_threshold": threshold}
@@ -207,7 +144,7 @@ SEARCHES: dict[str, Search] = {
             for threshold in (0.6, 0.8)
         ],
     ),
-    "adaptation-dnll": Search(
+    "adaptation-dnll": _once(
         ADAPTATION.replace(method="dnll"),
         [*grid(m=(1, 3, 5), lam=(0.3, 1.0)), {"m": 3, "ramp_epochs": 0.0}, {"m": 3, "noise_std": 0.5}],
     ),
@@ -267,7 +204,7 @@ def chosen_changes(method: str) -> dict[str, object]:
 
 # Domain adaptation: the best of the first eight trials, and eight more from there, now with longer ramps among them.
 SEARCHES |= {
-    "adaptation-supervised-2": Search(
+    "adaptation-supervised-2": _once(
         winner("adaptation-supervised", noise_std=0.5),
         [
             *grid(noise_std=(0.3, 0.75, 1.0)),
@@ -277,7 +214,7 @@ SEARCHES |= {
             *grid(dropout=(0.25, 0.7)),
         ],
     ),
-    "adaptation-mean-teacher-2": Search(
+    "adaptation-mean-teacher-2": _once(
         winner("adaptation-mean-teacher", consistency_scale=1.0, teacher_decay=0.99),
         [
             *grid(consistency_scale=(0.3, 3.0)),
@@ -287,7 +224,7 @@ SEARCHES |= {
             {"noise_std": 0.5, "consistency_scale": 10.0, "consistency_ramp_epochs": 3.0},
         ],
     ),
-    "adaptation-dual-student-2": Search(
+    "adaptation-dual-student-2": _once(
         winner("adaptation-dual-student", consistency_scale=10.0, stabilisation_scale=100.0, stable_threshold=0.8),
         [
             *grid(stabilisation_scale=(300.0, 1000.0)),
@@ -301,7 +238,7 @@ SEARCHES |= {
             {"noise_std": 0.5, "consistency_ramp_epochs": 3.0, "stabilisation_ramp_epochs": 3.0},
         ],
     ),
-    "adaptation-dnll-2": Search(
+    "adaptation-dnll-2": _once(
         winner("adaptation-dnll", m=3, lam=1.0),
         [
             *grid(lam=(3.0, 10.0)),

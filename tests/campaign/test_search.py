@@ -17,7 +17,7 @@ from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import Classical
 from dnll_core.study.experiments import adaptation, quickstart
-from dnll_core.study.searches import ADAPTATION_CHOSEN, FIRST_SEEDS, METHODS, Search, chosen_changes
+from dnll_core.study.searches import ADAPTATION_CHOSEN, METHODS, chosen_changes
 from dnll_core.study.settings import (
     AS_RECORDED,
     LAPTOP_CHOSEN,
@@ -29,6 +29,7 @@ from dnll_core.study.settings import (
     laptop,
 )
 from dnll_core.study.tables import cells
+from dnll_core.study.trials import FIRST_SEEDS, Search
 from dnll_core.trainer import Trainer
 
 BASE = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
@@ -182,11 +183,12 @@ def test_a_dry_run_of_a_search_names_every_run(tiny, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["laptop-start", "quickstart-self-training", "adaptation-dnll", "methods-vat"])
 def test_a_committed_search_is_the_summary_of_records_like_those_of_today(name, tmp_path):
     """Its records, made up from its own numbers, give it back."""
-    committed = json.loads((results.RESULTS / "search" / f"{name}.json").read_text())
+    committed = opened((results.RESULTS / "search" / f"{name}.json").read_bytes())
+    committed.pop("format", None)
+    made = search.search_of(name)
     origin = {key: committed[key] for key in ("torch", "source_sha256", "commit")}
     for trial in committed["trials"]:
-        config = search.start_of(name).replace(**trial["changes"])
-        for i, seed in enumerate(committed["seeds"]):
+        for i, (config, seed) in enumerate(made.runs(trial["changes"])):
             made_up = record(config, seed) | origin
             if "diverged" in trial:
                 del made_up["history"]
@@ -198,13 +200,13 @@ def test_a_committed_search_is_the_summary_of_records_like_those_of_today(name, 
                 made_up["history"] = [{"epoch": 1, "step": 10, "validation": scores, "target": seen}]
                 made_up |= {AFTERWARDS: trial[AFTERWARDS][i]} if AFTERWARDS in trial else {}
             results.save(made_up, tmp_path / name)
-    found = search.summary(name, tuple(committed["seeds"]), tmp_path)
+    found = search.summary(name, made, tmp_path)
     assert list(found) == list(committed)
     assert found["base"].items() >= committed["base"].items()
     assert {**found, "base": 0} == {**committed, "base": 0}
     assert [list(trial) for trial in found["trials"]] == [list(trial) for trial in committed["trials"]]
     next((tmp_path / name).iterdir()).unlink()
-    assert search.summary(name, tuple(committed["seeds"]), tmp_path) is None
+    assert search.summary(name, made, tmp_path) is None
 
 
 def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
