@@ -89,12 +89,13 @@ SEARCHES |= {
     "digits-self-training-1": Search(
         Classical("self-training", "digits", labels=20),
         [
-            {**base, **rule}
-            for base in ({"base": "neighbours"}, *grid(base=("logistic",), c=(0.1, 1.0, 10.0, 100.0)))
-            for rule in (
-                *grid(threshold=(0.3, 0.5, 0.8), k_best=(None,)),
-                *grid(threshold=(None,), k_best=(10, 20, 50, 100, 200)),
-            )
+            *grid(base=("neighbours",), k_best=(10, 20, 50, 100, 200)),
+            *grid(
+                base=("logistic",),
+                c=(0.3, 1.0, 3.0, 10.0, 100.0),
+                threshold=(0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 0.9),
+                k_best=(None,),
+            ),
         ],
         CHOOSING[:4],
         cautious=True,
@@ -132,3 +133,38 @@ SEARCHES["digits-dnll-2"] = Search(
     CHOOSING[4:10],
     cautious=True,
 )
+
+_SEEN = {"weak": "translate+noise", "noise_std": 0.5, "weight_decay": 0.02, "epochs": 75, "lr": 0.05, "ema_decay": 0.99}
+_SEEN |= {"dropout": None}
+_STRONG = {"weak": "translate+randaugment+cutout", "weight_decay": 2e-3, "lr": 0.05, "ema_decay": 0.99, "dropout": 0.5}
+SEARCHES |= {
+    "digits-supervised-2": Search(
+        SUPERVISED,
+        [
+            {},
+            _SEEN,
+            *({**_SEEN, **change} for change in grid(weight_decay=(5e-3, 1e-2, 4e-2))),
+            *({**_SEEN, **change} for change in grid(noise_std=(0.3, 0.8))),
+            *({**_SEEN, **change} for change in grid(lr=(0.03, 0.1))),
+            {**_SEEN, "epochs": 150},
+            {**_SEEN, "dropout": 0.3},
+            {**_SEEN, "ema_decay": 0.0},
+            {**_STRONG, "epochs": 225},
+            {**_STRONG, "epochs": 75},
+            {**_STRONG, "epochs": 75, "weak": "translate+randaugment+cutout+noise", "noise_std": 0.3},
+        ],
+        CHOOSING[4:10],
+        cautious=True,
+    ),
+    "digits-label-spreading-2": Search(
+        Classical("label-spreading", "digits", labels=20),
+        [
+            *grid(kernel=("rbf",), gamma=(2.5, 3.0, 4.0, 5.0, 6.0), alpha=(0.9, 0.95)),
+            *grid(kernel=("rbf",), gamma=(3.0, 4.0), alpha=(0.98,)),
+            *grid(kernel=("rbf",), gamma=(2.0,), alpha=(0.8, 0.9)),
+            {"kernel": "knn", "neighbours": 20, "alpha": 0.8},
+        ],
+        CHOOSING[4:10],
+        cautious=True,
+    ),
+}
