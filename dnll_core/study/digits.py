@@ -168,3 +168,8 @@ SEARCHES |= {
         cautious=True,
     ),
 }
+
+# Forty runs of each of the best two, which here differ in how negatives are drawn alone.
+SEARCHES["digits-dnll-3"] = Search(
+    DNLL, [{**_FIRM, "selection": "ep"}, _FIRM], CHOOSING[10:], perturbations=4, cautious=True
+)
