@@ -1,45 +1,68 @@
 """Named experiments, and the settings that a search on validation images chose for them.
 
-`quickstart()` gives the two experiments of notebook 00. What was tried to choose their settings is recorded in
+`quickstart()` gives the four of notebook 00. What was tried to choose their settings is recorded in
 `data/results/search/`; `python -m dnll_core.campaign.search quickstart` repeats it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, SUPERVISED
+from dnll_core.study.digits import DIGITS
+from dnll_core.study.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS
 from dnll_core.study.settings import RAMPS, at_length, laptop
+from dnll_core.study.trials import CHOOSING, REPORTED, perturbed
 
 # Domain adaptation, by campaign: what two CPU cores can do, and Dual Student's schedule, 26,700 iterations. In the
 # reverse direction a pass over the 7291 images of USPS is short.
 ADAPTATION_EPOCHS = {"adaptation": 25, "adaptation-full": 100, "adaptation-reverse": 30}
 
+QUICKSTART_LABELS = (20, 50, 100)
+PERTURBATIONS = 40  # of each live seed of notebook 00: what rounding can do to it
 
-def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str, Experiment]:
-    """Supervised-only and DNLL of notebook 00: {"supervised": ..., "dnll": ...}.
 
-    On the digits with the settings that the search chose. Other data sets keep the small network and the optimiser's
-    settings, so that a laptop can try them, take the views of section 4.2, m = 3 (1 for a folder, which may have two
-    classes), and few epochs; nothing was tuned for them.
+def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str, Experiment | Classical]:
+    """The four methods of notebook 00: "supervised", "dnll", "label-spreading" and "self-training".
+
+    On the digits with the settings that the searches chose, each method's own with twenty labels. Other data sets keep
+    the small network and the optimiser's settings, so that a laptop can try them, take the views of section 4.2, m = 3
+    (1 for a folder, which may have two classes), few epochs, and the classical methods' defaults; nothing was tuned for
+    them.
 
     Args:
-        changes: fields of both experiments; those of DNLL alone (m, selection, ...) do nothing in the supervised one.
+        changes: fields of the first two; those of DNLL alone (m, selection, ...) do nothing in the supervised one.
     """
+    chosen = {name: own.replace(labels=labels) for name, own in DIGITS.items()}
     if dataset != "digits":
         # a pass over sixty thousand images is already a thousand steps
-        scale = {"epochs": 2, "ramp_epochs": 0.3, "m": 3}
+        scale = {"epochs": 2, "ramp_epochs": 0.6, "m": 3}
         if dataset.startswith("folder:"):
-            scale = {"epochs": 30, "ramp_epochs": 5.0, "m": 1}
+            scale = {"epochs": 30, "ramp_epochs": 9.0, "m": 1}
         strong = {} if dataset in ("mnist", "usps") else {"strong": "auto"}
         changes = {"dataset": dataset, "weak": "auto", "dropout": None, **strong, **scale, **changes}
-    return {
-        "supervised": SUPERVISED.replace(labels=labels, **changes),
-        "dnll": DNLL.replace(labels=labels, **changes),
+        chosen |= {name: Classical(name, dataset, labels) for name in CLASSIFIERS}
+    return {name: own if name in CLASSIFIERS else own.replace(**changes) for name, own in chosen.items()}
+
+
+def falls() -> dict[str, Experiment]:
+    """DNLL on the digits as it was, when one run in four fell; with one change each; and with all of them (notebook 14).
+
+    All are evaluated after the last epoch alone.
+    """
+    before, after = DNLL.replace(eval_every=DNLL.epochs), DIGITS["dnll"].to_dict()
+    views = ("strong", "noise_std")
+    one = {
+        "weight of the negatives doubled": ("m", "lam"),
+        "λ grows for longer": ("ramp_epochs",),
+        "stronger strong view": views,
+        "more weight decay": ("weight_decay",),
+        "negatives drawn evenly": ("selection",),
     }
+    changed = {name: before.replace(**{field: after[field] for field in fields}) for name, fields in one.items()}
+    return {"as before": before, **changed, "all of these": DIGITS["dnll"].replace(eval_every=DNLL.epochs)}
 
 
 def transfers(labels: int = 20) -> dict[str, Experiment]:
@@ -181,10 +204,22 @@ class Campaign:
     measured: bool = False
 
 
+def _perturbed(experiments: Iterable[Experiment], number: int) -> list[Experiment]:
+    return [perturbed(experiment, n) for n in range(number) for experiment in experiments]
+
+
+def _live() -> list[Experiment]:
+    """The two networks that notebook 00 trains live, evaluated after the last epoch alone."""
+    return [own.replace(eval_every=own.epochs) for name, own in quickstart().items() if name not in CLASSIFIERS]
+
+
 CAMPAIGNS = {
     "quickstart": Campaign(
-        lambda: [*quickstart().values(), *(Classical(method, "digits", labels=20) for method in CLASSIFIERS)]
+        lambda: [own for labels in QUICKSTART_LABELS for own in quickstart(labels=labels).values()], REPORTED
     ),
+    "perturbed": Campaign(lambda: _perturbed(_live(), PERTURBATIONS)),
+    "falls": Campaign(lambda: _perturbed((falls()["as before"], falls()["all of these"]), 3), CHOOSING[:8], True),
+    "remedies": Campaign(lambda: [*falls().values()][1:-1], CHOOSING[:8]),
     "transfers": Campaign(lambda: [*transfers().values()], measured=True),
     "methods": Campaign(lambda: [*methods().values()]),
     "addons": Campaign(lambda: [*addons("cifar10").values()]),
