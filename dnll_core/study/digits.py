@@ -10,6 +10,7 @@ fall (notebook 14) and nobody wants the settings of a lucky mean. Runs of DNLL t
 
 from __future__ import annotations
 
+from dnll_core.config import Experiment
 from dnll_core.methods.classical import Classical
 from dnll_core.study.searches import DNLL, SEARCHES, SUPERVISED
 from dnll_core.study.trials import CHOOSING, Search, drawn, grid
@@ -178,3 +179,11 @@ SEARCHES["digits-dnll-3"] = Search(
     perturbations=4,
     cautious=True,
 )
+
+# What the last stages chose.
+DIGITS: dict[str, Experiment | Classical] = {
+    "supervised": SUPERVISED.replace(**_SEEN),
+    "dnll": DNLL.replace(**_FIRM, teaching="mutual"),
+    "label-spreading": Classical("label-spreading", "digits", labels=20, kernel="rbf", gamma=4.0, alpha=0.95),
+    "self-training": Classical("self-training", "digits", labels=20),
+}

@@ -48,7 +48,7 @@ def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str
 
 
 def falls() -> dict[str, Experiment]:
-    """DNLL on the digits as it was, when one run in four fell; with one change each; and with all of them (notebook 14).
+    """DNLL on the digits as it was, when one run in four fell; with one change each; with all of them (notebook 14).
 
     All are evaluated after the last epoch alone.
     """
