@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import statistics
 
 import pytest
 from campaign.test_tasks import inline
@@ -15,7 +16,8 @@ from dnll_core.campaign.tasks import Report
 from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
 from dnll_core.common import opened
 from dnll_core.config import Experiment
-from dnll_core.methods.classical import Classical
+from dnll_core.methods.classical import CLASSIFIERS, Classical
+from dnll_core.study.digits import DIGITS
 from dnll_core.study.experiments import adaptation, quickstart
 from dnll_core.study.searches import ADAPTATION_CHOSEN, METHODS, chosen_changes
 from dnll_core.study.settings import (
@@ -29,7 +31,7 @@ from dnll_core.study.settings import (
     laptop,
 )
 from dnll_core.study.tables import cells
-from dnll_core.study.trials import FIRST_SEEDS, Search
+from dnll_core.study.trials import CHOOSING, FIRST_SEEDS, REPORTED, Search
 from dnll_core.trainer import Trainer
 
 BASE = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
@@ -180,7 +182,9 @@ def test_a_dry_run_of_a_search_names_every_run(tiny, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["laptop-start", "quickstart-self-training", "adaptation-dnll", "methods-vat"])
+@pytest.mark.parametrize(
+    "name", ["laptop-start", "digits-self-training-1", "digits-dnll-3", "adaptation-dnll", "methods-vat"]
+)
 def test_a_committed_search_is_the_summary_of_records_like_those_of_today(name, tmp_path):
     """Its records, made up from its own numbers, give it back."""
     committed = opened((results.RESULTS / "search" / f"{name}.json").read_bytes())
@@ -232,6 +236,10 @@ def test_every_method_gets_as_many_trials():
     trials = {name: len(search.candidates) for name, search in SEARCHES.items()}
     assert trials["quickstart-supervised-1"] == trials["quickstart-dnll-1"] == 12
     assert trials["quickstart-supervised-2"] == trials["quickstart-dnll-2"]
+    for stage, number in ((1, 40), (2, 15), (3, 3)):
+        assert {n for name, n in trials.items() if name.startswith("digits-") and name.endswith(f"-{stage}")} == {
+            number
+        }
     assert {n for name, n in trials.items() if name.startswith("methods-")} == {12}
     assert {n for name, n in trials.items() if name.startswith("adaptation-")} == {8}
     assert {n for name, n in trials.items() if name.startswith("laptop-") and name != "laptop-start"} == {6}
@@ -332,21 +340,33 @@ def test_trials_of_domain_adaptation_are_judged_without_target_labels(tiny, tmp_
     assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]
 
 
-def test_the_quickstart_uses_what_the_search_chose():
-    """The settings in `study.experiments.quickstart` are the winner of the last recorded stage."""
-    for method, experiment in quickstart().items():
-        record = json.loads((results.RESULTS / "search" / f"quickstart-{method}-2.json").read_text())
-        chosen = Experiment(**{**record["base"], **record["chosen"], "eval_every": 1})
-        assert experiment == chosen
+@pytest.mark.parametrize("method", DIGITS)
+def test_the_quickstart_uses_what_the_last_stage_chose(method):
+    record = recorded_search(f"digits-{method}-3")
+    start = {name: value for name, value in record["base"].items() if name != "eval_every"}
+    kind = Classical if method in CLASSIFIERS else Experiment
+    assert DIGITS[method] == quickstart()[method] == kind(**start | record["chosen"])
 
 
-def test_self_training_uses_what_the_search_chose_and_no_search_is_without_its_record():
-    import inspect
+def test_stages_of_the_quickstarts_searches_meet_on_no_split_and_report_on_none():
+    stages = {name: set(search.seeds) for name, search in SEARCHES.items() if name.startswith("digits-")}
+    assert {name.rsplit("-", 1)[0] for name in stages} == {f"digits-{method}" for method in DIGITS}
+    for stage, seeds in ((1, CHOOSING[:4]), (2, CHOOSING[4:10]), (3, CHOOSING[10:])):
+        assert all(own == set(seeds) for name, own in stages.items() if name.endswith(f"-{stage}"))
+    for path in (results.RESULTS / "search").glob("*.json"):
+        assert not set(json.loads(path.read_text())["seeds"]) & set(REPORTED), path
+    assert not set(CHOOSING) & set(REPORTED)
 
-    from dnll_core.methods.classical import self_training
 
-    record = json.loads((results.RESULTS / "search" / "quickstart-self-training.json").read_text())
-    defaults = {name: p.default for name, p in inspect.signature(self_training).parameters.items()}
-    assert defaults == record["chosen"]
+def test_trials_of_the_last_stages_are_ranked_by_mean_minus_one_sd():
+    for method in DIGITS:
+        trials = recorded_search(f"digits-{method}-3")["trials"]
+        worth = [statistics.fmean(t["validation"]) - statistics.stdev(t["validation"]) for t in trials]
+        assert worth == sorted(worth, reverse=True)
+        runs = 40 if method in ("dnll", "supervised") else 10  # rounding does not move the others
+        assert all(len(trial["validation"]) == runs for trial in trials)
+
+
+def test_no_search_is_without_its_record():
     recorded = {path.stem for path in (results.RESULTS / "search").glob("*.json")}
     assert recorded == set(SEARCHES)

@@ -1,0 +1,59 @@
+"""Perturbed runs differ in rounding alone, drawn candidates are balanced and always the same, seeds do not meet."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from dnll_core.config import Experiment
+from dnll_core.methods.classical import Classical
+from dnll_core.run import prepare
+from dnll_core.study.trials import Search, drawn, grid, perturbed
+
+SHORT = Experiment(labels=20, labelled_batch=20, unlabelled_batch=256, epochs=1, lr=0.1)
+
+
+@pytest.mark.parametrize("lr", [0.1, 0.03, 1.0, 1e-3])
+def test_a_perturbed_learning_rate_is_n_units_in_the_last_place_higher(lr):
+    start = SHORT.replace(lr=lr)
+    assert perturbed(start, 0) == start
+    for n in (1, 2, 40):
+        own = perturbed(start, n)
+        assert own.replace(lr=lr) == start
+        bits = np.float32([lr, own.lr]).view(np.int32)  # neighbouring floats are neighbouring integers
+        assert bits[1] - bits[0] == n
+        assert np.float32(own.lr) == own.lr  # exact, so that it is the same on every machine
+    config = Classical("label-spreading")
+    assert perturbed(config, 0) == config
+
+
+def test_after_one_step_the_weights_differ_by_rounding():
+    weights = []
+    for n in (0, 1):
+        trainer, _ = prepare(perturbed(SHORT, n), 0, device="cpu", progress=False)
+        trainer.learner.plan_epoch(0)
+        before = [p.detach().clone() for p in trainer.learner.parameters]
+        trainer.train_step(0)
+        steps = [p.detach() - b for p, b in zip(trainer.learner.parameters, before)]
+        weights.append(torch.cat([p.detach().flatten() for p in trainer.learner.parameters]))
+    largest = max(float(step.abs().max()) for step in steps)
+    apart = float((weights[0] - weights[1]).abs().max())
+    assert 0 < apart < 1e-5 * largest
+
+
+def test_drawn_candidates_have_every_level_equally_often():
+    factors = grid(m=(1, 3, 5)), grid(lr=(0.03, 0.1)), [{"weak": "noise", "lam": 2.0}, {"lam": 1.0}]
+    found = drawn("a test", 12, *factors)
+    assert Counter(c["m"] for c in found) == {1: 4, 3: 4, 5: 4}
+    assert Counter(c["lr"] for c in found) == {0.03: 6, 0.1: 6}
+    assert all(("weak" in c) == (c["lam"] == 2.0) for c in found)
+    assert Counter(c["lam"] for c in found) == {2.0: 6, 1.0: 6}
+    assert found == drawn("a test", 12, *factors)
+    assert found != drawn("another", 12, *factors)
+
+
+def test_the_runs_of_a_candidate_are_its_seeds_and_their_perturbations():
+    search = Search(SHORT, [{"m": 3}], range(7, 9), perturbations=2)
+    trial = SHORT.replace(m=3)
+    assert search.runs({"m": 3}) == [(perturbed(trial, n), seed) for seed in (7, 8) for n in (0, 1)]
