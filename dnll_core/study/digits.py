@@ -183,7 +183,7 @@ SEARCHES["digits-dnll-3"] = Search(
 # What the last stages chose.
 DIGITS: dict[str, Experiment | Classical] = {
     "supervised": SUPERVISED.replace(**_SEEN),
-    "dnll": DNLL.replace(**_FIRM, teaching="mutual"),
+    "dnll": DNLL.replace(**_FIRM),
     "label-spreading": Classical("label-spreading", "digits", labels=20, kernel="rbf", gamma=4.0, alpha=0.95),
     "self-training": Classical("self-training", "digits", labels=20),
 }
