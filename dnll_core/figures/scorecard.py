@@ -1,9 +1,12 @@
-"""The paper's claims as a figure: how large each difference is, and whether its interval touches zero.
+"""The paper's claims and numbers as figures: each difference with its interval, and each number beside the paper's.
 
 show(claims_figure(scorecard.findings()), alt="...")
+show(scorecard_figure(scorecard.rows()), alt="...")
 """
 
 from __future__ import annotations
+
+import textwrap
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from dnll_core.figures.style import BLACK, GREEN, GREY, RED, canvas
 from dnll_core.paper.tables import OURS
-from dnll_core.study.statistics import half_width, with_interval
+from dnll_core.study.statistics import at_once, with_interval
 
 LINEAR = 2.0  # points: the axis is linear up to here and logarithmic beyond, for claims differ in size a hundredfold
 _LOOKS = {  # colour, marker, filling: readable without colours
@@ -27,20 +30,22 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
     """One line for each claim that is measured in points: the difference and its 95 % interval.
 
     Args:
-        findings: of `study.scorecard.findings`; those without an interval are left out.
+        findings: of `study.scorecard.findings`; those in other units or without an interval are left out.
     """
     shown = with_interval(findings)
-    with canvas(1, 1, (9.4, 0.33 * max(len(shown), 2) + 1.6)) as (figure, axis):
+    shown = shown[shown["unit"] == "points"]
+    with canvas(1, 1, (9.4, 0.42 * max(len(shown), 2) + 1.9)) as (figure, axis):
         axis.axvline(0, color=BLACK, linewidth=1)
         for y, (_, finding) in enumerate(shown.iterrows()):
             color, marker, fill = _LOOKS[finding["verdict"]]
             bar = {"color": color, "fmt": marker, "fillstyle": fill, "markersize": 8, "capsize": 4, "linewidth": 2}
-            axis.errorbar(finding["difference"], y, xerr=half_width(finding), **bar)
-        names = [f"{claim} ({section})" for claim, section in zip(shown["claim"], shown["section"])]
-        axis.set_yticks(range(len(shown)), names, fontsize=8.5)
+            middle, low, high = (finding[name] for name in ("difference", "low", "high"))
+            axis.errorbar(middle, y, xerr=[[middle - low], [high - middle]], **bar)
+        names = [f"{of['claim']} ({of['section']})".replace(", on ", ",\non ") for _, of in shown.iterrows()]
+        axis.set_yticks(range(len(shown)), names, fontsize=8)
         axis.set_ylim(max(len(shown), 1) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
-        reach = max((abs(f["difference"]) + half_width(f) for _, f in shown.iterrows()), default=LINEAR)
+        reach = max((abs(end) for end in (*shown["low"], *shown["high"])), default=LINEAR)
         axis.set_xscale("symlog", linthresh=LINEAR)
         axis.set_xlim(-1.3 * reach, 1.3 * reach)
         steps = [tick for tick in (1, 2, 5, 20, 100) if tick <= reach] or [1]
@@ -52,7 +57,10 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
             Line2D([], [], color=color, marker=marker, fillstyle=fill, linestyle="none", markersize=8, label=verdict)
             for verdict, (color, marker, fill) in _LOOKS.items()
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, title="difference and its 95 % interval")
+        left = len(with_interval(findings)) - len(shown)
+        about = f"difference and its 95 % interval; {at_once(findings)}"
+        about += f"; {left} are not in points, and not drawn" * bool(left)
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, title="\n".join(textwrap.wrap(about, 110)))
     return figure
 
 

@@ -170,9 +170,13 @@ def _times(records: Records) -> list[dict]:
 def findings(folder: str | Path = results.RESULTS) -> pd.DataFrame:
     """Every claim with what was found.
 
-    Columns: claim, section, verdict, difference (positive speaks for the claim), error, unit, n, data, evidence.
+    Columns: claim, with the data and the network that it was judged on; section; difference, which speaks for the claim
+    where it is positive; low, high, the ends of its 95 % interval; unit; n; verdict; data; evidence.
     """
-    records = Records(folder)
-    lines = [{"claim": c.text, "section": c.section, **vars(c.check(records))} for c in claims()]
-    columns = ["claim", "section", "verdict", "difference", "error", "unit", "n", "data", "evidence"]
-    return pd.DataFrame(lines, columns=columns)
+    records, lines = Records(folder), []
+    for claim in claims():
+        finding = claim.check(records)
+        words = ", ".join(filter(None, (claim.text, finding.data)))
+        lines.append({"claim": words, "section": claim.section, **vars(finding)})
+    columns = ["claim", "section", "difference", "low", "high", "unit", "n", "verdict", "data", "evidence"]
+    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(("difference", "low", "high"), float))
