@@ -16,14 +16,14 @@ from dnll_core.common import atomic_file
 from dnll_core.config import Experiment
 from dnll_core.data.load import load_data
 from dnll_core.figures import curves, images, style
-from dnll_core.figures.scorecard import NAMES, scorecard_figure
+from dnll_core.figures.scorecard import scorecard_figure
 from dnll_core.figures.tables import points_of_cells
 from dnll_core.methods.classical import CLASSIFIERS
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
 from dnll_core.study.markdown import recorded_groups, unsearched_note
-from dnll_core.study.records import Records, recorded
+from dnll_core.study.records import NAMES, Records, recorded
 from dnll_core.study.statistics import interval, percent, provenance_of
 from dnll_core.study.tables import SETUP, Cell, cells
 
@@ -105,9 +105,11 @@ def paper_table(folder: Path = results.RESULTS / "tables") -> str:
         found = recorded_groups(number, folder)
         for profile, groups in found.items():
             own = [cell for cell in groups if cell.method == "dnll" and cell.printed is not None and groups[cell]]
-            for name, row in scorecard.compared(sorted(own, key=_by_labels), folder).iterrows():
+            own.sort(key=_by_labels)
+            for cell, (name, row) in zip(own, scorecard.compared(own, folder).iterrows()):
                 beside = (row["paper (%)"], row["last epoch (%)"], row["best on test (%)"], row["n"], row["device"])
-                lines.append(" | ".join(map(str, (f"| {what}", f"{name}, {profile}", *beside))) + " |")
+                mark = "" if cell.as_in_paper else f" ({scorecard.SMALLER})"
+                lines.append(" | ".join(map(str, (f"| {what}", f"{name}, {profile}{mark}", *beside))) + " |")
         if not found:
             printed = ", ".join(dict.fromkeys(f"{cell.printed:.2f}" for cell in ours))
             why = "; ".join(dict.fromkeys(scorecard.missing_because(cell) for cell in ours))

@@ -1,9 +1,12 @@
-"""The paper's claims as a figure: how large each difference is, and whether its interval touches zero.
+"""The paper's claims and numbers as figures: each difference with its interval, and each number beside the paper's.
 
 show(claims_figure(scorecard.findings()), alt="...")
+show(scorecard_figure(scorecard.rows()), alt="...")
 """
 
 from __future__ import annotations
+
+import textwrap
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,7 +16,9 @@ from matplotlib.patches import Patch, Rectangle
 
 from dnll_core.figures.style import BLACK, GREEN, GREY, RED, canvas
 from dnll_core.paper.tables import OURS
-from dnll_core.study.statistics import half_width, with_interval
+from dnll_core.study.records import NAMES
+from dnll_core.study.scorecard import SMALLER
+from dnll_core.study.statistics import at_once, with_interval
 
 LINEAR = 2.0  # points: the axis is linear up to here and logarithmic beyond, for claims differ in size a hundredfold
 _LOOKS = {  # colour, marker, filling: readable without colours
@@ -27,20 +32,22 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
     """One line for each claim that is measured in points: the difference and its 95 % interval.
 
     Args:
-        findings: of `study.scorecard.findings`; those without an interval are left out.
+        findings: of `study.scorecard.findings`; those in other units or without an interval are left out.
     """
     shown = with_interval(findings)
-    with canvas(1, 1, (9.4, 0.33 * max(len(shown), 2) + 1.6)) as (figure, axis):
+    shown = shown[shown["unit"] == "points"]
+    with canvas(1, 1, (9.4, 0.42 * max(len(shown), 2) + 1.9)) as (figure, axis):
         axis.axvline(0, color=BLACK, linewidth=1)
         for y, (_, finding) in enumerate(shown.iterrows()):
             color, marker, fill = _LOOKS[finding["verdict"]]
             bar = {"color": color, "fmt": marker, "fillstyle": fill, "markersize": 8, "capsize": 4, "linewidth": 2}
-            axis.errorbar(finding["difference"], y, xerr=half_width(finding), **bar)
-        names = [f"{claim} ({section})" for claim, section in zip(shown["claim"], shown["section"])]
-        axis.set_yticks(range(len(shown)), names, fontsize=8.5)
+            middle, low, high = (finding[name] for name in ("difference", "low", "high"))
+            axis.errorbar(middle, y, xerr=[[middle - low], [high - middle]], **bar)
+        names = [f"{of['claim']} ({of['section']})".replace(", on ", ",\non ") for _, of in shown.iterrows()]
+        axis.set_yticks(range(len(shown)), names, fontsize=8)
         axis.set_ylim(max(len(shown), 1) - 0.4, -0.6)
         axis.grid(axis="y", visible=False)
-        reach = max((abs(f["difference"]) + half_width(f) for _, f in shown.iterrows()), default=LINEAR)
+        reach = max((abs(end) for end in (*shown["low"], *shown["high"])), default=LINEAR)
         axis.set_xscale("symlog", linthresh=LINEAR)
         axis.set_xlim(-1.3 * reach, 1.3 * reach)
         steps = [tick for tick in (1, 2, 5, 20, 100) if tick <= reach] or [1]
@@ -52,15 +59,18 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
             Line2D([], [], color=color, marker=marker, fillstyle=fill, linestyle="none", markersize=8, label=verdict)
             for verdict, (color, marker, fill) in _LOOKS.items()
         ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, title="difference and its 95 % interval")
+        left = len(with_interval(findings)) - len(shown)
+        about = f"difference and its 95 % interval; {at_once(findings)}"
+        about += f"; {left} are not in points, and not drawn" * bool(left)
+        figure.legend(handles=handles, loc="outside lower center", ncols=3, title="\n".join(textwrap.wrap(about, 110)))
     return figure
 
 
-NAMES = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "cnn13": "CNN-13", "wrn28-2": "WRN-28-2"}
 TEXT = "#555555"
 _VERDICTS = {  # tint, edge, sign: readable without colours
     "green": ("#CDEBDF", GREEN, "✓"),
     "red": ("#FBDCC8", RED, "✗"),
+    SMALLER: ("#FFFFFF", TEXT, ""),
     "missing": ("#F4F4F4", "#D0D0D0", ""),
     "reference": ("#FFFFFF", "#D0D0D0", ""),
 }
@@ -71,7 +81,7 @@ _HEAD = 1.25  # height of a table's title and column names, in lines
 
 
 def scorecard_figure(rows: pd.DataFrame) -> Figure:
-    """Every number that was attempted: ours, the paper's below it, green, red or missing.
+    """Every number that was attempted: ours, the paper's below it, green, red, without a colour or missing.
 
     Args:
         rows: of `study.scorecard.rows`.
@@ -91,19 +101,21 @@ def scorecard_figure(rows: pd.DataFrame) -> Figure:
             for table in column:
                 y = _table(axis, table, *tables[table], y)
         judged = attempted[attempted["verdict"].isin(("green", "red"))]
-        green, missing = sum(judged["verdict"] == "green"), sum(attempted["verdict"] == "missing")
-        text = f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} boxes are not recorded."
-        text += "\nBold: ours, and the profile if it is not the paper's. Below: the paper's."
+        green, smaller, missing = (sum(attempted["verdict"] == name) for name in ("green", SMALLER, "missing"))
+        text = f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} boxes are not recorded.\n"
+        text += f"{smaller} numbers of a smaller network or smaller images are not compared. " * bool(smaller)
+        text += "Bold: ours, beside it the profile if it is not the paper's. Below: the paper's."
         figure.suptitle(text, x=0.01, ha="left", fontsize=12)
         keys = {
             "green": "✓ at least the paper's − 0.5 points or our sd (times: + 5 %)",
             "red": "✗ worse",
+            SMALLER: "smaller network or images: no colour",
             "missing": "not recorded",
         }
         handles = [
             Patch(facecolor=_VERDICTS[k][0], edgecolor=_VERDICTS[k][1], label=label) for k, label in keys.items()
         ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=9)
+        figure.legend(handles=handles, loc="outside lower left", ncols=4, fontsize=9)
     return figure
 
 
@@ -152,12 +164,14 @@ def _number(axis: Axes, x: float, y: float, row: pd.Series) -> None:
     unit = " ×" if row["table"] == 7 else ""
     box = Rectangle((x + 0.03, y + 0.06), _WIDTH - 0.06, 0.88, facecolor=tint, edgecolor=edge, linewidth=1.0)
     axis.add_patch(box)
-    middle = {"x": x + _WIDTH / 2, "ha": "center", "va": "center"}
+    smaller = row["verdict"] == SMALLER
+    middle = {"x": x + _WIDTH / 2 - 0.15 * smaller, "ha": "center", "va": "center"}
     if pd.isna(row["ours"]):
         axis.text(y=y + 0.34, s="–", fontsize=10, color=TEXT, **middle)
     else:
         axis.text(y=y + 0.34, s=f"{row['ours']:.2f}{unit}", fontsize=10, weight="bold", color=BLACK, **middle)
         axis.text(x + 0.07, y + 0.34, sign, fontsize=9, va="center", color=edge, weight="bold")
         if isinstance(row["profile"], str) and row["profile"] != "paper":
-            axis.text(x + _WIDTH - 0.07, y + 0.34, row["profile"], fontsize=6.5, ha="right", va="center", color=TEXT)
+            mark = SMALLER.replace(" ", "\n") if smaller else row["profile"]
+            axis.text(x + _WIDTH - 0.07, y + 0.34, mark, fontsize=6.5, ha="right", va="center", color=TEXT)
     axis.text(y=y + 0.72, s=f"{row['printed']:.2f}{unit}", fontsize=8, color=TEXT, **middle)

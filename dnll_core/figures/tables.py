@@ -20,8 +20,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
 from dnll_core import results
-from dnll_core.figures.scorecard import NAMES
 from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, PAPER, canvas
+from dnll_core.study.records import NAMES
 from dnll_core.study.tables import SETUP, Cell
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded

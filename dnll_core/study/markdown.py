@@ -17,10 +17,9 @@ from dnll_core.study.records import Records
 from dnll_core.study.searches import chosen_changes
 from dnll_core.study.settings import LAPTOP_FURTHER, NOT_SEARCHED
 from dnll_core.study.statistics import percent, provenance_of
-from dnll_core.study.tables import Cell, cells
+from dnll_core.study.tables import Cell, cells, profiles_of
 
 CELL_RECORDS = results.RESULTS / "tables"
-RECORDED = ("paper", "short", "laptop")  # profiles that have records, the longest first
 
 Groups = Mapping[Cell, Sequence[dict]]
 
@@ -69,7 +68,7 @@ def recorded_groups(table: int, folder: str | Path = CELL_RECORDS) -> dict[str, 
         RecordError: naming a file that cannot be read.
     """
     records, found = Records(folder), {}
-    for profile in _profiles_of(table):
+    for profile in profiles_of(table)[:-1]:
         groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(table, profile)}
         if any(groups.values()):
             found[profile] = groups
@@ -82,12 +81,12 @@ def recorded_table(table: int, folder: str | Path = CELL_RECORDS) -> str:
     A cell stands there if it has a record, or a number of the paper; the others are counted below. Of the profiles
     without any record, the paper's stands there as a table if no other does.
     """
-    parts, recorded = [], recorded_groups(table, folder)
-    for profile in _profiles_of(table):
+    parts, recorded, longer = [], recorded_groups(table, folder), profiles_of(table)[:-1]
+    for profile in longer:
         of_profile = sorted(cells(table, profile), key=lambda cell: cell.labels or 0)  # stable: then by priority
         reasons = {scorecard.missing_because(cell) for cell in of_profile if not recorded.get(profile, {}).get(cell)}
         because = f"{'; '.join(sorted(reasons))}. `python -m dnll_core.campaign --tables {table} --profile {profile}`"
-        if profile not in recorded and (recorded or profile != _profiles_of(table)[0]):
+        if profile not in recorded and (recorded or profile != longer[0]):
             parts.append(f"**Profile {profile}**: not recorded: {because}")
             continue
         frame = scorecard.compared(of_profile, folder).drop(columns="why not")
@@ -120,10 +119,6 @@ def unsearched_note() -> str:
         f"in a search on MNIST it cost DNLL {100 * (without - with_it):.1f} points of validation accuracy, so what it "
         "would do to them is not known."
     )
-
-
-def _profiles_of(table: int) -> list[str]:
-    return [profile for profile in RECORDED if profile != "laptop" or table == 4]
 
 
 def printed_table(table: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from dnll_core import results
@@ -11,7 +10,6 @@ from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper.tables import SETTINGS
-from dnll_core.study.findings import ExperimentPair, Finding, judged
 from dnll_core.study.tables import SETUP
 from dnll_core.study.trials import perturbed
 
@@ -51,7 +49,9 @@ def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     return [mine[seed] for seed in sorted(mine)]
 
 
-SETS = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}  # how data sets are written
+# how data sets and networks are written that have a name of their own
+NAMES = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}
+NAMES |= {"cnn13": "CNN-13", "wrn28-2": "WRN-28-2", "cnn3": "CNN-3"}
 
 
 class Records:
@@ -86,28 +86,8 @@ def _read(folder: Path, state: tuple) -> tuple[dict[str, dict[int, dict]], dict[
     return runs, report.load_benchmarks(folder / "bench")
 
 
-def first_recorded(
-    records: Records,
-    sources: Iterable[Sequence[ExperimentPair]],
-    what: str,
-    measure: Callable[[dict, dict], float],
-    unit: str = "points",
-) -> Finding:
-    """The finding of the first list of pairs of experiments that has records, measured on records of the same seed."""
-    for pairs in sources:
-        values, data = {}, set()
-        for a, b in pairs:
-            theirs = records.of(b)
-            for seed, record in records.of(a).items():
-                if seed in theirs:
-                    values[a, seed] = measure(record, theirs[seed])
-                    data.add(where(a))
-        if values:
-            return judged(values, ", ".join(sorted(data)), what, unit)
-    return judged({}, "–", what, unit)
-
-
 def where(e: Experiment) -> str:
-    """Data set, network and length of a run in words."""
-    sets = " → ".join(SETS.get(name, name) for name in (e.source, e.dataset) if name)
-    return f"{sets} ({e.network}, {e.epochs} epochs)"
+    """Data and network of a run in words: "on the digits with the small network"."""
+    sets = " → ".join(NAMES.get(name, f"the {name}") for name in (e.source, e.dataset) if name)
+    pixels = "" if e.size is None else f" at {e.size} × {e.size} pixels"
+    return f"on {sets}{pixels} with {NAMES.get(e.network, f'the {e.network} network')}"

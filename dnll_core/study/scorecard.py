@@ -12,7 +12,7 @@ so and why. The paper's numbers are means of three runs without a deviation.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -22,14 +22,13 @@ from dnll_core.bench import report
 from dnll_core.paper.tables import NUMBERS, OURS, SECONDS, Key
 from dnll_core.provenance import where_made
 from dnll_core.study.claims import claims
-from dnll_core.study.records import Records, benchmark
+from dnll_core.study.records import NAMES, Records, benchmark
 from dnll_core.study.statistics import accuracy_of, percent
-from dnll_core.study.tables import SETUP, Cell, cells
+from dnll_core.study.tables import SETUP, TABLES, Cell, cells, profiles_of
 
 POINTS = 0.5  # a cell is green if ours is no further below the paper's than this or our standard deviation ...
 TIME = 0.05  # ... and a time if its ratio to Mean Teacher's exceeds the paper's by no more than this share
-NETWORKS = {"cnn13": "CNN-13", "wrn28-2": "WRN-28-2"}  # those that want a GPU
-LONGEST_FIRST = ("paper", "short", "laptop")  # of the profiles with records, the first stands for a number
+SMALLER = "smaller network"  # how a number is marked that cannot reach or miss the paper's
 
 
 def compared(of_table: Iterable[Cell], folder: str | Path = results.RESULTS / "tables") -> pd.DataFrame:
@@ -65,9 +64,9 @@ def compared(of_table: Iterable[Cell], folder: str | Path = results.RESULTS / "t
 def missing_because(cell: Cell) -> str:
     """Why a cell is likely to have no record: what it takes to run it."""
     e = cell.experiment
-    if e.network in NETWORKS:
+    if e.network in ("cnn13", "wrn28-2"):
         images = " and a download of SVHN" if e.dataset == "svhn" else ""
-        return f"needs a GPU{images}: {e.epochs} epochs of {NETWORKS[e.network]}"
+        return f"needs a GPU{images}: {e.epochs} epochs of {NAMES[e.network]}"
     return "not run yet; a CPU is enough"
 
 
@@ -83,26 +82,29 @@ def rows(folder: str | Path = results.RESULTS) -> pd.DataFrame:
 
     Verdicts: "green" if ours is at least the paper's minus 0.5 points, or minus our standard deviation where that is
     larger; of times, if the lower end of our ratio's interval is at most 5 % above the paper's ratio. "red" otherwise.
-    "missing", with the reason in `why`. "reference" for what Table 7 is a multiple of. "not attempted" for the rivals
-    that we do not run, and for the paper's "-" there is no row.
+    SMALLER, without a difference, where the network or the size of the images is not the paper's: such a number
+    answers its questions, not its percentages. "missing", with the reason in `why`. "reference" for what Table 7 is a
+    multiple of. "not attempted" for the rivals that we do not run, and for the paper's "-" there is no row.
     Ours is of the longest profile with records, never of "quick", which has other images.
     """
     records = Records(folder)
-    by_profile = {profile: _cells_by_name(profile) for profile in LONGEST_FIRST}
-    by_key: dict[Key, list[Cell]] = {}
-    for cell in by_profile["paper"].values():
-        if cell.printed is not None:
-            by_key.setdefault(key_of(cell), []).append(cell)
+    by_key: dict[Key, dict[str, list[Cell]]] = {}  # each reading of a number: its cells, the longest profile first
+    for table in TABLES:
+        for cell in (cell for profile in profiles_of(table)[:-1] for cell in cells(table, profile)):
+            if cell.printed is not None:
+                by_key.setdefault(key_of(cell), {}).setdefault(cell.name, []).append(cell)
     lines = []
     for key, printed in NUMBERS.items():
         if printed is None:
             continue
         row = key._asdict() | {"row": key.method, "printed": printed}
-        for cell in by_key.get(key, ()):
-            found = [by_profile[profile].get((cell.table, cell.name)) for profile in LONGEST_FIRST]
-            lines.append(row | {"cell": cell.name, "reading": cell.reading} | _ours(records, cell, found))
-        if key not in by_key:
-            lines.append(row | {"n": 0, "verdict": "not attempted", "why": f"not attempted: {key.method}"})
+        attempted = {name: _ours(records, of_profiles) for name, of_profiles in by_key.get(key, {}).items()}
+        own = [
+            row | {"cell": name, "reading": by_key[key][name][0].reading} | ours
+            for name, ours in attempted.items()
+            if ours["n"] or by_key[key][name][0].profile == "paper"
+        ]
+        lines += own or [row | {"n": 0, "verdict": "not attempted", "why": f"not attempted: {key.method}"}]
     columns = ["table", "dataset", "network", "row", "labels", "selection", "m", "printed", "cell", "reading"]
     columns += ["profile", "n", "ours", "sd", "difference", "verdict", "why"]
     frame = pd.DataFrame([*lines, *_times(records)], columns=columns)
@@ -125,26 +127,18 @@ def verdict(ours: float, sd: float, printed: float) -> str:
     return "green" if ours >= printed - max(POINTS, 0 if sd != sd else sd) else "red"
 
 
-def _cells_by_name(profile: str) -> dict[tuple[int, str], Cell]:
-    tables = (4,) if profile == "laptop" else SETUP
-    return {(table, cell.name): cell for table in tables for cell in cells(table, profile)}
-
-
-def _ours(records: Records, cell: Cell, found: Iterable[Cell | None]) -> dict:
+def _ours(records: Records, of_profiles: Sequence[Cell]) -> dict:
     """What the records have for a number, of the first of the profiles' cells with any."""
-    for candidate in filter(None, found):
-        group = list(records.of(candidate.experiment).values())
-        if group:
-            ours, sd = accuracy_of(group)
-            mine = {
-                "profile": candidate.profile,
-                "n": len(group),
-                "ours": ours,
-                "sd": sd,
-                "difference": ours - cell.printed,
-            }
-            return mine | {"verdict": verdict(ours, sd, cell.printed), "why": cell.note}
-    return {"n": 0, "verdict": "missing", "why": missing_because(cell)}
+    for cell in of_profiles:
+        group = list(records.of(cell.experiment).values())
+        if not group:
+            continue
+        ours, sd = accuracy_of(group)
+        mine = {"profile": cell.profile, "n": len(group), "ours": ours, "sd": sd, "why": cell.note}
+        if not cell.as_in_paper:
+            return mine | {"verdict": SMALLER}
+        return mine | {"verdict": verdict(ours, sd, cell.printed), "difference": ours - cell.printed}
+    return {"n": 0, "verdict": "missing", "why": missing_because(of_profiles[0])}
 
 
 def _times(records: Records) -> list[dict]:
@@ -170,9 +164,13 @@ def _times(records: Records) -> list[dict]:
 def findings(folder: str | Path = results.RESULTS) -> pd.DataFrame:
     """Every claim with what was found.
 
-    Columns: claim, section, verdict, difference (positive speaks for the claim), error, unit, n, data, evidence.
+    Columns: claim, with the data and the network that it was judged on; section; difference, which speaks for the claim
+    where it is positive; low, high, the ends of its 95 % interval; unit; n; verdict; data; evidence.
     """
-    records = Records(folder)
-    lines = [{"claim": c.text, "section": c.section, **vars(c.check(records))} for c in claims()]
-    columns = ["claim", "section", "verdict", "difference", "error", "unit", "n", "data", "evidence"]
-    return pd.DataFrame(lines, columns=columns)
+    records, lines = Records(folder), []
+    for claim in claims():
+        finding = claim.check(records)
+        words = ", ".join(filter(None, (claim.text, finding.data)))
+        lines.append({"claim": words, "section": claim.section, **vars(finding)})
+    columns = ["claim", "section", "difference", "low", "high", "unit", "n", "verdict", "data", "evidence"]
+    return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(("difference", "low", "high"), float))

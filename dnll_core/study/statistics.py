@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -47,6 +46,11 @@ def shared_errors(row: dict) -> float:
     return (w - (1 - a) / 2) / w if w else 1.0
 
 
+def track(record: dict, measure: str) -> float:
+    """Mean over the epochs of a measure in a record's history, in percent."""
+    return 100 * statistics.fmean(row[measure] for row in record["history"])
+
+
 def interval(values: Sequence[float], confidence: float = 0.95) -> float:
     """Half the width of the interval that Student's t gives for the mean of n values; infinite for a single one."""
     n = len(values)
@@ -58,23 +62,6 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> float:
 def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
     """Mean and sample standard deviation, 0 for a single value."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def half_width(finding: Mapping, confidence: float = 0.95) -> float:
-    """Half the width of the interval of Student's t around a finding's difference; NaN where there is none.
-
-    Args:
-        finding: a row of `study.scorecard.findings`, or its "n" and "error".
-    """
-    n, error = finding["n"], finding["error"]
-    if error is None or math.isnan(error) or n < 2:
-        return math.nan
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1) * error)
-
-
-def with_interval(findings: pd.DataFrame) -> pd.DataFrame:
-    """The findings of `study.scorecard.findings` that are differences in points and have an interval."""
-    return findings[(findings["unit"] == "points") & findings["error"].notna() & (findings["n"] > 1)]
 
 
 def accuracy_of(group: list[dict]) -> tuple[float, float]:
@@ -118,16 +105,39 @@ def provenance_of(records: list[dict]) -> str:
     return f"{len(records)} runs; " + "; ".join(parts) + f"; {seconds:.0f} s in all"
 
 
+# -- verdicts ----------------------------------------------------------------------------------------------------------
+
 VERDICTS = ("holds", "does not hold", "undecided", "not recorded")
+SEEDS = 3  # complete ones that a verdict needs
+MISSED = 0.05  # how often a 95 % interval does not hold what it is of
 
 
-def standard_error(values: Sequence[float]) -> float | None:
-    """Of the mean of the values; None for a single one."""
-    return statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+def verdict_of(low: float, high: float) -> str:
+    """What the ends of an interval say to a claim for which positive values speak; "undecided" if it touches zero."""
+    return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
 
 
-def verdict_of(margin: float, error: float | None, n: int) -> str:
-    """ "holds" if the margin is above zero and outside its 95 % interval, "does not hold" if below and outside."""
-    if error is None or margin == 0 or abs(margin) < stats.t.ppf(0.975, n - 1) * error:
-        return "undecided"
-    return "holds" if margin > 0 else "does not hold"
+def margin(value: float, start: float, end: float) -> float:
+    """How far a value lies inside start...end: the distance to the nearer end, negative outside."""
+    return min(value - start, end - value)
+
+
+def margins(low: float, high: float, start: float, end: float) -> tuple[float, float]:
+    """The smallest and the largest `margin` of the values low...high; it is largest in the middle of start...end."""
+    middle = (start + end) / 2
+    found = [margin(x, start, end) for x in (low, high, middle) if low <= x <= high]
+    return min(found), max(found)
+
+
+def with_interval(findings: pd.DataFrame) -> pd.DataFrame:
+    """The findings of `study.scorecard.findings` that have an interval: those that are judged."""
+    return findings[findings["low"].notna()]
+
+
+def at_once(findings: pd.DataFrame) -> str:
+    """How many claims of `study.scorecard.findings` are judged at once, and how many false verdicts that may bring."""
+    n = len(with_interval(findings))
+    return (
+        f"{n} claims are judged at once, each by a 95 % interval of its own: if none of these differences existed, "
+        f"{n * MISSED:.1f} false verdicts would be expected among them"
+    )

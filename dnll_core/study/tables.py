@@ -5,7 +5,7 @@
 
 "paper"   the paper's images, network and stated settings, 100 epochs; `SEEDS` says how many runs of each
 "short"   the same in about 15,000 iterations: every cell once in some hours on one large GPU
-"laptop"  the paper's images with the small network, for two CPU cores; Table 4 alone
+"laptop"  the paper's images with the small network, for two CPU cores; the tables of `LAPTOP`
 "quick"   scikit-learn's digits with the small network, seconds a run: the same methods, m, selection and teaching
 
 What section 4.2 states (learning rate, weight decay, momentum, batch, cosine) are the defaults of `Experiment`. What it
@@ -39,6 +39,7 @@ from dnll_core.study.settings import (
 
 PROFILES = ("quick", "laptop", "short", "paper")
 TABLES = (1, 2, 3, 4, 5, 6)
+LAPTOP = (4,)  # tables that profile "laptop" has; the others have all
 SEEDS = {"quick": 1, "laptop": 3, "short": 1, "paper": SETTINGS["runs"][0]}
 SETUP = {key.table: (key.dataset, key.network) for key in NUMBERS}  # table -> (data set, network)
 COMPARED = ("dnll", "supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")  # in every benchmark
@@ -85,6 +86,17 @@ class Cell:
         """The name with the caveat, for tables."""
         return f"{self.name} ({self.caveat})" if self.caveat else self.name
 
+    @property
+    def as_in_paper(self) -> bool:
+        """Whether images and network are the paper's, so that its number can be reached or missed."""
+        e = self.experiment
+        return (e.dataset, e.network, e.size) == (*SETUP[self.table], None)
+
+
+def profiles_of(table: int) -> list[str]:
+    """The profiles that have a table, the longest first; "quick", which has other images than the paper's, is last."""
+    return [profile for profile in PROFILES[::-1] if profile != "laptop" or table in LAPTOP]
+
 
 def cells(table: int, profile: str = "quick", dataset: str | None = None) -> list[Cell]:
     """The cells of a table, the most informative first.
@@ -101,10 +113,11 @@ def cells(table: int, profile: str = "quick", dataset: str | None = None) -> lis
         raise ConfigError(unknown("table", table, map(str, TABLES)) + " Table 7 is `python -m dnll_core.bench`.")
     if profile not in PROFILES:
         raise ConfigError(unknown("profile", profile, PROFILES))
-    if profile == "laptop" and table != 4:
+    if profile not in profiles_of(table):
         raise ConfigError(
-            f"Table {table} has no profile 'laptop': its networks take days on a CPU. Table 4 has it; "
-            f"Table {table} has {', '.join(name for name in PROFILES if name != 'laptop')}."
+            f"Table {table} has no profile {profile!r}: its networks take days on a CPU. "
+            f"Those that have it: {', '.join(map(str, LAPTOP))}. "
+            f"Table {table} has {', '.join(name for name in PROFILES if name in profiles_of(table))}."
         )
     found = {5: _sensitivity, 6: _variants}.get(table, _benchmark)(table, profile, dataset)
     return sorted(found, key=lambda cell: cell.priority)  # stable

@@ -39,6 +39,12 @@ def test_the_laptops_table_marks_what_was_not_searched():
     assert "not searched on MNIST ran without the weight decay of 0.005" in note
 
 
+def test_numbers_of_a_smaller_network_are_marked_in_the_papers_table():
+    lines = report.paper_table().splitlines()
+    assert any(", laptop" in line for line in lines) and any(", short" in line for line in lines)
+    assert [", laptop" in line for line in lines] == ["(smaller network)" in line for line in lines]
+
+
 def test_render():
     text = "a\n<!-- t -->\nold\n<!-- end t -->\nb"
     assert report.render(text, {"t": "new"}) == "a\n<!-- t -->\nnew\n<!-- end t -->\nb"

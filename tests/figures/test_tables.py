@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from fabricated import record
+from fabricated import record, write
 from matplotlib.patches import Rectangle
 
 from dnll_core import figures
@@ -173,6 +173,19 @@ def test_the_scorecard_has_both_numbers_the_sign_and_the_profile(tmp_path):
     assert {"88.01", "80.02", "✓", "✗"} <= set(shown)
     assert shown.count("short") == 2
     assert figure.get_suptitle().startswith("1 of 2 recorded numbers")
+
+
+def test_the_scorecard_gives_a_smaller_network_no_colour(tmp_path):
+    laptop = next(cell for cell in cells(4, "laptop") if cell.name == "DNLL 50 noise")
+    write(tmp_path, laptop.experiment, [0.9999, 0.9999])  # above the paper's 99.32
+    figure = figures.scorecard.scorecard_figure(scorecard.rows(tmp_path))
+    shown = texts(figure)
+    assert {"99.99", "smaller\nnetwork", "99.32"} <= set(shown)
+    assert not {"✓", "✗"} & set(shown)
+    faces = {patch.get_facecolor() for axis in figure.axes for patch in axis.patches if isinstance(patch, Rectangle)}
+    assert all(len(set(face[:3])) == 1 for face in faces)  # white and greys
+    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 52 boxes are not recorded.")
+    assert "1 numbers of a smaller network or smaller images are not compared" in figure.get_suptitle()
 
 
 def test_the_scorecard_draws_what_it_is_given():

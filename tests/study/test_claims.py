@@ -1,10 +1,12 @@
 """Each claim holds where records are made up to speak for it, and does not where they speak against it."""
 
 import json
+from dataclasses import replace
 
 import pytest
-from fabricated import write
+from fabricated import record, write
 
+from dnll_core import results
 from dnll_core.config import Experiment
 from dnll_core.results import RESULTS
 from dnll_core.study.claims import claims
@@ -12,7 +14,7 @@ from dnll_core.study.experiments import ADAPTATION_EPOCHS, adaptation, addons, t
 from dnll_core.study.findings import Finding
 from dnll_core.study.records import Records
 from dnll_core.study.searches import METHODS
-from dnll_core.study.statistics import VERDICTS, epochs_to, lost, shared_errors
+from dnll_core.study.statistics import SEEDS, VERDICTS, epochs_to, lost, shared_errors, verdict_of
 from dnll_core.study.tables import cells
 
 NOISE = (-0.002, 0.0, 0.002, 0.001)  # of the seeds, the same for both sides but for a little
@@ -33,6 +35,8 @@ def cell(table, name, profile="paper"):
     return experiment
 
 
+COMMON = "Moderately more negatives help: m = 3 over m = 1, at one λ for all as printed"
+OWN = "The same with each m at its own best weight of the negatives"
 TRANSFERS = transfers()
 ADAPTATION = adaptation("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"])
 ADDONS = addons("cifar10")
@@ -42,8 +46,7 @@ TWO_SIDES = [  # claim, the experiment that should be ahead, the one that should
     ("DNLL is more accurate than Mean Teacher", METHODS["dnll"], METHODS["mean-teacher"]),
     ("EPM is better than equal probability", cell(5, "EPM m=2"), cell(5, "EP m=2")),
     ("EPM is better than equal probability", TRANSFERS["dnll self epm"], TRANSFERS["dnll self ep"]),
-    ("Moderately more negatives help: m = 3 over m = 1", cell(5, "EP m=3"), cell(5, "EP m=1")),
-    ("The same with the weight of the loss held fixed", cell(5, "EP m=3 fixed weight"), cell(5, "EP m=1")),
+    (COMMON, cell(5, "EP m=3"), cell(5, "EP m=1")),
     ("Mutual learning (ML) is better than self-learning (SL)", cell(6, "ML"), cell(6, "SL")),
     (
         "Mutual learning (ML) is better than self-learning (SL)",
@@ -68,9 +71,8 @@ def test_accuracies(tmp_path, text, ahead, behind):
         assert finding.verdict == ("holds", "does not hold", "undecided")[way]
         assert finding.difference == pytest.approx((2, -2, 0)[way], abs=1e-6)
         assert finding.n == len(NOISE)
-        assert finding.data.startswith(
-            {"digits": "digits", "cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "USPS → MNIST"}[ahead.dataset]
-        )
+        places = {"digits": "the digits", "cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "USPS → MNIST"}
+        assert finding.data.startswith(f"on {places[ahead.dataset]} ")
 
 
 def test_the_papers_data_go_before_the_digits(tmp_path):
@@ -81,7 +83,7 @@ def test_the_papers_data_go_before_the_digits(tmp_path):
     put(tmp_path, cell(4, "DNLL 20 noise", "short"), 0.99, slight=True)
     put(tmp_path, cell(4, "Mean Teacher 20 noise", "short"), 0.98)
     finding = found(text, tmp_path)
-    assert (finding.verdict, finding.data) == ("holds", "MNIST (cnn13, 32 epochs)")
+    assert (finding.verdict, finding.data) == ("holds", "on MNIST with CNN-13")
 
 
 @pytest.mark.parametrize(
@@ -92,9 +94,59 @@ def test_the_best_m_beats_each_other_one(tmp_path, last, expected, lead):
     for m, accuracy in ((1, 0.90), (2, 0.93), (3, 0.94), (4, last)):
         if accuracy is not None:
             put(tmp_path, cell(5, f"EPM m={m}"), accuracy, slight=m == 3)
-    finding = found("m = 3 is the best of 1...4", tmp_path)
-    assert finding.verdict == expected
+    finding = found("m = 3 is the best of 1...4, at one λ for all as printed", tmp_path)
+    assert finding.verdict == expected == (verdict_of(finding.low, finding.high) if last else "not recorded")
     assert finding.difference == (None if lead is None else pytest.approx(lead, abs=1e-6))
+    assert [part.split(":")[0] for part in finding.evidence.split("m = 3 − ")[1:]] == ["m = 1", "m = 2", "m = 4"]
+
+
+def test_all_m_are_compared_on_the_same_seeds(tmp_path):
+    for m in (1, 2, 3, 4):
+        put(tmp_path, cell(5, f"EPM m={m}"), 0.9 + 0.01 * (m == 3), slight=m == 3)
+    text = "m = 3 is the best of 1...4, at one λ for all as printed"
+    assert found(text, tmp_path).n == len(NOISE)
+    for m in (1, 3):
+        results.save(record(cell(5, f"EPM m={m}"), 9, 0.5), tmp_path)
+    assert (found(COMMON, tmp_path).n, found(text, tmp_path).n) == (len(NOISE) + 1, len(NOISE))
+
+
+def test_each_m_at_its_own_weight(tmp_path, monkeypatch):
+    """A profile that has such cells answers a question of its own; the plain cells answer the other one."""
+
+    def with_own_weights(table, profile):
+        plain = cells(table, profile)
+        if (table, profile) != (5, "paper"):
+            return plain
+        lighter = {c.name: c.experiment.replace(lam=c.experiment.lam / 2) for c in plain if c.reading is None}
+        changes = {"reading": "own weight", "printed": None}
+        return [*plain, *(replace(c, experiment=lighter[c.name], **changes) for c in plain if c.name in lighter)]
+
+    monkeypatch.setattr("dnll_core.study.findings.cells", with_own_weights)
+    claims.cache_clear()
+    try:
+        for m, accuracy, own in ((1, 0.9, 0.95), (3, 0.92, 0.94)):
+            plain = cell(5, f"EP m={m}")
+            put(tmp_path, plain, accuracy, slight=m == 3)
+            put(tmp_path, plain.replace(lam=plain.lam / 2), own, slight=m == 3)
+        assert (found(COMMON, tmp_path).verdict, found(OWN, tmp_path).verdict) == ("holds", "does not hold")
+        assert found(OWN, tmp_path).difference == pytest.approx(-1)
+    finally:
+        claims.cache_clear()
+
+
+def test_epm_that_draws_evenly_counts_as_equal_probability(tmp_path):
+    text = "EPM is better than equal probability"
+    for variation, expected in ((0.04, "undecided"), (0.06, "holds"), (None, "holds")):
+        folder = tmp_path / str(variation)
+        seen = {} if variation is None else {"total variation": variation}
+        put(folder, TRANSFERS["dnll both epm"], 0.9, slight=True, **seen)
+        put(folder, TRANSFERS["dnll both ep"], 0.88)
+        finding = found(text, folder)
+        assert finding.verdict == expected
+        assert finding.difference == pytest.approx(2, abs=1e-6)
+        told = "with a total variation of 0.040, below 0.05, EPM counts as equal probability."
+        assert finding.evidence.endswith(told) == (variation == 0.04)
+        assert f"not larger than {finding.high:.2f} either way" in finding.evidence or variation != 0.04
 
 
 def test_convergence(tmp_path):
@@ -190,13 +242,16 @@ def test_times(tmp_path):
     steady = {"mean-teacher": [1.0] * 10, "dual-student": [2.1] * 10}
     bench(tmp_path, "a", "a processor, 2 threads", **steady, dnll=[1.9] * 10)
     assert [found(text, tmp_path).verdict for text in texts] == ["holds"] * 5
-    assert "1.90 times Mean Teacher (1.90 to 1.90, 95 % bootstrap interval)" in found(texts[0], tmp_path).evidence
+    told = "a training iteration of DNLL: 1.90 times Mean Teacher, 95 % bootstrap interval 1.90 to 1.90 (10 rounds)"
+    assert found(texts[0], tmp_path).evidence == f"{told}; the claim holds above 1: holds."
     bench(tmp_path, "another network", "a GPU", network="small", **steady, dnll=[9.0] * 10)
     bench(tmp_path, "b", "another processor, 2 threads", **steady, dnll=[0.5] * 10)
     assert [found(text, tmp_path).verdict for text in texts] == ["holds"] * 5  # the first of its kind
     bench(tmp_path, "c", "a GPU", **steady, dnll=[0.8, 1.3] * 5)
     expected = ["undecided", "does not hold", "holds", "does not hold", "holds"]
     assert [found(text, tmp_path).verdict for text in texts] == expected
+    for text in texts:
+        assert found(text, tmp_path).verdict == verdict_of(found(text, tmp_path).low, found(text, tmp_path).high)
     assert found(texts[0], tmp_path).data.endswith("a GPU")
 
 
@@ -219,5 +274,9 @@ def test_every_claim_has_a_finding(tmp_path, folder):
         assert isinstance(finding, Finding)
         assert finding.verdict in VERDICTS
         assert (finding.difference is None) == (finding.verdict == "not recorded") == (finding.n == 0)
+        if finding.data != "computed" and finding.verdict in ("holds", "does not hold"):
+            assert finding.n >= SEEDS
+            assert finding.verdict == verdict_of(finding.low, finding.high)
+            assert finding.evidence.endswith(f": {finding.verdict}.")
         if folder == "empty":
             assert finding.verdict == "not recorded" or finding.data == "computed"

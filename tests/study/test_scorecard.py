@@ -9,7 +9,9 @@ from fabricated import write
 
 from dnll_core.config import Experiment
 from dnll_core.paper import NUMBERS, SECONDS
+from dnll_core.study import tables
 from dnll_core.study.scorecard import compared, findings, key_of, missing_because, rows, verdict
+from dnll_core.study.statistics import at_once
 from dnll_core.study.tables import cells
 
 
@@ -125,9 +127,29 @@ def test_the_longest_recorded_profile_counts(tmp_path):
     assert (four["profile"], four["n"], four["verdict"]) == ("short", 1, "green")
     assert of(table[table["table"] == 1], "DNLL 1000 lineage")["verdict"] == "missing"
     mnist = table[table["table"] == 4]
-    assert (of(mnist, "DNLL 20 noise")["profile"], of(mnist, "DNLL 20 noise")["verdict"]) == ("laptop", "red")
+    assert of(mnist, "DNLL 20 noise")["profile"] == "laptop"
     assert of(mnist, "DNLL 20 literal")["verdict"] == "missing"  # the digits are not MNIST
-    assert sum(table["verdict"].isin(("green", "red"))) == 3
+    assert sum(table["verdict"].isin(("green", "red"))) == 2
+
+
+@pytest.mark.parametrize("accuracy", [0.5, 0.9999])
+def test_a_smaller_network_neither_reaches_nor_misses_a_number(tmp_path, accuracy):
+    write(tmp_path, named(4, "laptop")["DNLL 20 noise"].experiment, [accuracy])
+    row = of(rows(tmp_path), "DNLL 20 noise")
+    assert (row["verdict"], row["profile"], row["n"]) == ("smaller network", "laptop", 1)
+    assert row["ours"] == pytest.approx(100 * accuracy)
+    assert math.isnan(row["difference"])
+    write(tmp_path, named(4, "short")["DNLL 20 noise"].experiment, [accuracy])  # the paper's network goes first
+    row = of(rows(tmp_path), "DNLL 20 noise")
+    assert (row["profile"], row["verdict"]) == ("short", "green" if accuracy > 0.9 else "red")
+
+
+def test_numbers_of_any_table_that_profile_laptop_offers_are_shown(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "LAPTOP", (4, 5))
+    write(tmp_path, named(5, "laptop")["EPM m=3"].experiment, [0.8])
+    row = of(rows(tmp_path), "EPM m=3")
+    assert (row["profile"], row["verdict"], row["printed"]) == ("laptop", "smaller network", 94.29)
+    assert len(rows(tmp_path)) == len(rows(tmp_path / "none"))
 
 
 def test_times_are_compared_as_ratios(tmp_path):
@@ -147,3 +169,20 @@ def test_findings_is_a_table_of_all_claims(tmp_path):
     recorded = table[table["verdict"] != "not recorded"]
     assert list(recorded["data"]) == ["computed", "computed"]  # the two theorems need no runs
     assert recorded["claim"].str.startswith("Theorem").all()
+    assert at_once(table).startswith("0 claims are judged at once")
+
+
+def test_a_claim_says_what_it_was_judged_on_and_how_many_there_are(tmp_path):
+    bench(tmp_path, **{"mean-teacher": 1.0, "dual-student": 3.0, "dnll": 2.0})
+    for name, accuracy in (("DNLL", 0.9), ("Mean Teacher", 0.8)):
+        write(tmp_path, named(4, "laptop")[f"{name} 20 noise"].experiment, [accuracy, accuracy + 0.01, accuracy])
+    write(tmp_path, named(4, "laptop")["Dual Student 20 noise"].experiment, [0.5])  # one seed: no interval
+    table = findings(tmp_path).set_index("claim")
+    row = table.loc["DNLL is more accurate than Mean Teacher, on MNIST at 14 × 14 pixels with the small network"]
+    assert (row["verdict"], row["difference"], row["n"]) == ("holds", pytest.approx(10), 3)
+    assert (row["low"], row["high"]) == (pytest.approx(10), pytest.approx(10))
+    other = table.loc["DNLL is more accurate than Dual Student, on MNIST at 14 × 14 pixels with the small network"]
+    assert (other["verdict"], other["n"]) == ("undecided", 1) and math.isnan(other["low"])
+    told = at_once(table)  # five times and one lead
+    assert told.startswith("6 claims are judged at once")
+    assert f"{6 * 0.05:.1f} false verdicts would be expected" in told

@@ -1,5 +1,6 @@
 """Every cell is an experiment that says what the paper says, departures are named, and a fixed weight is one."""
 
+import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -21,14 +22,14 @@ from dnll_core.run import prepare
 from dnll_core.schedules import Clock
 from dnll_core.study.experiments import addons
 from dnll_core.study.settings import LAPTOP_CHOSEN, LAPTOP_FURTHER, LAPTOP_ONCE, TITLES, at_length
-from dnll_core.study.tables import COMPARED, LABELS_FIRST, PROFILES, TABLES, cells
+from dnll_core.study.tables import COMPARED, LABELS_FIRST, PROFILES, TABLES, cells, profiles_of
 
 VIEWS = {"weak", "strong", "translation"}
 
 
 def everything(*profiles):
     """All cells of the profiles that have them."""
-    return [c for p in profiles for t in TABLES if p != "laptop" or t == 4 for c in cells(t, p)]
+    return [c for p in profiles for t in TABLES if p in profiles_of(t) for c in cells(t, p)]
 
 
 def named(table, profile="paper"):
@@ -42,7 +43,7 @@ def differing(first, second):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_names_and_experiments_are_unique_in_a_table(profile):
-    for table in (4,) if profile == "laptop" else TABLES:
+    for table in (table for table in TABLES if profile in profiles_of(table)):
         of_table = cells(table, profile)
         assert len({cell.name for cell in of_table}) == len({cell.experiment for cell in of_table}) == len(of_table)
         for cell in of_table:
@@ -246,6 +247,14 @@ def test_laptop_is_table_4_with_the_small_network():
     assert named(4, "laptop")["DNLL 20 noise"].printed == 99.19
     with pytest.raises(ConfigError, match=r"Table 2 has no profile 'laptop'.*Table 2 has quick, short, paper"):
         cells(2, "laptop")
+
+
+def test_which_cells_are_as_in_the_paper():
+    for cell in everything(*PROFILES):
+        assert cell.as_in_paper == (cell.profile in ("short", "paper"))
+    [cell] = [cell for cell in cells(4, "short") if cell.name == "DNLL 20 noise"]
+    for changes in ({"size": 14}, {"network": "small"}, {"dataset": "usps"}):
+        assert not dataclasses.replace(cell, experiment=cell.experiment.replace(**changes)).as_in_paper
 
 
 def test_what_was_not_searched_on_mnist_says_so():
