@@ -170,6 +170,13 @@ SEARCHES |= {
     ),
 }
 
+SEARCHES["digits-self-training-2"] = Search(
+    Classical("self-training", "digits", labels=20),
+    grid(base=("logistic",), c=(5.0, 10.0, 30.0), threshold=(0.5, 0.6, 0.7, 0.8, 0.9), k_best=(None,)),
+    CHOOSING[4:10],
+    cautious=True,
+)
+
 # Forty runs of each of the best two, which differ in how negatives are drawn alone; and, because a smaller weight had
 # not been tried with these views, the first with half the weight, from the other submodel alone.
 SEARCHES["digits-dnll-3"] = Search(
