@@ -165,7 +165,7 @@ def decided(
         evidence += f"; the claim holds {within if math.inf in (-start, end) else f'from {start:g} to {end:g}'}"
     evidence += f": {verdict}"
     if verdict == "undecided" and holds == ABOVE_ZERO:
-        evidence += f", not larger than {max(-low, high):.2f} either way"
+        evidence += f", smaller than {max(-low, high):.2f} {unit} either way"
     evidence += f", for {same}." if same else "."
     return Finding(verdict, margin(value, *holds), least, most, n, data, evidence, unit)
 

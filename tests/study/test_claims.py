@@ -146,7 +146,7 @@ def test_epm_that_draws_evenly_counts_as_equal_probability(tmp_path):
         assert finding.difference == pytest.approx(2, abs=1e-6)
         told = "with a total variation of 0.040, below 0.05, EPM counts as equal probability."
         assert finding.evidence.endswith(told) == (variation == 0.04)
-        assert f"not larger than {finding.high:.2f} either way" in finding.evidence or variation != 0.04
+        assert f"smaller than {finding.high:.2f} points either way" in finding.evidence or variation != 0.04
 
 
 def test_convergence(tmp_path):

@@ -78,7 +78,7 @@ def test_difference_and_interval_come_first_and_the_verdict_last():
     told = judged(of_seeds([1.0, 2.0, 3.0]), ONE, "A − B").evidence
     assert told == (
         f"A − B: +2.00 points, 95 % interval {low:+.2f} to {high:+.2f} (20 labels; 100 epochs; 3 complete seeds): "
-        f"undecided, not larger than {high:.2f} either way."
+        f"undecided, smaller than {high:.2f} points either way."
     )
     evidence = judged(of_seeds([-1.0, -1.1, -1.2]), ONE, "A − B", "epochs").evidence
     assert evidence.startswith("A − B: -1.10 epochs, 95 % interval -1.35 to -0.85 (")
@@ -121,7 +121,7 @@ def test_what_is_the_same_by_another_name_gets_no_verdict(tmp_path):
     found = {name: ask(Records(tmp_path / name)) for name in ("close", "far", "unknown")}
     assert [finding.verdict for finding in found.values()] == ["undecided", "holds", "holds"]
     assert len({finding.low for finding in found.values()}) == 1
-    assert found["close"].evidence.endswith("undecided, not larger than 11.77 either way, for they are one.")
+    assert found["close"].evidence.endswith("undecided, smaller than 11.77 points either way, for they are one.")
 
 
 # -- complete seeds ----------------------------------------------------------------------------------------------------
