@@ -188,6 +188,13 @@ SEARCHES["digits-dnll-3"] = Search(
 )
 # Of the others the best two, and a third one step beyond a setting that had won at the edge of its grid.
 SEARCHES |= {
+    "digits-supervised-3": Search(
+        SUPERVISED,
+        [{**_SEEN, "lr": 0.03}, {**_SEEN, "lr": 0.1}, {**_SEEN, "lr": 0.02}],
+        CHOOSING[10:],
+        perturbations=4,
+        cautious=True,
+    ),
     "digits-label-spreading-3": Search(
         Classical("label-spreading", "digits", labels=20, kernel="rbf"),
         [{"gamma": 6.0, "alpha": 0.95}, {"gamma": 3.0, "alpha": 0.9}, {"gamma": 8.0, "alpha": 0.95}],
