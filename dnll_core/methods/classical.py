@@ -65,8 +65,6 @@ def self_training(
 ) -> SelfTrainingClassifier:
     """SelfTrainingClassifier: takes its own confident predictions for labels, round after round.
 
-    The defaults are the best of the trials of `study.searches.SEARCHES["quickstart-self-training"]`.
-
     Args:
         base: "logistic" or "neighbours" (the nearest one).
         threshold: probability from which a prediction is taken for a label; or None, then

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import Classical
-from dnll_core.study.searches import DNLL, SEARCHES, SUPERVISED
+from dnll_core.study.searches import DNLL, SEARCHES, SUPERVISED, winner
 from dnll_core.study.trials import CHOOSING, Search, drawn, grid
 
 
@@ -211,8 +211,8 @@ SEARCHES |= {
 
 # What the last stages chose.
 DIGITS: dict[str, Experiment | Classical] = {
-    "supervised": SUPERVISED.replace(**_SEEN),
-    "dnll": DNLL.replace(**_FIRM),
-    "label-spreading": Classical("label-spreading", "digits", labels=20, kernel="rbf", gamma=4.0, alpha=0.95),
-    "self-training": Classical("self-training", "digits", labels=20),
+    "supervised": winner("digits-supervised-3", **_SEEN | {"lr": 0.02}),
+    "dnll": winner("digits-dnll-3", **_FIRM),
+    "label-spreading": winner("digits-label-spreading-3", gamma=3.0, alpha=0.9),
+    "self-training": winner("digits-self-training-3", c=10.0, threshold=0.6),
 }
