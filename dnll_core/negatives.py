@@ -99,6 +99,16 @@ class ErrorPerception(nn.Module):
         """log R (Eq. 23), (K, K): row k is the log-softmax of Pr_k. Indexed with the pseudo-labels: `log_weights`."""
         return torch.log_softmax(self.pr, dim=1)
 
+    def variation(self) -> Tensor:
+        """How far R is from equal probability, 0-dim, 0 ... (K - 2)/(K - 1): total variation, mean of the rows.
+
+        Of row k without class k, which is never drawn for images that are taken for k, made to sum to 1 again.
+        """
+        classes = len(self.pr)
+        own = torch.eye(classes, dtype=torch.bool, device=self.pr.device)
+        drawn = torch.softmax(self.pr.masked_fill(own, -torch.inf), dim=1)  # (K, K)
+        return (drawn - 1 / (classes - 1)).masked_fill(own, 0).abs().sum() / (2 * classes)
+
 
 def confusion_confidence(logits: Tensor, targets: Tensor) -> Tensor:
     """Eq. 22 on one batch: (K, K), entry [k, i] the summed confidence of images of class k misclassified as i.

@@ -144,6 +144,26 @@ def test_limits_equal_probability_and_one_hot():
     assert two[:, 1].mean().item() == pytest.approx(0.5, abs=0.08)
 
 
+def test_the_distance_from_equal_probability_is_that_of_what_is_drawn():
+    """Total variation by a loop over classes, and as the shares of a hundred thousand draws have it."""
+    epm = ErrorPerception(4)
+    assert epm.variation() == 0
+    epm.pr.copy_(2 * torch.rand(4, 4, generator=generator()))
+    told = []
+    for k in range(4):
+        weights = [math.exp(epm.pr[k, i]) if i != k else 0.0 for i in range(4)]
+        told.append(sum(abs(w / sum(weights) - 1 / 3) for i, w in enumerate(weights) if i != k) / 2)
+    assert epm.variation().item() == pytest.approx(sum(told) / 4, abs=1e-6)
+    predicted = torch.arange(4).repeat(25_000)
+    draws = draw_negatives(predicted, 4, 1, generator(), epm.log_selection()[predicted])
+    shares = torch.stack([draws[predicted == k].mean(0) for k in range(4)])  # (4, 4), 0 on the diagonal
+    apart = ((shares - 1 / 3).abs().sum() - 4 / 3) / 2 / 4
+    assert apart.item() == pytest.approx(epm.variation().item(), abs=0.01)
+    epm.pr.copy_(1000 * torch.eye(4).roll(1, 1))  # each class is taken for the next one alone
+    assert epm.variation().item() == pytest.approx(2 / 3)
+    assert ErrorPerception(2).variation() == 0  # where there is one class to draw, it is drawn
+
+
 def test_ema_accumulation_keeps_the_old_share():
     epm = ErrorPerception(2, "ema", decay=0.9)
     wrong = torch.tensor([[0.0, 50.0]])  # class 0 taken for 1 with confidence 1

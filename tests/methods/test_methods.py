@@ -73,6 +73,15 @@ def test_dnll_loss_is_eqs_14_to_21(teaching, learns_from, reduction):
     torch.testing.assert_close(output.loss, expected)
 
 
+def test_epm_says_how_far_it_draws_from_equal_probability():
+    assert "total variation" not in compute(method := build(selection="ep"), batch(method)).metrics
+    method = build(selection="epm")
+    method.perception[0].pr[0, 1] = 50.0  # one of two learners takes class 0 for 1, always
+    output = compute(method, batch(method))
+    K = method.num_classes
+    assert output.metrics["total variation"].item() == pytest.approx((K - 2) / (K - 1) / K / 2)
+
+
 def test_the_ramp_scales_the_unlabelled_loss_only():
     method = build(ramp_epochs=5.0)
     b = batch(method)
