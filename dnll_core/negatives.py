@@ -83,8 +83,7 @@ class ErrorPerception(nn.Module):
         """Takes in one labelled batch, in place.
 
         Args:
-            logits: (B, K) of the supervised forward pass.
-            targets: (B,) int64 true classes.
+            logits, targets: (B, K) of the supervised forward pass, and (B,) int64 true classes.
             first_of_epoch: 0-dim bool; accumulation="epoch" then takes over the finished sums and starts anew.
         """
         sums = confusion_confidence(logits, targets)
@@ -100,22 +99,16 @@ class ErrorPerception(nn.Module):
         return torch.log_softmax(self.pr, dim=1)
 
     def variation(self) -> Tensor:
-        """How far R is from equal probability, 0-dim, 0 ... (K - 2)/(K - 1): total variation, mean of the rows.
-
-        Of row k without class k, which is never drawn for images that are taken for k, made to sum to 1 again.
-        """
-        classes = len(self.pr)
-        own = torch.eye(classes, dtype=torch.bool, device=self.pr.device)
+        """Total variation of what is drawn from equal probability, mean of classes: 0-dim, 0...(K - 2)/(K - 1)."""
+        own = torch.eye(len(self.pr), dtype=torch.bool, device=self.pr.device)  # never drawn
         drawn = torch.softmax(self.pr.masked_fill(own, -torch.inf), dim=1)  # (K, K)
-        return (drawn - 1 / (classes - 1)).masked_fill(own, 0).abs().sum() / (2 * classes)
+        return (drawn - 1 / (len(self.pr) - 1)).masked_fill(own, 0).abs().sum() / (2 * len(self.pr))
 
 
 def confusion_confidence(logits: Tensor, targets: Tensor) -> Tensor:
     """Eq. 22 on one batch: (K, K), entry [k, i] the summed confidence of images of class k misclassified as i.
 
-    Args:
-        logits: (B, K).
-        targets: (B,) int64.
+    logits: (B, K). targets: (B,) int64.
     """
     confidence, predicted = torch.softmax(logits.float(), dim=1).max(dim=1)  # (B,), (B,)
     wrong = confidence * (predicted != targets)  # (B,), 0 where the prediction is right

@@ -108,7 +108,7 @@ class Negatives(Method):
         lam = e.lam * sigmoid_ramp(clock, e.ramp_epochs)
         output.loss = output.loss + lam * unsupervised  # Eqs. 20-21, summed over the submodels
         output.metrics["negative"] = unsupervised.detach() / len(self.perception)
-        if e.selection == "epm":  # 0 where R is equal probability, so that EPM changes nothing
+        if e.selection == "epm":
             output.metrics["total variation"] = torch.stack([own.variation() for own in self.perception]).mean()
         return output
 

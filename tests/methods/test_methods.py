@@ -74,7 +74,8 @@ def test_dnll_loss_is_eqs_14_to_21(teaching, learns_from, reduction):
 
 
 def test_epm_says_how_far_it_draws_from_equal_probability():
-    assert "total variation" not in compute(method := build(selection="ep"), batch(method)).metrics
+    method = build(selection="ep")
+    assert "total variation" not in compute(method, batch(method)).metrics
     method = build(selection="epm")
     method.perception[0].pr[0, 1] = 50.0  # one of two learners takes class 0 for 1, always
     output = compute(method, batch(method))
