@@ -24,8 +24,7 @@ def draw_negatives(
 
     Args:
         predicted: (B,) int64, the pseudo-label: argmax of Eq. 6.
-        num_classes: K.
-        m: number of pseudo-negative labels, 1...K-1.
+        num_classes, m: K, and the number of pseudo-negative labels, 1...K-1.
         generator: source of randomness, on the device of `predicted`.
         log_weights: (B, K) or None. The predicted class is left out whatever its weight.
 
