@@ -146,7 +146,7 @@ DAMAGE = [
 
 @pytest.mark.parametrize(("damage", "message"), DAMAGE, ids=[message for _, message in DAMAGE])
 def test_what_no_record_of_format_1_can_say_is_named(tmp_path, damage, message):
-    old = next(path for path in COMMITTED if path.parent.name == "quickstart" and "-dnll-" in path.name)
+    old = next(path for path in COMMITTED if path.parent.name == "methods" and "-20-dnll-" in path.name)
     record = json.loads(old.read_bytes())
     damage(record)
     (tmp_path / old.name).write_text(json.dumps(record))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.study.digits import DIGITS
-from dnll_core.study.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS
+from dnll_core.study.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, SUPERVISED
 from dnll_core.study.settings import RAMPS, at_length, laptop
 from dnll_core.study.trials import CHOOSING, REPORTED, perturbed
 
@@ -27,22 +27,23 @@ PERTURBATIONS = 40  # of each live seed of notebook 00: what rounding can do to 
 def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str, Experiment | Classical]:
     """The four methods of notebook 00: "supervised", "dnll", "label-spreading" and "self-training".
 
-    On the digits with the settings that the searches chose, each method's own with twenty labels. Other data sets keep
-    the small network and the optimiser's settings, so that a laptop can try them, take the views of section 4.2, m = 3
-    (1 for a folder, which may have two classes), few epochs, and the classical methods' defaults; nothing was tuned for
-    them.
+    On the digits with the settings that the searches chose, each method's own with twenty labels. On other data sets
+    nothing was tuned: the networks have the small network and the optimiser's settings of the first searches, so that a
+    laptop can try them, the views of section 4.2, m = 3 (1 for a folder, which may have two classes), and few epochs;
+    the classical methods have their defaults.
 
     Args:
         changes: fields of the first two; those of DNLL alone (m, selection, ...) do nothing in the supervised one.
     """
-    chosen = {name: own.replace(labels=labels) for name, own in DIGITS.items()}
+    chosen: dict[str, Experiment | Classical] = {name: own.replace(labels=labels) for name, own in DIGITS.items()}
     if dataset != "digits":
         # a pass over sixty thousand images is already a thousand steps
-        scale = {"epochs": 2, "ramp_epochs": 0.6, "m": 3}
+        scale = {"epochs": 2, "ramp_epochs": 0.3, "m": 3}
         if dataset.startswith("folder:"):
-            scale = {"epochs": 30, "ramp_epochs": 9.0, "m": 1}
+            scale = {"epochs": 30, "ramp_epochs": 5.0, "m": 1}
         strong = {} if dataset in ("mnist", "usps") else {"strong": "auto"}
         changes = {"dataset": dataset, "weak": "auto", "dropout": None, **strong, **scale, **changes}
+        chosen = {"supervised": SUPERVISED.replace(labels=labels), "dnll": DNLL.replace(labels=labels)}
         chosen |= {name: Classical(name, dataset, labels) for name in CLASSIFIERS}
     return {name: own if name in CLASSIFIERS else own.replace(**changes) for name, own in chosen.items()}
 

@@ -144,7 +144,8 @@ def test_dry_run_runs_nothing_and_adds_up_what_is_known(monkeypatch, tmp_path, c
 def test_dry_run_with_the_real_records(tmp_path, capsys):
     command.main(["quickstart", "--tables", "1", "--seeds", "1", "--dry-run", "--out", str(tmp_path)])
     out = capsys.readouterr().out
-    assert out.count("seed0") == 4 + len(tables.cells(1))
+    assert out.count("seed200") == 3 * 4  # four methods, three numbers of labels
+    assert out.count("seed0") == len(tables.cells(1))
     assert "Table 1: DNLL" in out
 
 

@@ -90,7 +90,7 @@ def test_a_run_of_several_sittings_tells_of_each_machine_apart(tmp_path):
 
 
 def test_a_record_of_format_1_counts_as_one_part(tmp_path):
-    known = [path for path in results.RESULTS.glob("quickstart/*-dnll-*seed0.json")]
+    known = [path for path in results.RESULTS.glob("methods/*-20-dnll-*seed0.json")]
     (tmp_path / known[0].name).write_bytes(known[0].read_bytes())
     [old] = results.load(tmp_path)
     assert list(measured([tmp_path]).values()) == [old["seconds"] / old["history"][-1]["step"]]

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from scipy import stats
 
 from dnll_core import results
 from dnll_core.figures import report
+from dnll_core.study.experiments import QUICKSTART_LABELS
 from dnll_core.study.statistics import percent
+from dnll_core.study.trials import REPORTED
 
 
 def test_the_readme_is_not_stale():
@@ -19,12 +22,26 @@ def test_the_figures_are_committed(tmp_path):
 
 
 def test_table_has_the_mean_of_the_records():
-    groups = report.quickstart_records()
-    table = report.groups_table(report.quickstart_records())
+    groups, table = report.quickstart_records(), report.quickstart_table()
     for records in groups.values():
-        assert percent(results.accuracies(records), 1) in table
+        values = results.accuracies(records)
+        assert f"{percent(values, 1)}, worst {100 * min(values):.1f}" in table
     means = [results.mean_sd(results.accuracies(records))[0] for records in groups.values()]
     assert means == sorted(means)
+
+
+@pytest.mark.parametrize("labels", QUICKSTART_LABELS)
+def test_the_lead_in_the_table_is_of_the_same_splits_and_has_student_s_interval(labels):
+    scores = {
+        name: {r["seed"]: 100 * r["final"]["test"]["mean"] for r in records}
+        for name, records in report.quickstart_records(labels).items()
+    }
+    for name, theirs in scores.items():
+        assert [*theirs] == [*scores["dnll"]] == [*REPORTED]
+        if name != "dnll":
+            found = stats.ttest_rel([*scores["dnll"].values()], [*theirs.values()])
+            low, high = found.confidence_interval(0.95)
+            assert f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}" in report.quickstart_table()
 
 
 def test_the_laptops_table_marks_what_was_not_searched():
