@@ -1,7 +1,7 @@
 """Named experiments, and the settings that a search on validation images chose for them.
 
 `quickstart()` gives the four of notebook 00. What was tried to choose their settings is recorded in
-`data/results/search/`; `python -m dnll_core.campaign.search quickstart` repeats it.
+`data/results/search/`; `python -m dnll_core.campaign.search digits` repeats it.
 """
 
 from __future__ import annotations

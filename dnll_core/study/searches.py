@@ -1,6 +1,6 @@
 """What was tried on validation images to choose settings: `python -m dnll_core.campaign.search NAME` repeats it.
 
-Records are in `data/results/search/`; `experiments` takes what they chose.
+Records are in `data/results/search/`; `experiments` takes what they chose. The quickstart's searches are in `digits`.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ ADAPTATION = Experiment(
 
 _once = partial(Search, seeds=FIRST_SEEDS[:1])  # long runs
 
-# The quickstart's two methods get as many trials as each other in two stages: a grid, then changes of one setting at a
-# time from the grid's best. Trials are compared on validation accuracy alone.
+# The first searches of DNLL and supervised-only, as many trials for each, in two stages: a grid, then changes of one
+# setting at a time from the grid's best. Trials are compared on validation accuracy alone.
 SEARCHES: dict[str, Search] = {
     "quickstart-supervised-1": Search(
         SUPERVISED_1,
