@@ -1,6 +1,6 @@
 """Many runs, recorded: the only way in which training records reach `data/results`.
 
-    python -m dnll_core.campaign quickstart --seeds 10 --workers 2 --out data/results
+    python -m dnll_core.campaign quickstart --workers 2 --out data/results
     python -m dnll_core.campaign --profile short --tables 4 1 2 --minutes 25    # the paper's tables, see `cells`
     python -m dnll_core.campaign --profile paper --tables 5 --dry-run           # what would be run, and for how long
 

@@ -18,6 +18,7 @@ from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
 from dnll_core.study.experiments import CAMPAIGNS
 from dnll_core.study.tables import cells
+from dnll_core.study.trials import CHOOSING
 
 TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
 
@@ -27,9 +28,16 @@ def campaign_tasks(name: str, seeds: int | None, out: Path) -> list[Task]:
 
     Args:
         seeds: how many, from the campaign's first; None: its own.
+
+    Raises:
+        ConfigError: for so many that splits would report on which settings were chosen.
     """
     campaign, first = CAMPAIGNS[name], CAMPAIGNS[name].seeds[0]
     own = campaign.seeds if seeds is None else range(first, first + seeds)
+    if not {*campaign.seeds} & {*CHOOSING} and {*own} & {*CHOOSING}:
+        raise ConfigError(
+            f"--seeds={seeds}: seeds from {CHOOSING[0]} on choose settings, so {name} does not take them."
+        )
     runs = campaign.runs()
     return [Task(config, seed, out / name, measure=campaign.measured) for seed in own for config in runs]
 

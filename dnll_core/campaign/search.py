@@ -3,7 +3,7 @@
     python -m dnll_core.campaign.search quickstart-dnll-1 --workers 2
     python -m dnll_core.campaign.search laptop methods --minutes 40     # all that begin so; the same command goes on
 
-The trials are the candidates of `study.searches.SEARCHES`, all of a search with the same seeds. Those seeds are not
+The trials are the candidates of `study.settings.SEARCHES`, all of a search with the same seeds. Those seeds are not
 among the ones that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy
 only. Each seed of a trial, and each perturbation of a seed, is a run of its own with a record in <out>/<search>, also
 if training diverged; a search that was stopped goes on there. When all are recorded, <out>/<search>.json is written
@@ -34,12 +34,22 @@ from dnll_core.study.trials import Search
 
 
 def search_of(name: str, seeds: int | None = None) -> Search:
-    """A search of SEARCHES, evaluated after the last epoch alone. seeds: how many, if not the search's own number."""
+    """A search of SEARCHES, evaluated after the last epoch alone.
+
+    Args:
+        seeds: how many of its seeds; None: all.
+
+    Raises:
+        ConfigError: for more than it has: the next ones are another stage's, or report results.
+    """
     search = SEARCHES[name]
-    first = search.seeds[0]
+    if seeds is not None and seeds > len(search.seeds):
+        raise ConfigError(
+            f"--seeds takes at most {len(search.seeds)} for {name}, not {seeds}: the next have other uses."
+        )
     if isinstance(search.start, Experiment):
         search = dataclasses.replace(search, start=search.start.replace(eval_every=search.start.epochs))
-    return search if seeds is None else dataclasses.replace(search, seeds=range(first, first + seeds))
+    return dataclasses.replace(search, seeds=search.seeds[:seeds])
 
 
 def trial_tasks(name: str, search: Search, out: Path) -> list[Task]:
@@ -72,7 +82,7 @@ def summary(name: str, search: Search, out: Path) -> dict | None:
         "seeds": list(search.seeds),
         **({"perturbations": search.perturbations} if search.perturbations > 1 else {}),
         **({"ranked by": "mean - sd"} if search.cautious else {}),
-        "chosen": trials[0]["changes"],
+        "chosen": None if trials[0]["mean"] is None else trials[0]["changes"],
         "trials": trials,
         **{key: ", ".join(values) for key, values in origin.items()},
         "commit": ", ".join(commits) or None,
@@ -162,6 +172,9 @@ def write_summary(name: str, search: Search, out: Path) -> None:
     record, path = summary(name, search, out), out / f"{name}.json"
     if record is None:
         command.say(f"{name}: runs are missing, so nothing is chosen yet")
+        return
+    if path.exists() and len(json.loads(path.read_bytes())["seeds"]) > len(search.seeds):
+        command.say(f"{path} is of more seeds, and stays")
         return
     with atomic_file(path) as file:
         file.write((json.dumps(sealed(record), indent=1) + "\n").encode())

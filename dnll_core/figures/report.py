@@ -34,34 +34,38 @@ def quickstart_records(labels: int = 20) -> dict[str, list[dict]]:
     """Method of the quickstart -> its records on so many digits, best mean test accuracy last."""
     records = Records(results.RESULTS / "quickstart")
     groups = {name: [*records.of(own).values()] for name, own in quickstart(labels=labels).items()}
-    return dict(sorted(groups.items(), key=lambda item: results.mean_sd(results.accuracies(item[1]))[0]))
+    return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))
 
 
 def quickstart_table() -> str:
     """The methods of the quickstart by number of labels, DNLL's lead over each, and where the numbers come from."""
     by_labels = {labels: quickstart_records(labels) for labels in QUICKSTART_LABELS}
-    lines = ["| method | " + " | ".join(f"{labels} labels (%)" for labels in by_labels) + " | seconds a run | n |"]
-    lines.append("|---" * (len(by_labels) + 3) + "|")
-    for name, records in by_labels[20].items():
-        shown = [f"{percent(of, 1)}, worst {100 * min(of):.1f}" for of in _accuracies(by_labels, name)]
-        seconds = statistics.fmean(record["seconds"] for record in records)
-        lines.append(f"| {style.METHODS[name].label} | {' | '.join(shown)} | {seconds:.1f} | {len(records)} |")
-    leads = []
-    for name in by_labels[20]:
+    heads = [f"{labels} labels" for labels in by_labels]
+    lines = [f"| test accuracy (%) | {' | '.join(heads)} | seconds a run | n |", "|---" * (len(heads) + 3) + "|"]
+    leads = [f"| DNLL's lead (points) | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for name in by_labels[QUICKSTART_LABELS[0]]:
+        own = [groups[name] for groups in by_labels.values()]
+        shown = [_with_worst(results.accuracies(records)) for records in own]
+        seconds = [record["seconds"] for records in own for record in records]
+        took = f"{statistics.fmean(seconds):.1f}" if seconds else "–"
+        n = "–".join(map(str, sorted({len(records) for records in own})))
+        lines.append(f"| {style.METHODS[name].label} | {' | '.join(shown)} | {took} | {n} |")
         if name != "dnll":
-            pairs = zip(_accuracies(by_labels, "dnll"), _accuracies(by_labels, name))
-            points = [[100 * (a - b) for a, b in zip(ours, theirs)] for ours, theirs in pairs]
-            said = ", ".join(f"{statistics.fmean(of):+.1f} ± {interval(of):.1f}" for of in points)
-            leads.append(f"{said} over {style.METHODS[name].label}")
-    sizes = ", ".join(map(str, by_labels))
-    note = f"DNLL's lead on the same splits in points, with its 95 % interval, at {sizes} labels: {'; '.join(leads)}."
+            cells = [_lead(groups["dnll"], groups[name]) for groups in by_labels.values()]
+            leads.append(f"| over {style.METHODS[name].label} | {' | '.join(cells)} |")
     everything = [record for groups in by_labels.values() for records in groups.values() for record in records]
-    return "\n".join([*lines, "", note, "", f"<sub>{provenance_of(everything)}</sub>"])
+    return "\n".join([*lines, "", *leads, "", f"<sub>{provenance_of(everything)}</sub>"])
 
 
-def _accuracies(by_labels: dict[int, dict[str, list[dict]]], name: str) -> list[list[float]]:
-    """For each number of labels, the accuracies of a method's runs in the order of their seeds."""
-    return [results.accuracies(groups[name]) for groups in by_labels.values()]
+def _with_worst(values: list[float]) -> str:
+    return f"{percent(values, 1)}, worst {100 * min(values):.1f}" if values else "not recorded"
+
+
+def _lead(ours: list[dict], theirs: list[dict]) -> str:
+    """Mean difference in points on the splits that both have, with its 95 % interval."""
+    a, b = ({record["seed"]: 100 * results.accuracies([record])[0] for record in group} for group in (ours, theirs))
+    points = [a[seed] - b[seed] for seed in a.keys() & b.keys()]
+    return f"{statistics.fmean(points):+.1f} ± {interval(points):.1f}" if len(points) > 1 else "not recorded"
 
 
 def groups_table(groups: dict[str, list[dict]]) -> str:
@@ -184,13 +188,13 @@ def readme() -> str:
 def draw_figures(folder: Path) -> list[Path]:
     """Draws every figure of `figures/` into `folder`. Returns their paths."""
     groups = quickstart_records()
-    quickstart_curves = curves.curves({name: records for name, records in groups.items() if "history" in records[0]})
-    levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS}
+    networks = {name: groups[name] for name in groups if name not in CLASSIFIERS and groups[name]}
+    levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS if groups[name]}
     digits = load_data("digits")
     three = images.channels_last(digits.x_train[digits.y_train == 3][0])
     figures = {
         "idea.png": images.idea(three, digits.classes, 3, 0.7),
-        "quickstart_curves.png": curves.lines(quickstart_curves, levels),
+        "quickstart_curves.png": curves.lines(curves.curves(networks), levels),
         "table4_laptop.png": points_of_cells(laptop_groups()),
         "scorecard.png": scorecard_figure(scorecard.rows()),
     }

@@ -52,7 +52,7 @@ def label_spreading(
     Raises:
         ConfigError: for another kernel, or a value that is out of range.
     """
-    if kernel not in ("knn", "rbf"):
+    if not isinstance(kernel, str) or kernel not in ("knn", "rbf"):
         raise ConfigError(unknown("kernel", kernel, ("knn", "rbf")))
     _check("neighbours", neighbours, "a whole number from 1", _counts(neighbours))
     _check("gamma", gamma, "a number above 0", _is_real(gamma) and 0 < gamma < math.inf)
@@ -76,7 +76,7 @@ def self_training(
     """
     _check("c", c, "a number above 0", _is_real(c) and 0 < c < math.inf)
     bases = {"logistic": LogisticRegression(C=c, max_iter=1000), "neighbours": KNeighborsClassifier(1)}
-    if base not in bases:
+    if not isinstance(base, str) or base not in bases:
         raise ConfigError(unknown("base", base, bases))
     share = _is_real(threshold) and 0 <= threshold < 1
     _check("threshold", threshold, "a number from 0, below 1, or None", threshold is None or share)
@@ -89,7 +89,18 @@ def self_training(
 
 
 def _is_real(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    """Whether it is a number that a float can hold."""
+    try:
+        return isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) == float(value)
+    except OverflowError:
+        return False
+
+
+def _plain(value: object, parameter: inspect.Parameter) -> object:
+    """A setting that was checked, as Python's own float or int by the parameter's annotation."""
+    if not _is_real(value):
+        return value
+    return float(value) if "float" in parameter.annotation else int(value)
 
 
 def _check(name: str, value: object, takes: str, fits: bool) -> None:
@@ -110,7 +121,7 @@ def build_classifier(method: str, **settings) -> ClassifierMixin:
     Raises:
         ConfigError: for another name, a setting that it does not have, or a value that the setting does not take.
     """
-    if method not in CLASSIFIERS:
+    if not isinstance(method, str) or method not in CLASSIFIERS:
         raise ConfigError(unknown("method", method, CLASSIFIERS))
     accepted = inspect.signature(CLASSIFIERS[method]).parameters
     for name in settings:
@@ -135,10 +146,13 @@ class Classical:
     def __init__(self, method: str, dataset: str = "digits", labels: int | None = 20, **settings):
         build_classifier(method, **settings)
         kind, _, path = str(dataset).partition(":")
-        if dataset not in NAMES and not (kind == "folder" and path):
+        if not isinstance(dataset, str) or (dataset not in NAMES and not (kind == "folder" and path)):
             raise ConfigError(unknown("dataset", dataset, [*NAMES, "folder:PATH"]))
         _check("labels", labels, "a whole number from 1, or None", labels is None or _counts(labels))
-        given = {"method": method, "dataset": dataset, "labels": labels, "settings": tuple(sorted(settings.items()))}
+        # numbers as Python's own, whole where the setting is: equal settings have one name, which JSON can write
+        known = inspect.signature(CLASSIFIERS[method]).parameters
+        own = {name: _plain(value, known[name]) for name, value in settings.items()}
+        given = {"method": method, "dataset": dataset, "labels": labels, "settings": tuple(sorted(own.items()))}
         for name, value in given.items():
             object.__setattr__(self, name, value)
 
@@ -181,16 +195,19 @@ def run_classical(
 ) -> dict:
     """Fits and scores one classifier. Returns a record as `Run.record` gives it, without a history.
 
+    Without settings, self-training takes so many predictions a round that a large pool is used up in about twenty.
+
     Raises:
         ValueError: for an unknown method, data set or number of labels. ConfigError is one.
     """
     started = time.perf_counter()
     data = load_data(dataset, root)
     split = split_labels(data, labels, seed)
+    used = settings
     if method == "self-training" and not settings:
         pool = len(split.unlabelled[:: -(-len(split.unlabelled) // POOL_LIMIT)])
-        settings = {"k_best": pool // 20} if pool > 2000 else {}  # at most about twenty rounds
-    classifier = fit(build_classifier(method, **settings), data, split)
+        used = {"k_best": pool // 20} if pool > 2000 else {}
+    classifier = fit(build_classifier(method, **used), data, split)
     held_out = {
         "validation": (data.x_train[split.validation], data.y_train[split.validation]),
         "test": (data.x_test, data.y_test),

@@ -90,7 +90,11 @@ class Question:
         for setting in settings:
             runs = [records.of(experiment) for experiment in setting]
             for seed in set(runs[0]).intersection(*runs[1:]):
-                values[setting, seed] = self.measure(*(run[seed] for run in runs))
+                value = self.measure(*(run[seed] for run in runs))
+                if not math.isfinite(value):
+                    name = results.run_name(setting[0].to_dict(), seed)
+                    raise results.RecordError(f"{self.what}: {value} from the records of {name} and what it is beside.")
+                values[setting, seed] = value
                 firsts.append(runs[0][seed])
         return judged(values, settings, self.what, self.unit, self.holds, self.same(firsts)) if values else None
 
@@ -133,6 +137,7 @@ def judged(
     notes += [f"no record of {apart(missing, settings)}"] * bool(missing)
     if n >= SEEDS:
         mean, half = statistics.fmean(means), interval(means)
+        notes += ["all equal, so the interval has no width"] * (half == 0)
         return decided(mean, mean - half, mean + half, n, data, what, notes, unit, holds, same=same)
     numbers = ", ".join(f"{value:+.2f}" for value in means or sorted(values.values()))
     notes.append(f"{'seed by seed' if means else 'run by run'}; a verdict needs {SEEDS} complete seeds")
@@ -164,7 +169,7 @@ def decided(
         within = f"below {end:g}" if start == -math.inf else f"above {start:g}"
         evidence += f"; the claim holds {within if math.inf in (-start, end) else f'from {start:g} to {end:g}'}"
     evidence += f": {verdict}"
-    if verdict == "undecided" and holds == ABOVE_ZERO:
+    if verdict == "undecided" and holds == ABOVE_ZERO and low < high:
         evidence += f", smaller than {max(-low, high):.2f} {unit} either way"
     evidence += f", for {same}." if same else "."
     return Finding(verdict, margin(value, *holds), least, most, n, data, evidence, unit)

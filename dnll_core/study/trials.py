@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dnll_core.config import Experiment
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.splits import stable_random
 from dnll_core.methods.classical import Classical
 
 FIRST_SEEDS = range(100, 104)  # of the searches that were made first
-# Those of all others. Results are reported for REPORTED, so that no split on which a setting was chosen reports it.
+# Those of all others. Results are reported for REPORTED, so that no split on which a setting was chosen reports it;
+# notebook 14, which looks into runs and compares nothing, takes splits of CHOOSING.
 CHOOSING, REPORTED = range(300, 320), range(200, 220)
 
 
@@ -34,6 +35,10 @@ class Search:
     perturbations: int = 1
     cautious: bool = False
 
+    def __post_init__(self):
+        if not self.candidates or not self.seeds or self.perturbations < 1:
+            raise ConfigError("a search needs at least one candidate, one seed and one run of each.")
+
     def runs(self, changes: dict) -> list[tuple[Experiment | Classical, int]]:
         """The runs of one candidate: (what is run, seed), seed by seed."""
         trial = self.start.replace(**changes)
@@ -45,9 +50,16 @@ def perturbed(experiment: Experiment | Classical, n: int) -> Experiment | Classi
 
     Another processor rounds differently, and a training that can tip over may then tip the other way. This does the
     same on one machine: from the first step on weights differ by about one unit in their last place.
+
+    Raises:
+        ConfigError: for a negative n, and for a classical method, unless n is 0.
     """
+    if type(n) is not int or n < 0:
+        raise ConfigError(f"n takes a whole number from 0, not {n!r}.")
     if n == 0:
         return experiment
+    if not isinstance(experiment, Experiment):
+        raise ConfigError(f"{experiment.method} has no learning rate that could be perturbed.")
     lr = np.float32(experiment.lr)
     for _ in range(n):
         lr = np.nextafter(lr, np.float32(np.inf))
@@ -59,8 +71,13 @@ def drawn(name: str, number: int, *factors: list[dict]) -> list[dict]:
 
     Args:
         name: seeds the draw.
-        factors: each a list of levels, which are the fields to change.
+        factors: each a list of levels, which are the fields to change; no more of them than candidates.
+
+    Raises:
+        ConfigError: if a factor has no level, or more levels than there are candidates.
     """
+    if not all(1 <= len(levels) <= number for levels in factors):
+        raise ConfigError(f"a factor of {number} candidates has 1 to {number} levels.")
     random = stable_random("search", name)
     columns = [random.permutation([i % len(levels) for i in range(number)]) for levels in factors]
     return [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dnll_core.config import Experiment
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.methods.classical import Classical
 from dnll_core.run import prepare
 from dnll_core.study.trials import Search, drawn, grid, perturbed
@@ -26,6 +26,20 @@ def test_a_perturbed_learning_rate_is_n_units_in_the_last_place_higher(lr):
         assert np.float32(own.lr) == own.lr  # exact, so that it is the same on every machine
     config = Classical("label-spreading")
     assert perturbed(config, 0) == config
+
+
+def test_what_cannot_be_perturbed_drawn_or_searched_is_named():
+    for n in (-1, 1.5, True, "1"):
+        with pytest.raises(ConfigError, match=r"n takes a whole number from 0, not"):
+            perturbed(SHORT, n)
+    with pytest.raises(ConfigError, match="label-spreading has no learning rate"):
+        perturbed(Classical("label-spreading"), 1)
+    for levels in ([], grid(m=(1, 2, 3))):
+        with pytest.raises(ConfigError, match="has 1 to 2 levels"):
+            drawn("a test", 2, levels)
+    for wrong in ({"candidates": []}, {"seeds": range(0)}, {"perturbations": 0}):
+        with pytest.raises(ConfigError, match="a search needs at least one"):
+            Search(**{"start": SHORT, "candidates": [{}]} | wrong)
 
 
 def test_after_one_step_the_weights_differ_by_rounding():
