@@ -20,6 +20,7 @@ from fabricated import sitting
 from dnll_core import Experiment, load_data, names, provenance, results, train
 from dnll_core.config import ConfigError
 from dnll_core.data import split_labels
+from dnll_core.methods import classical
 from dnll_core.methods.classical import Classical, run_classical
 from dnll_core.provenance import OF_A_SITTING, made, where_made
 from dnll_core.results import RecordError
@@ -436,6 +437,45 @@ def test_a_classical_run_and_its_fields():
     assert hash(config.replace(base="neighbours").replace(base="logistic")) == hash(config)
     assert config.replace(k_best=50) != config  # its record would have another name
     assert pickle.loads(pickle.dumps(config)) == config  # as it goes to a worker
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("self-training", {"base": "logistic", "c": 1, "threshold": 0.5, "k_best": None}),
+        ("label-spreading", {"kernel": "rbf", "gamma": 4, "alpha": 0.9}),
+        ("label-spreading", {"neighbours": 5}),
+    ],
+)
+def test_equal_settings_of_a_classical_method_have_one_name_that_json_can_write(method, settings):
+    import numpy as np
+
+    plain = Classical(method, **settings)
+    for kind in (float, np.float32, np.float64, np.int64):
+        whole = {"c", "gamma"} | ({"neighbours"} if kind is np.int64 else set())
+        other = {name: kind(value) if name in whole else value for name, value in settings.items()}
+        same = Classical(method, **other)
+        assert same == plain
+        assert results.run_name(same.to_dict(), 0) == results.run_name(plain.to_dict(), 0)
+        assert json.loads(json.dumps(same.to_dict())) == plain.to_dict()
+
+
+@pytest.mark.parametrize("value", [10**400, [1], {}, float("nan"), "much"])
+@pytest.mark.parametrize("setting", ["gamma", "alpha", "kernel"])
+def test_settings_that_label_spreading_cannot_take_are_named(setting, value):
+    with pytest.raises(ConfigError, match=setting):
+        Classical("label-spreading", **{setting: value})
+
+
+def test_self_training_with_its_defaults_is_recorded_under_the_name_of_its_task(tmp_path, monkeypatch):
+    monkeypatch.setattr(classical, "SMALL_POOL", 100)
+    config = Classical("self-training", "digits", labels=20)
+    record = run_classical(seed=0, **config.to_dict())
+    assert results.run_name(record["experiment"], 0) == results.run_name(config.to_dict(), 0)
+    used = classical.self_training(k_best=1077 // 20)
+    data = load_data("digits")
+    expected = classical.predict(classical.fit(used, data, split_labels(data, 20, 0)), data.x_test)
+    assert record["final"]["test"]["mean"] == pytest.approx((expected == data.y_test.numpy()).mean())
 
 
 def test_the_quickstarts_campaign_is_recorded_whole_and_holds_nothing_else():

@@ -35,6 +35,7 @@ from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import cpu_name
 from dnll_core.provenance import made, sitting
 
+SMALL_POOL = 2000  # unlabelled images of which self-training takes a fixed number a round, where nothing is set
 POOL_LIMIT = 10_000  # unlabelled images at most: the neighbour graph of a larger pool would take many minutes
 
 
@@ -206,7 +207,7 @@ def run_classical(
     used = settings
     if method == "self-training" and not settings:
         pool = len(split.unlabelled[:: -(-len(split.unlabelled) // POOL_LIMIT)])
-        used = {"k_best": pool // 20} if pool > 2000 else {}
+        used = {"k_best": pool // 20} if pool > SMALL_POOL else {}
     classifier = fit(build_classifier(method, **used), data, split)
     held_out = {
         "validation": (data.x_train[split.validation], data.y_train[split.validation]),

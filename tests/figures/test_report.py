@@ -44,6 +44,21 @@ def test_the_lead_in_the_table_is_of_the_same_splits_and_has_student_s_interval(
             assert f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}" in report.quickstart_table()
 
 
+def test_a_lead_is_of_the_splits_that_both_have_and_missing_records_are_said(monkeypatch, tmp_path):
+    def of(method, values):
+        made = {seed: {"seed": seed, "final": {"test": {"mean": v, "ensemble": v}}} for seed, v in values.items()}
+        return [*made.values()]
+
+    ours, theirs = of("dnll", {1: 0.9, 2: 0.8, 3: 0.7}), of("other", {0: 0.1, 2: 0.7, 3: 0.4})
+    low, high = stats.ttest_1samp([10, 30], 0).confidence_interval(0.95)
+    assert report._lead(ours, theirs) == f"{20:+.1f} ± {(high - low) / 2:.1f}"
+    assert report._lead(ours, theirs[:2]) == "not recorded"  # a single pair
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    table = report.quickstart_table()
+    assert table.count("not recorded") >= 4 * 3 + 3 * 3
+    assert "inf" not in table
+
+
 def test_the_laptops_table_marks_what_was_not_searched():
     *lines, note, _, _ = report.laptop_table().splitlines()
     marked = [line.split(" | ")[0] for line in lines if "(not searched on MNIST) |" in line]
