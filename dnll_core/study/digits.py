@@ -185,7 +185,7 @@ SEARCHES["digits-self-training-2"] = Search(
 # not been tried with these views, the first with half the weight, from the other submodel alone.
 SEARCHES["digits-dnll-3"] = Search(
     DNLL,
-    [{**_FIRM, "selection": "ep"}, _FIRM, {**_FIRM, "teaching": "mutual"}],
+    [{}, {**_FIRM, "selection": "ep"}, _FIRM, {**_FIRM, "teaching": "mutual"}],
     CHOOSING[10:],
     perturbations=4,
     cautious=True,
