@@ -27,7 +27,7 @@ from dnll_core.campaign import command
 from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
-from dnll_core.common import atomic_file, positive, sealed, unknown
+from dnll_core.common import atomic_file, opened, positive, sealed, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.study.settings import SEARCHES
 from dnll_core.study.trials import Search
@@ -173,7 +173,7 @@ def write_summary(name: str, search: Search, out: Path) -> None:
     if record is None:
         command.say(f"{name}: runs are missing, so nothing is chosen yet")
         return
-    if path.exists() and len(json.loads(path.read_bytes())["seeds"]) > len(search.seeds):
+    if _seeds_of(path) > len(search.seeds):
         command.say(f"{path} is of more seeds, and stays")
         return
     with atomic_file(path) as file:
@@ -183,6 +183,14 @@ def write_summary(name: str, search: Search, out: Path) -> None:
         mean = "diverged" if trial["mean"] is None else f"{trial['mean']:.4f}"
         command.say(f"{mean}{spread}  {trial['changes']}")
     command.say(f"written to {path}")
+
+
+def _seeds_of(path: Path) -> int:
+    """How many seeds a summary has; 0 if it is not there or damaged: it is then written anew from the records."""
+    try:
+        return len(opened(path.read_bytes())["seeds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dnll_core.data.load import load_data
 from dnll_core.figures import curves, images, style
 from dnll_core.figures.scorecard import scorecard_figure
 from dnll_core.figures.tables import points_of_cells
-from dnll_core.methods.classical import CLASSIFIERS
+from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
@@ -32,9 +32,7 @@ ROOT = results.PACKAGE.parent
 
 def quickstart_records(labels: int = 20) -> dict[str, list[dict]]:
     """Method of the quickstart -> its records on so many digits, best mean test accuracy last."""
-    records = Records(results.RESULTS / "quickstart")
-    groups = {name: [*records.of(own).values()] for name, own in quickstart(labels=labels).items()}
-    return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))
+    return campaign_records("quickstart", quickstart(labels=labels))
 
 
 def quickstart_table() -> str:
@@ -90,7 +88,7 @@ def groups_table(groups: dict[str, list[dict]]) -> str:
     return "\n".join([*lines, "", f"<sub>{provenance_of(everything)}</sub>"])
 
 
-def campaign_records(campaign: str, experiments: dict[str, Experiment]) -> dict[str, list[dict]]:
+def campaign_records(campaign: str, experiments: dict[str, Experiment | Classical]) -> dict[str, list[dict]]:
     """Name of the experiment -> its records below `data/results/<campaign>`, best mean test accuracy last."""
     groups = {name: recorded(e, results.RESULTS / campaign) for name, e in experiments.items()}
     return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))

@@ -117,8 +117,8 @@ def _transfers(first: str, second: str) -> list[Setting]:
 
 def _evenly(records: list[dict]) -> str:
     """Why EPM counts as equal probability in these runs; empty where it does not, and where none says how it drew."""
-    rows = [[row for row in record["history"] if VARIATION in row] for record in records]  # older versions have none
-    seen = [track({"history": own}, VARIATION) / 100 for own in rows if own]
+    rows = [[row[VARIATION] for row in record["history"] if VARIATION in row] for record in records]  # old ones: none
+    seen = [statistics.fmean(own) for own in rows if own]
     if not seen or not statistics.fmean(seen) < EVEN:
         return ""
     return f"with a total variation of {statistics.fmean(seen):.3f}, below {EVEN:g}, EPM counts as equal probability"

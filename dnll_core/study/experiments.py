@@ -48,9 +48,9 @@ def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str
         changes = {"dataset": dataset, "weak": "auto", "dropout": None, **strong, **scale, **changes}
         chosen = {"supervised": SUPERVISED.replace(labels=labels), "dnll": DNLL.replace(labels=labels)}
         chosen |= {name: Classical(name, dataset, labels) for name in CLASSIFIERS}
-    elif "epochs" in changes:  # a ramp keeps its share of the run
-        ramps = {name: getattr(chosen["dnll"], name) / chosen["dnll"].epochs for name in RAMPS}
-        changes = {name: share * Experiment(epochs=changes["epochs"]).epochs for name, share in ramps.items()} | changes
+    elif "epochs" in changes:
+        epochs = Experiment(epochs=changes["epochs"]).epochs  # which may be text, too
+        chosen |= {name: at_length(chosen[name], epochs) for name in ("supervised", "dnll")}
     return {name: own if name in CLASSIFIERS else own.replace(**changes) for name, own in chosen.items()}
 
 
@@ -185,6 +185,7 @@ class Campaign:
 
     Attributes:
         runs: what is run with each seed.
+        seeds: its own; the command may ask for fewer or more.
         measured: runs also count what the submodels pass to each other, see `run.train`.
     """
 

@@ -183,6 +183,10 @@ def test_a_search_takes_no_seed_of_another_stage_and_fewer_do_not_replace_its_su
     whole = (tmp_path / "tiny.json").read_bytes()
     searched(tmp_path, seeds=2)
     assert (tmp_path / "tiny.json").read_bytes() == whole
+    for damaged in (b"{", b"[]", whole.replace(b'"tiny"', b'"tinx"')):  # written anew, from the records
+        (tmp_path / "tiny.json").write_bytes(damaged)
+        searched(tmp_path, seeds=4)
+        assert (tmp_path / "tiny.json").read_bytes() == whole
 
 
 def test_a_dry_run_of_a_search_names_every_run(tiny, tmp_path, capsys):
