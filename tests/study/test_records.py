@@ -11,6 +11,7 @@ from dnll_core import results
 from dnll_core.config import Experiment
 from dnll_core.figures import report
 from dnll_core.methods.classical import Classical
+from dnll_core.study import records
 from dnll_core.study.records import Records, config_of, recorded
 
 A = Experiment(method="dnll", labels=20)
@@ -19,7 +20,7 @@ B = A.replace(m=3)
 
 @pytest.fixture
 def parses(monkeypatch):
-    """Counts how often each text is parsed."""
+    """Counts how often each text is parsed, in a process that has read none yet."""
     counts, loads = Counter(), json.loads
 
     def counted(text, *args, **kwargs):
@@ -28,6 +29,7 @@ def parses(monkeypatch):
 
     monkeypatch.setattr(json, "loads", counted)
     results._parsed.cache_clear()
+    records._read.cache_clear()  # another test of this process may have read the same folder
     return counts
 
 
