@@ -1,5 +1,9 @@
-"""Shared by all tests: one thread per worker process, so that pytest-xdist's workers do not fight for the cores."""
+"""Shared by all tests: one thread a worker process, so that pytest-xdist's do not fight for the cores, and Ctrl-C."""
+
+import signal
 
 import torch
 
 torch.set_num_threads(1)
+# What a script starts in the background ignores Ctrl-C, and so would every test that waits for it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
