@@ -21,7 +21,7 @@ from dnll_core.augment import parse
 from dnll_core.common import unknown
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "network": ("auto", "cnn13", "wrn28-2", "cnn3", "small"),
+    "network": ("auto", "cnn13", "wrn28-2", "cnn3", "small", "cnn6"),
     "method": (
         "supervised",
         "mutual-learning",

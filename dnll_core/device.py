@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-ONE_THREAD = ("small", "cnn3")  # on a CPU
-SMALL_NETWORK_BFLOAT16 = 24 * 24  # pixels; a step is slower with bfloat16 at 8x8, and faster at 28x28
+ONE_THREAD = ("small", "cnn6", "cnn3")  # on a CPU
+FLOAT32 = ("small", "cnn6")  # on a CPU: numbers of one profile, and so of one precision, whatever the processor
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,14 @@ class Compute:
         return f"{cpu_name()}, {self.threads} thread{'s' * (self.threads != 1)}"
 
 
-def choose_compute(device: str = "auto", precision: str = "auto", network: str = "", pixels: int = 0) -> Compute:
+def choose_compute(device: str = "auto", precision: str = "auto", network: str = "") -> Compute:
     """The fastest device that is there and the precision in which it is fastest, or the ones that are asked for.
 
     Args:
         device: "auto" (CUDA, then Apple, then CPU) or a torch device string such as "cuda:1".
         precision: "auto", "float32" or "bfloat16".
-        network: name of the network. On a CPU "small" and "cnn3" gain nothing from a second thread, and with one a run
-            is the same on machines with other numbers of cores; nor does "small" from bfloat16 on images of few pixels,
-            where casts cost more.
-        pixels: of an image, height x width.
+        network: name of the network. On a CPU those of ONE_THREAD gain nothing from a second thread, and with one a
+            run is the same on machines with other numbers of cores; those of FLOAT32 keep their precision.
 
     Raises:
         ValueError: for an unknown name or a device that this machine does not have.
@@ -76,18 +74,18 @@ def choose_compute(device: str = "auto", precision: str = "auto", network: str =
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"device={device!r} cannot be used here: {str(error).splitlines()[0]}") from None
     if precision == "auto":
-        precision = "bfloat16" if _bfloat16_is_faster(chosen, network, pixels) else "float32"
+        precision = "bfloat16" if _bfloat16_is_faster(chosen, network) else "float32"
     threads = None
     if chosen.type == "cpu":
         threads = 1 if network in ONE_THREAD else torch.get_num_threads()
     return Compute(chosen, precision, threads)
 
 
-def _bfloat16_is_faster(device: torch.device, network: str, pixels: int) -> bool:
+def _bfloat16_is_faster(device: torch.device, network: str) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        return bool(_bfloat16_units()) and (network != "small" or pixels >= SMALL_NETWORK_BFLOAT16)
+        return bool(_bfloat16_units()) and network not in FLOAT32
     return False
 
 

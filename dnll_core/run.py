@@ -7,7 +7,6 @@ run.accuracy, run.history, run.predict(images), run.embed(images)
 from __future__ import annotations
 
 import contextlib
-import math
 import numbers
 import platform
 import threading
@@ -196,7 +195,6 @@ def prepare(
     compute = choose_compute(device, precision, e.network)  # first: a device that is not there needs no data
     if dataset is None:
         dataset = load(e.dataset, root, size=e.size, progress=progress)
-    compute = choose_compute(device, precision, e.network, math.prod(dataset.size))
     if e.source is None:
         with as_config_error():
             split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)

@@ -3,25 +3,22 @@
 import pytest
 import torch
 
-from dnll_core.device import SMALL_NETWORK_BFLOAT16, choose_compute, cpu_name, processor
+from dnll_core.device import FLOAT32, ONE_THREAD, choose_compute, cpu_name, processor
 
 
 @pytest.mark.parametrize("units", [True, False])
 def test_bfloat16_where_the_processor_has_it_and_gains_from_it(monkeypatch, units):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": units}, raising=False)
 
-    def precision(network, pixels):
-        return choose_compute("cpu", "auto", network, pixels).precision
-
     fast = "bfloat16" if units else "float32"
-    assert precision("cnn13", 32 * 32) == precision("cnn3", 8 * 8) == fast
-    assert precision("small", 8 * 8) == "float32"
-    assert precision("small", SMALL_NETWORK_BFLOAT16) == precision("small", 28 * 28) == fast
-    assert choose_compute("cpu", "float32", "cnn13", 1024).precision == "float32"
+    assert choose_compute("cpu", network="cnn13").precision == choose_compute("cpu", network="cnn3").precision == fast
+    assert {choose_compute("cpu", network=network).precision for network in FLOAT32} == {"float32"}
+    assert choose_compute("cpu", "bfloat16", "small").precision == "bfloat16"  # asked for
+    assert choose_compute("cpu", "float32", "cnn13").precision == "float32"
 
 
 def test_small_networks_take_one_thread():
-    assert choose_compute("cpu", network="small").threads == choose_compute("cpu", network="cnn3").threads == 1
+    assert {choose_compute("cpu", network=network).threads for network in ONE_THREAD} == {1}
     assert choose_compute("cpu", network="cnn13").threads == torch.get_num_threads()
 
 

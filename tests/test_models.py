@@ -1,6 +1,7 @@
 """models: sizes by independent arithmetic, shapes, learning, copies, memory formats and half precision, errors."""
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from dnll_core.models import NETWORKS, Dropout, build_network, count_parameters
 
 NAMES = list(NETWORKS)
-SIZE = {"cnn13": 12, "wrn28-2": 12, "cnn3": 12, "small": 8}  # small enough to be cheap
+SIZE = {"cnn13": 12, "wrn28-2": 12, "cnn3": 12, "small": 8, "cnn6": 8}  # small enough to be cheap
 
 
 def small_build(name, **options):
@@ -55,9 +56,15 @@ def wrn_size(channels, classes, heads):
     return total + 2 * 128 + heads * (128 * classes + classes)
 
 
-def small_size(channels, classes, heads):
-    convs = [i * o * 9 + 2 * o for i, o in ((channels, 16), (16, 32), (32, 64))]
-    return sum(convs) + heads * (64 * classes + classes)
+def plain_size(*widths):
+    def size(channels, classes, heads):
+        convs = [i * o * 9 + 2 * o for i, o in itertools.pairwise((channels, *widths))]
+        return sum(convs) + heads * (64 * classes + classes)
+
+    return size
+
+
+small_size, cnn6_size = plain_size(16, 32, 64), plain_size(16, 16, 32, 32, 64, 64)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +75,7 @@ def test_published_parameter_counts(name, size, heads, expected):
     assert count_parameters(build_network(name, 10, 3, size, heads)) == expected
 
 
-@pytest.mark.parametrize("name, formula", list(zip(NAMES, (cnn13_size, wrn_size, cnn3_size, small_size))))
+@pytest.mark.parametrize("name, formula", list(zip(NAMES, (cnn13_size, wrn_size, cnn3_size, small_size, cnn6_size))))
 @pytest.mark.parametrize("channels, classes, heads", [(1, 10, 1), (3, 7, 2)])
 def test_parameter_counts_by_arithmetic(name, formula, channels, classes, heads):
     network = small_build(name, num_classes=classes, channels=channels, heads=heads)
@@ -127,7 +134,7 @@ def test_one_batch_is_overfitted(name):
     torch.manual_seed(0)
     network, (x, y) = small_build(name, heads=2), batch(name)
     optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True)
-    for _ in range(40 if name in ("cnn3", "small") else 15):
+    for _ in range(40 if name in ("cnn3", "small", "cnn6") else 15):
         first, second = network(x)
         loss = F.cross_entropy(first, y) + F.cross_entropy(second, y)
         optimiser.zero_grad()

@@ -84,9 +84,7 @@ def seconds_left(task: Task, known: dict[Kind, float]) -> float | None:
     experiment = task.config
     if isinstance(experiment, Classical):
         return known.get(kind_of(experiment, cpu_name(), ""))
-    shape = shape_of(experiment)
-    pixels = shape[0] * shape[1] if isinstance(shape[0], int) else (experiment.size or 32) ** 2
-    compute = choose_compute(network=experiment.network, pixels=pixels)
+    compute = choose_compute(network=experiment.network)
     if compute.device.type == "cpu":
         compute = replace(compute, threads=1)
     each = known.get(kind_of(experiment, compute.describe(), compute.precision))

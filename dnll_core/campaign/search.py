@@ -72,7 +72,7 @@ def summary(name: str, search: Search, out: Path) -> dict | None:
     used = [record for of_trial in runs for record in of_trial]
     if None in used:
         return None
-    trials = [_trial(changes, of_trial) for changes, of_trial in zip(search.candidates, runs)]
+    trials = [_trial(changes, of_trial, search.timed) for changes, of_trial in zip(search.candidates, runs)]
     trials.sort(key=lambda trial: (trial["mean"] is None, -_worth(trial, search)))
     origin = {key: sorted({str(record[key]) for record in used}) for key in ("torch", "source_sha256")}
     commits = sorted({record["commit"] for record in used if record["commit"] is not None})
@@ -94,7 +94,7 @@ def _worth(trial: dict, search: Search) -> float:
     return (trial["mean"] or 0) - search.cautious * (trial["sd"] or 0)
 
 
-def _trial(changes: dict, records: list[dict]) -> dict:
+def _trial(changes: dict, records: list[dict], timed: bool) -> dict:
     """One trial of a summary, from its records: seed by seed, and of each seed the perturbations."""
     diverged = sum("diverged" in record for record in records)
     if diverged:  # settings that diverge with one seed are no choice
@@ -102,6 +102,8 @@ def _trial(changes: dict, records: list[dict]) -> dict:
     seen = [_seen(record) for record in records]
     values = {what: [of_run[what] for of_run in seen] for what in seen[0]}
     mean, sd = results.mean_sd(next(iter(values.values())))
+    if timed:
+        values["seconds"] = [record["seconds"] for record in records]
     return {"changes": changes, "mean": mean, "sd": sd if len(records) > 1 else None, **values}
 
 

@@ -6,7 +6,6 @@ A run's checkpoint lies beside the records, in `.checkpoints/<run name>`, until 
 from __future__ import annotations
 
 import functools
-import math
 import platform
 import time
 import traceback
@@ -142,8 +141,7 @@ def trial_record(record: dict) -> dict:
 def diverged_record(task: Task, error: TrainingDiverged) -> dict:
     """The record of a trial whose training diverged, so that it is not run again."""
     e = task.config
-    pixels = math.prod(shared_data(e.dataset, None, size=e.size, progress=False).size)  # as `train` asked for it
-    compute = choose_compute(network=e.network, pixels=pixels)
+    compute = choose_compute(network=e.network)
     return {
         "format": results.FORMAT,
         "experiment": e.to_dict(),

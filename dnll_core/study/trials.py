@@ -27,6 +27,7 @@ class Search:
         seeds: of every trial's runs.
         perturbations: runs of each seed, see `perturbed`.
         cautious: trials are ranked by mean minus one sd, for a method that can fail; else by the mean.
+        timed: the record has the seconds of each run, for candidates that are compared at equal time.
     """
 
     start: Experiment | Classical
@@ -34,6 +35,7 @@ class Search:
     seeds: range = FIRST_SEEDS
     perturbations: int = 1
     cautious: bool = False
+    timed: bool = False
 
     def __post_init__(self):
         if not self.candidates or not self.seeds or self.perturbations < 1:
