@@ -5,5 +5,7 @@ import signal
 import torch
 
 torch.set_num_threads(1)
-# What a script starts in the background ignores Ctrl-C, and so would every test that waits for it.
+# What a script starts in the background ignores Ctrl-C, and under nohup the end of the terminal; tests wait for both.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
