@@ -26,7 +26,6 @@ from dnll_core.checkpoint import MANIFEST, CheckpointError, InUse, exclusive
 from dnll_core.common import bar_is_off
 from dnll_core.data import data_root, prepared
 
-LOOK_AFTER = 300.0  # seconds between calls of `meanwhile`
 SLICE = 5.0  # seconds between looks at how many workers there are
 
 
@@ -61,7 +60,6 @@ def run_tasks(
     stop_at: float | None = None,
     say: Callable[[str], None] | None = None,
     progress: bool = True,
-    meanwhile: Callable[[], None] | None = None,
 ) -> Report:
     """Carries out tasks in their order, as many at a time as the pool takes, and writes their records.
 
@@ -71,7 +69,6 @@ def run_tasks(
         stop_at: `time.time()` from which none is begun, and by which those that were begun have stopped.
         say: is told one line when a run begins and one when it ends.
         progress: a bar over the runs.
-        meanwhile: called every LOOK_AFTER seconds.
 
     Raises:
         WorkerDied: see the pool. When all other runs have stopped; what ended by then is recorded.
@@ -79,7 +76,7 @@ def run_tasks(
     """
     sets = {getattr(task.config, name, None) for task in tasks for name in ("dataset", "source")}
     prepared.verify(sets - {None}, data_root())  # once for all workers
-    work, looked_after = _Work(tasks, pool, stop_at, say, progress), time.monotonic()
+    work = _Work(tasks, pool, stop_at, say, progress)
     left: deque[Task] = deque()
     try:
         for queue, taken in ((deque(tasks), left), (left, work.report.elsewhere)):
@@ -95,9 +92,6 @@ def run_tasks(
                 if not work.running and (over or not queue):
                     break
                 work.settle_some()
-                if meanwhile is not None and time.monotonic() - looked_after > LOOK_AFTER:
-                    meanwhile()
-                    looked_after = time.monotonic()
             work.report.unfinished += queue
     except (KeyboardInterrupt, WorkerDied):
         work.interrupt()

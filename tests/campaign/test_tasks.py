@@ -344,14 +344,6 @@ def test_when_a_worker_is_there_again_the_campaign_goes_on(monkeypatch, tmp_path
     assert lines[1] == "1 workers are there again"
 
 
-def test_what_is_to_be_done_meanwhile_is_done_while_runs_go_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(tasks, "LOOK_AFTER", 0.0)
-    seen = []
-    todo = [task_of(FAST, tmp_path, seed) for seed in range(2)]
-    run_tasks(todo, inline(), meanwhile=lambda: seen.append(len(results.load(tmp_path))))
-    assert seen == [1, 2]
-
-
 def test_what_is_left_of_a_checkpoint_without_its_manifest_is_kept(tmp_path):
     """It is said that the manifest may be put back, so there must be something left to read with it."""
     task = task_of(LONGER, tmp_path)
