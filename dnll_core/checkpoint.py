@@ -9,24 +9,18 @@ code: the parts are loaded with `weights_only=True`, the rest is JSON.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import json
 import pickle
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from filelock import Timeout
 from torch import Tensor
 
-from dnll_core.common import atomic_file, digest_of
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such lock
-    fcntl = None
+from dnll_core.common import atomic_file, digest_of, locked
 
 MANIFEST = "checkpoint.json"
 PART_BYTES = 15_000_000  # a tensor is cut into slices of at most this size, and parts are filled up to it
@@ -137,31 +131,18 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
 def exclusive(folder: str | Path) -> Iterator[None]:
     """Keeps a checkpoint folder for one process: makes it, checks that it can be written to, and locks it.
 
-    Where the file system has no locks it says so in a warning.
-
     Raises:
         CheckpointError: if it cannot be used; InUse if another process trains there.
     """
     if not str(folder):
         raise CheckpointError("checkpoint='' is no folder; give a path, or None for no checkpoint.")
-    lock = Path(folder) / ".lock"
     try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "w")  # noqa: SIM115 - held open until the end of the block
+        lock = locked(Path(folder) / ".lock")
+    except Timeout:
+        raise InUse(f"another process is training with the checkpoint in {folder}.") from None
     except OSError as error:
         raise CheckpointError(f"checkpoint={str(folder)!r} cannot be written to: {error}.") from None
-    with file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EACCES):
-                    raise InUse(f"another process is training with the checkpoint in {folder}.") from None
-                warnings.warn(
-                    f"this file system has no locks ({error}): nothing keeps two processes from training with the same "
-                    "checkpoint",
-                    stacklevel=4,
-                )
+    with lock:
         yield
 
 

@@ -2,8 +2,15 @@
 
 import contextlib
 import errno
+import fcntl
 import json
+import multiprocessing
 import os
+import signal
+import subprocess
+import sys
+import threading
+import time
 import warnings
 
 import pytest
@@ -11,7 +18,7 @@ import torch
 
 from dnll_core import checkpoint
 from dnll_core.checkpoint import CheckpointError, exclusive, load_checkpoint, save_checkpoint
-from dnll_core.common import digest_of
+from dnll_core.common import digest_of, locked
 
 
 def tensors():
@@ -202,21 +209,70 @@ def test_a_changed_manifest_is_damaged(tmp_path, place):
         load_checkpoint(tmp_path)
 
 
+# -- locks -------------------------------------------------------------------------------------------------------------
+
+
 def test_a_folder_is_for_one_process(tmp_path):
     place = tmp_path / "new"
-    with exclusive(place), pytest.raises(CheckpointError, match="another process is training"), exclusive(place):
+    with exclusive(place), pytest.raises(checkpoint.InUse, match="another process is training"), exclusive(place):
         pass
     with exclusive(place):
         pass
 
 
+HOLDS = """
+import sys, time
+from dnll_core.common import locked
+with locked(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(checkpoint.InUse), exclusive(tmp_path):
+            pass
+        holder.kill()
+        holder.wait()
+        with exclusive(tmp_path):
+            pass
+
+
+def test_a_child_does_not_keep_the_lock_of_its_parent(tmp_path):
+    """Nor does its end take the lock from it."""
+    pause = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+    with exclusive(tmp_path):
+        pause.start()
+    try:
+        with exclusive(tmp_path):
+            pause.kill()
+            pause.join()
+            with pytest.raises(checkpoint.InUse), exclusive(tmp_path):
+                pass
+    finally:
+        pause.kill()
+
+
+def test_who_waits_for_a_lock_gets_it_when_it_is_free(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path / "lock")], stdout=subprocess.PIPE) as holder:
+        holder.stdout.readline()
+        began = time.monotonic()
+        threading.Timer(0.5, holder.kill).start()
+        with locked(tmp_path / "lock", wait=True):
+            assert time.monotonic() - began > 0.4
+            assert holder.wait(10) == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
-def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, code):
+@pytest.mark.parametrize("wait", [False, True])
+def test_a_file_system_without_locks_is_said_and_used(tmp_path, monkeypatch, code, wait):
     def flock(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(checkpoint.fcntl, "flock", flock)
-    with pytest.warns(UserWarning, match=r"no locks.*nothing keeps two processes"), exclusive(tmp_path):
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match=r"no locks.*nothing keeps two processes"), locked(tmp_path / "lock", wait):
         (tmp_path / "written").touch()
 
 
@@ -225,14 +281,25 @@ def test_a_lock_that_is_held_is_in_use(tmp_path, monkeypatch, code):
     def flock(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(checkpoint.fcntl, "flock", flock)
+    monkeypatch.setattr(fcntl, "flock", flock)
     with warnings.catch_warnings(action="error"), pytest.raises(checkpoint.InUse), exclusive(tmp_path):
         pass
 
 
-def test_a_place_that_cannot_be_written_to_is_refused_at_once(tmp_path):
+def test_a_place_that_cannot_be_written_to_is_refused_at_once(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="file' cannot be written to"), exclusive(tmp_path / "file"):
         pass
     with pytest.raises(CheckpointError, match="checkpoint='' is no folder"), exclusive(""):
+        pass
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / ".lock").symlink_to("/nowhere/at/all")
+    with pytest.raises(CheckpointError, match="link' cannot be written to"), exclusive(tmp_path / "link"):
+        pass
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(CheckpointError, match=r"cannot be written to: .*Read-only"), exclusive(tmp_path):
         pass
