@@ -7,7 +7,6 @@ alone writes its record.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 import uuid
@@ -22,7 +21,7 @@ from tqdm.auto import tqdm
 from dnll_core import results
 from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.worker import Outcome, Task, attempt
-from dnll_core.checkpoint import MANIFEST, CheckpointError, InUse, exclusive
+from dnll_core.checkpoint import CheckpointError, InUse, exclusive, read_info
 from dnll_core.common import bar_is_off
 from dnll_core.data import data_root, prepared
 
@@ -45,12 +44,7 @@ class Report:
 
 def checkpoint_step(folder: Path | None) -> int:
     """The iteration at which the checkpoint in a folder was written; 0 if there is none that can be read."""
-    if folder is None:
-        return 0
-    try:
-        return int(json.loads((folder / MANIFEST).read_bytes())["content"]["info"]["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    return 0 if folder is None else read_info(folder).get("step", 0)
 
 
 def run_tasks(
@@ -246,10 +240,10 @@ def _kept(record: dict, task: Task) -> str:
 
 
 def _clear(task: Task) -> None:
-    """Removes the run's folder for its checkpoint, but for a checkpoint that is still needed, or what is left of it."""
+    """Removes the run's folder for its checkpoint, but for a checkpoint that is still needed, or a damaged one."""
     if task.checkpoint is None:
         return
-    if task.is_recorded or not ((task.checkpoint / MANIFEST).exists() or any(task.checkpoint.glob("part-*.pt"))):
+    if task.is_recorded or not any(task.checkpoint.glob("[!.]*")):  # locks and what was not finished have a dot
         shutil.rmtree(task.checkpoint, ignore_errors=True)
 
 

@@ -401,7 +401,7 @@ def test_a_checkpoint_gets_the_name_that_its_run_has_now(tmp_path):
     begun_by_another_version(tmp_path)
     damaged = tmp_path / CHECKPOINTS / "digits-20-dnll-0123abcd-seed1"
     damaged.mkdir()
-    (damaged / "checkpoint.json").write_text('{"content": {"info": 3}}')
+    (damaged / "checkpoint.safetensors").write_bytes(b"damaged")
     for _ in range(2):  # a second time changes nothing
         rename_checkpoints(tmp_path)
         assert {path.name for path in (tmp_path / CHECKPOINTS).iterdir()} == {task_of(LONGER, "").name, damaged.name}
