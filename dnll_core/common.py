@@ -1,4 +1,4 @@
-"""Small things that many modules need: the message for an unknown name, files whole and sealed, seeds by purpose."""
+"""Small things that many modules need: messages for unknown names, files whole, sealed and locked, seeds."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import datetime
 import difflib
+import errno
 import hashlib
 import json
 import os
@@ -13,10 +14,12 @@ import signal
 import sys
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 FORMAT = 2  # of recorded results; from 2 on a file holds the SHA-256 of its content
@@ -56,6 +59,28 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
     finally:
         with contextlib.suppress(OSError):  # of a folder that is none, which the error above names
             temporary.unlink()
+
+
+def locked(path: str | Path, wait: bool = False) -> contextlib.AbstractContextManager:
+    """Takes a lock until the block of its `with` ends. The operating system frees that of a process that was killed.
+
+    path: of its file, which is made with its folder, and stays. Where the file system has no locks, a warning says so.
+
+    Raises:
+        filelock.Timeout: if somebody has it, in this process or another, and `wait` is False.
+        OSError: if the file cannot be written.
+    """
+    try:
+        return FileLock(path, blocking=wait, thread_local=False, fallback_to_soft=False).acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        warnings.warn(
+            f"this file system has no locks ({error}): nothing keeps two processes from using {Path(path).parent} at "
+            "the same time",
+            stacklevel=4,
+        )
+        return contextlib.nullcontext()
 
 
 def sealed(content: dict) -> dict:

@@ -24,9 +24,10 @@ from dnll_core.evaluation import accuracy, in_batches, without_labels
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
-from dnll_core.resume import check_same_run, sittings_of
+from dnll_core.resume import check_same_run
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
+NAMED_FILES = 100_000  # of a folder; a checkpoint has no room for the names of many more, and has their digest anyway
 CRITERION_IMAGES = 5000  # of the unlabelled pool, or a few more, for the criteria that need no labels
 
 
@@ -220,10 +221,10 @@ class Trainer:
         self.learner.restore(tensors)
         self.learner.counts = info["counts"]
         self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
-        self.earlier, self._began = sittings_of(info), (self.step, self.seconds)
-        self.finished = info.get("finished")
+        self.earlier, self._began = info["sittings"], (self.step, self.seconds)
+        self.finished = info["finished"]
         for name, keep in (("threads", "OMP_NUM_THREADS"), ("precision", "precision")):
-            theirs, mine = self.earlier[-1].get(name), getattr(self.learner.compute, name)
+            theirs, mine = self.earlier[-1][name], getattr(self.learner.compute, name)
             if theirs is not None and theirs != mine and not self.is_finished:
                 warnings.warn(
                     f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}. Rounding differs, so it "
@@ -237,12 +238,12 @@ class Trainer:
 
     def _identity(self) -> dict:
         """What a checkpoint must share with a run that continues it."""
-        learner = self.learner
+        learner, files = self.learner, self.learner.data.files
         return {
             "experiment": learner.experiment.to_dict(),
             "seed": learner.seed,
             "images": learner.data.images,
-            "files": dict(learner.data.files),
+            "files": dict(files) if len(files) <= NAMED_FILES else {},
             "split": learner.data.split,
             "device": learner.device.type,
         }

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from PIL import Image
 
 from dnll_core import Experiment, evaluation, load_data, provenance, results, train
 from dnll_core import trainer as trainer_module
-from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
 from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError
 from dnll_core.learner import permuted_batches
@@ -107,8 +106,7 @@ def test_resume_after_sigkill(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", script, json.dumps(fields), str(folder)])
     try:
         deadline = time.monotonic() + 120
-        manifest = folder / "checkpoint.json"
-        while not manifest.exists() or json.loads(manifest.read_bytes())["content"]["info"].get("step", 0) < 10:
+        while read_info(folder).get("step", 0) < 10:
             assert process.poll() is None, "the training process ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -281,27 +279,6 @@ def test_a_run_goes_on_in_another_precision_and_its_record_says_so(tmp_path):
     assert record["precision"] == "bfloat16, then float32"
 
 
-def test_a_checkpoint_of_an_earlier_version_goes_on(tmp_path):
-    """One that knows nothing of sittings and images, and whose experiment lacks a field."""
-    e = Experiment(**FAST)
-    press_ctrl_c_at(3, e, tmp_path)
-    tensors, info = load_checkpoint(tmp_path)
-    for name in ("sittings", "images", "files"):
-        del info[name]
-    del info["experiment"]["logit_distance"]
-    save_checkpoint(
-        tmp_path, tensors, info | {"threads": 1, "precision": "float32", "source": "s", "earlier_sources": []}
-    )
-    run = train(e, 0, precision="float32", checkpoint=tmp_path)
-    same(run, train(e, 0, precision="float32"))
-    record = run.record()
-    first, second = record["sittings"]
-    assert record["device"] == f"unknown device, then {second['device']}"
-    assert record["torch"] == f"unknown torch, then {torch.__version__}"
-    assert (first["iterations"], first["source_sha256"]) == (3, "s")
-    assert second["iterations"] == run.trainer.step - 3
-
-
 def pictures(folder, names):
     """A folder of small grey images, each with pixels of its own."""
     for i, name in enumerate(names):
@@ -344,6 +321,22 @@ def test_a_checkpoint_goes_on_with_its_own_images_only(tmp_path, change, said):
         train(e, 0, checkpoint=tmp_path / "checkpoint")
 
 
+def test_of_very_many_images_the_digest_tells_that_they_have_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "NAMED_FILES", len(CATS))
+    pictures(tmp_path / "pets", CATS)
+    press_ctrl_c_at(3, cats(tmp_path / "pets"), tmp_path / "named")
+    assert len(read_info(tmp_path / "named")["files"]) == len(CATS)
+    monkeypatch.setattr(trainer_module, "NAMED_FILES", len(CATS) - 1)
+    press_ctrl_c_at(3, cats(tmp_path / "pets"), tmp_path / "checkpoint")
+    assert read_info(tmp_path / "checkpoint")["files"] == {}
+    changed_cats(tmp_path / "pets", "changed")
+    for folder in ("named", "checkpoint"):
+        with pytest.raises(CheckpointError, match=r"the images have changed.*: their SHA-256 was [0-9a-f]{64}, is"):
+            train(cats(tmp_path / "pets"), 0, checkpoint=tmp_path / folder)
+    pictures(tmp_path / "pets", CATS)
+    same(train(cats(tmp_path / "pets"), 0, checkpoint=tmp_path / "checkpoint"), train(cats(tmp_path / "pets"), 0))
+
+
 def cats(folder):
     fields = {"labels": 4, "size": 8, "network": "small", "weak": "identity", "strong": "noise", "epochs": 3}
     return Experiment(dataset=f"folder:{folder}", labelled_batch=4, unlabelled_batch=8, **fields)
@@ -384,19 +377,6 @@ def test_training_inside_an_observer_is_refused():
     with pytest.raises(ConfigError, match="cannot be called while this thread trains already"):
         train(e, 0, observer=lambda batch, output: train(e, 1))
     same(train(e, 0), train(e, 0))
-
-
-def test_a_checkpoint_of_an_earlier_version_goes_on_under_its_own_path_only(tmp_path):
-    """Nothing but its place tells which folder of images it was of."""
-    pictures(tmp_path / "pets", CATS)
-    press_ctrl_c_at(3, cats(tmp_path / "pets"), tmp_path / "checkpoint")
-    tensors, info = load_checkpoint(tmp_path / "checkpoint")
-    del info["images"], info["files"], info["sittings"]
-    save_checkpoint(tmp_path / "checkpoint", tensors, info)
-    shutil.copytree(tmp_path / "pets", tmp_path / "other")
-    with pytest.raises(CheckpointError, match=r"experiment: dataset was 'folder:.*pets', is 'folder:.*other'"):
-        train(cats(tmp_path / "other"), 0, checkpoint=tmp_path / "checkpoint")
-    same(train(cats(tmp_path / "pets"), 0, checkpoint=tmp_path / "checkpoint"), train(cats(tmp_path / "pets"), 0))
 
 
 def test_runs_in_two_threads_are_as_alone():

@@ -6,7 +6,7 @@
 
 Runs that are recorded already are left out and unfinished ones go on from their checkpoints, so a campaign that was
 interrupted, or whose --minutes were over, is continued by the same command; a run that fails is reported at the end and
-the others go on. With --carry DIR it is also continued by the same command on another machine to which DIR was copied.
+the others go on. It also goes on by the same command on another machine to which the folder of --out was copied.
 A record names the commit that made it, so nothing is recorded while the package has uncommitted changes. Long runs are
 started from a worktree, whose files nobody edits meanwhile: git worktree add ../dnll-runs HEAD.
 """
@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from dnll_core import results
-from dnll_core.campaign import carry, estimates
+from dnll_core.campaign import estimates
 from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
@@ -56,12 +55,11 @@ def parser() -> argparse.ArgumentParser:
     usual = ", ".join(f"{seeds} if {profile}" for profile, seeds in tables.SEEDS.items())
     what("--seeds", type=positive, metavar="N", help=f"how many of each (default: a campaign's; of tables {usual})")
     what("--dry-run", action="store_true", help="print what would be run, and how long it takes by the records")
-    where = add_where(made, Path("runs/campaign"), "folder of the records' folders")
-    where.add_argument("--carry", type=Path, metavar="DIR", help="unpack DIR first, and pack the state into it at last")
+    add_where(made, Path("runs/campaign"), "folder of the records' folders")
     return made
 
 
-def add_where(made: argparse.ArgumentParser, out: Path, what: str) -> argparse._ArgumentGroup:
+def add_where(made: argparse.ArgumentParser, out: Path, what: str) -> None:
     """The options that say where runs take place, and for how long. out: the default of --out, which is `what`."""
     where = made.add_argument_group("where")
     where.add_argument("--out", type=Path, default=out, help=f"{what} (default {out})")
@@ -71,7 +69,6 @@ def add_where(made: argparse.ArgumentParser, out: Path, what: str) -> argparse._
     pools("--dask", type=positive, metavar="N", help="Dask worker processes on this machine instead")
     pools("--scheduler", metavar="ADDRESS", help="the workers of a Dask scheduler instead, tcp://HOST:PORT")
     where.add_argument("--uncommitted", action="store_true", help="record though the package has uncommitted changes")
-    return where
 
 
 def planned(options: argparse.Namespace) -> list[Task]:
@@ -158,7 +155,7 @@ def ends_with_messages() -> Iterator[None]:
     try:
         with sigterm_as_interrupt():
             yield
-    except (ConfigError, results.RecordError, carry.CarryError, WorkerDied) as error:
+    except (ConfigError, results.RecordError, WorkerDied) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
@@ -175,33 +172,24 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 
 def _main(options: argparse.Namespace, started: float) -> None:
-    tasks = planned(options)
-    carried = {} if options.carry is None else carry.read(options.carry)
-    to_run = [task for task in missing(tasks) if f"{task.folder.name}/{task.name}.json" not in carried]
+    planned_runs = planned(options)
+    tasks = missing(planned_runs)
     if options.dry_run:
-        print(describe(to_run, options.out))
+        print(describe(tasks, options.out))
         return
-    if to_run:
-        check_commit(options.uncommitted)
-    out = options.out.resolve()
-    folders = sorted({task.folder for task in tasks} | {out / name.split("/")[0] for name in carried})
-    if options.carry is not None:
-        with writable("--carry", options.carry):  # fail now, not after hours
-            options.carry.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=options.carry).close()
-    with writable("--out", options.out):
-        for folder in folders:
-            folder.mkdir(parents=True, exist_ok=True)
-        for message in carry.unpack(carried, out):
-            say(message)
-        for folder in folders:
-            rename_checkpoints(folder)
-    planned_runs, tasks = len(tasks), missing(tasks)
-    if not tasks:
-        print(f"all {planned_runs} runs are recorded in {options.out}")
-    report = run(tasks, folders, options, started)
     if tasks:
-        print_report(report, len(tasks), options.out)
+        check_commit(options.uncommitted)
+    with writable("--out", options.out):
+        for folder in sorted({task.folder for task in planned_runs}):
+            folder.mkdir(parents=True, exist_ok=True)
+            rename_checkpoints(folder)
+    if not tasks:
+        print(f"all {len(planned_runs)} runs are recorded in {options.out}")
+        return
+    what = ", ".join([*options.names, *(f"table {table}" for table in options.tables)])
+    with pool_of(options, what) as pool:
+        report = run_tasks(tasks, pool, stop_at=deadline(options, started), say=say)
+    print_report(report, len(tasks), options.out)
     exit_with(report.failures)
 
 
@@ -240,27 +228,5 @@ def by_cause(failures: list[str]) -> list[str]:
 
 
 def deadline(options: argparse.Namespace, started: float) -> float | None:
-    """`time.time()` by which runs have stopped: a little before the command's minutes are over, to record and pack."""
+    """`time.time()` by which runs have stopped: a little before the command's minutes are over, to record."""
     return None if options.minutes is None else started + 60 * options.minutes - min(30.0, 6.0 * options.minutes)
-
-
-def run(tasks: list[Task], folders: list[Path], options: argparse.Namespace, started: float) -> Report:
-    """Carries out what is missing, within the command's minutes. Packs the folders if they are to be carried."""
-
-    def pack() -> None:
-        if options.carry is not None:
-            for message in carry.pack(folders, options.carry):
-                say(message)
-
-    def try_to_pack() -> None:
-        try:
-            pack()
-        except carry.CarryError as error:  # it is tried again, and at last
-            say(str(error))
-
-    try:
-        what = ", ".join([*options.names, *(f"table {table}" for table in options.tables)])
-        with pool_of(options, what) as pool:
-            return run_tasks(tasks, pool, stop_at=deadline(options, started), say=say, meanwhile=try_to_pack)
-    finally:
-        pack()

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 from pathlib import Path
 
 from dnll_core import results
 from dnll_core.campaign.worker import CHECKPOINTS, Task
-from dnll_core.checkpoint import MANIFEST, CheckpointError, exclusive
+from dnll_core.checkpoint import FILE, CheckpointError, exclusive, read_info
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
@@ -128,12 +127,11 @@ def rename_checkpoints(folder: Path) -> None:
     Their folders are named by the rule of the version that began them, and `run_name`'s rule or the fields of an
     experiment may have changed since. One that is in use, or whose new name is taken, is left alone.
     """
-    for manifest in sorted(folder.glob(f"{CHECKPOINTS}/*/{MANIFEST}")):
-        here = manifest.parent
+    for file in sorted(folder.glob(f"{CHECKPOINTS}/*/{FILE}")):
+        here, info = file.parent, read_info(file.parent)
         try:
-            info = json.loads(manifest.read_bytes())["content"]["info"]
             there = here.with_name(results.run_name(info["experiment"], info["seed"]))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # it is damaged, which is said when the run is to go on
         if not there.exists():
             with contextlib.suppress(CheckpointError, OSError), exclusive(here / ".campaign"), exclusive(here):

@@ -7,7 +7,6 @@ alone writes its record.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 import uuid
@@ -22,11 +21,10 @@ from tqdm.auto import tqdm
 from dnll_core import results
 from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.worker import Outcome, Task, attempt
-from dnll_core.checkpoint import MANIFEST, CheckpointError, InUse, exclusive
+from dnll_core.checkpoint import CheckpointError, InUse, exclusive, read_info
 from dnll_core.common import bar_is_off
 from dnll_core.data import data_root, prepared
 
-LOOK_AFTER = 300.0  # seconds between calls of `meanwhile`
 SLICE = 5.0  # seconds between looks at how many workers there are
 
 
@@ -46,12 +44,7 @@ class Report:
 
 def checkpoint_step(folder: Path | None) -> int:
     """The iteration at which the checkpoint in a folder was written; 0 if there is none that can be read."""
-    if folder is None:
-        return 0
-    try:
-        return int(json.loads((folder / MANIFEST).read_bytes())["content"]["info"]["step"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0
+    return 0 if folder is None else read_info(folder).get("step", 0)
 
 
 def run_tasks(
@@ -61,7 +54,6 @@ def run_tasks(
     stop_at: float | None = None,
     say: Callable[[str], None] | None = None,
     progress: bool = True,
-    meanwhile: Callable[[], None] | None = None,
 ) -> Report:
     """Carries out tasks in their order, as many at a time as the pool takes, and writes their records.
 
@@ -71,7 +63,6 @@ def run_tasks(
         stop_at: `time.time()` from which none is begun, and by which those that were begun have stopped.
         say: is told one line when a run begins and one when it ends.
         progress: a bar over the runs.
-        meanwhile: called every LOOK_AFTER seconds.
 
     Raises:
         WorkerDied: see the pool. When all other runs have stopped; what ended by then is recorded.
@@ -79,7 +70,7 @@ def run_tasks(
     """
     sets = {getattr(task.config, name, None) for task in tasks for name in ("dataset", "source")}
     prepared.verify(sets - {None}, data_root())  # once for all workers
-    work, looked_after = _Work(tasks, pool, stop_at, say, progress), time.monotonic()
+    work = _Work(tasks, pool, stop_at, say, progress)
     left: deque[Task] = deque()
     try:
         for queue, taken in ((deque(tasks), left), (left, work.report.elsewhere)):
@@ -95,9 +86,6 @@ def run_tasks(
                 if not work.running and (over or not queue):
                     break
                 work.settle_some()
-                if meanwhile is not None and time.monotonic() - looked_after > LOOK_AFTER:
-                    meanwhile()
-                    looked_after = time.monotonic()
             work.report.unfinished += queue
     except (KeyboardInterrupt, WorkerDied):
         work.interrupt()
@@ -252,10 +240,10 @@ def _kept(record: dict, task: Task) -> str:
 
 
 def _clear(task: Task) -> None:
-    """Removes the run's folder for its checkpoint, but for a checkpoint that is still needed, or what is left of it."""
+    """Removes the run's folder for its checkpoint, but for a checkpoint that is still needed, or a damaged one."""
     if task.checkpoint is None:
         return
-    if task.is_recorded or not ((task.checkpoint / MANIFEST).exists() or any(task.checkpoint.glob("part-*.pt"))):
+    if task.is_recorded or not any(task.checkpoint.glob("[!.]*")):  # locks and what was not finished have a dot
         shutil.rmtree(task.checkpoint, ignore_errors=True)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnll_core.common import atomic_file
+from dnll_core.common import atomic_file, locked
 from dnll_core.data.dataset import KEYS, DataError, array_digests, digest_of_lines
 from dnll_core.data.sets import SHA256, SOURCES
 
@@ -33,15 +33,18 @@ VERIFIED: dict[tuple[str, int, int, int], str] = {}
 
 def load_prepared(name: str, root: Path, download: bool, progress: bool) -> tuple[dict[str, np.ndarray], str]:
     """The arrays of `<root>/<name>.npz`, prepared from the originals first if the file is not there; their digest."""
-    path = root / f"{name}.npz"
-    if path.is_file():
-        return read_prepared(name, path)
-    raw = root / "raw" / name
-    arrays = _read_originals(name, raw, download, progress)
-    digest = _checked(name, arrays, raw, f"Nothing was written. Delete {raw} and load again.")
-    with atomic_file(path) as file:
-        np.savez(file, **arrays)
-    return arrays, digest
+    path, raw = root / f"{name}.npz", root / "raw" / name
+    with contextlib.ExitStack() as held:
+        if not path.is_file():  # two that prepare it would download into the same files: the second waits
+            with contextlib.suppress(OSError):  # where nothing can be written, that is said below
+                held.enter_context(locked(raw.with_name(f".{name}.lock"), wait=True))
+        if path.is_file():
+            return read_prepared(name, path)
+        arrays = _read_originals(name, raw, download, progress)
+        digest = _checked(name, arrays, raw, f"Nothing was written. Delete {raw} and load again.")
+        with atomic_file(path) as file:
+            np.savez(file, **arrays)
+        return arrays, digest
 
 
 def read_prepared(name: str, path: Path) -> tuple[dict[str, np.ndarray], str]:

@@ -260,13 +260,6 @@ def test_everything_recorded_and_failures_of_one_cause(tiny, tmp_path, capsys):
     assert told == ["a, seed 0: no data: there\n(1 more failed for the same reason)", "b: other"]
 
 
-def test_a_place_that_cannot_be_carried_to_is_named_before_anything_is_run(tiny, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SystemExit, match=r"--carry .*file cannot be written to"):
-        command.main(["tiny", "--out", str(tmp_path / "out"), "--carry", str(tmp_path / "file")])
-    assert results.load(tmp_path / "out") == []
-
-
 def test_a_package_with_uncommitted_changes_records_nothing_unless_told(tiny, tmp_path, committed, capsys):
     arguments = ["tiny", "--seeds", "1", "--out", str(tmp_path / "out")]
     committed("0123456789ab+")
@@ -408,7 +401,7 @@ def test_a_checkpoint_gets_the_name_that_its_run_has_now(tmp_path):
     begun_by_another_version(tmp_path)
     damaged = tmp_path / CHECKPOINTS / "digits-20-dnll-0123abcd-seed1"
     damaged.mkdir()
-    (damaged / "checkpoint.json").write_text('{"content": {"info": 3}}')
+    (damaged / "checkpoint.safetensors").write_bytes(b"damaged")
     for _ in range(2):  # a second time changes nothing
         rename_checkpoints(tmp_path)
         assert {path.name for path in (tmp_path / CHECKPOINTS).iterdir()} == {task_of(LONGER, "").name, damaged.name}
@@ -427,16 +420,12 @@ def test_a_checkpoint_in_use_or_whose_name_is_taken_keeps_its_own(tmp_path):
     assert (checkpoint_step(old), checkpoint_step(new)) == (5, 7)
 
 
-@pytest.mark.parametrize("how", ["command", "cells", "carried"])
+@pytest.mark.parametrize("how", ["command", "cells"])
 def test_a_run_goes_on_from_a_checkpoint_under_another_name(tiny, tmp_path, monkeypatch, how):
     task = task_of(LONGER, tmp_path / "tiny")
     attempt((task, 0.0, ""))
     task.checkpoint.rename(task.checkpoint.with_name(OLD))
     arguments = ["tiny", "--seeds", "1", "--out", str(tmp_path)]
-    if how == "carried":
-        command.carry.pack([task.folder], tmp_path / "carry")
-        shutil.rmtree(task.folder)
-        arguments += ["--carry", str(tmp_path / "carry")]
     steps, step = [], Trainer.train_step
     monkeypatch.setattr(Trainer, "train_step", lambda self, i: steps.append(i) or step(self, i))
     if how == "cells":
@@ -470,9 +459,9 @@ def test_minutes_end_before_they_are_over(monkeypatch, tiny, tmp_path, capsys):
     assert asked == [None]
 
 
-def test_a_campaign_goes_on_bit_for_bit_on_another_machine(monkeypatch, tiny, tmp_path, capsys):
-    """Stopped in the middle of its second run, by way of a folder alone."""
-    arguments = ["tiny", "--seeds", "2", "--carry", str(tmp_path / "carry"), "--out"]
+def test_a_campaign_goes_on_bit_for_bit_on_another_machine(monkeypatch, tiny, tmp_path):
+    """Stopped in the middle of its second run, by way of its folder alone, as the README says."""
+    arguments = ["tiny", "--seeds", "2", "--out"]
     real, orders = tasks.attempt, []
 
     def stop_in_the_second(order):
@@ -480,74 +469,33 @@ def test_a_campaign_goes_on_bit_for_bit_on_another_machine(monkeypatch, tiny, tm
         task, _, name = order
         return real((task, 0.0 if len(orders) == 2 else None, name))
 
-    monkeypatch.setattr(tasks, "attempt", stop_in_the_second)
-    command.main([*arguments, str(tmp_path / "here")])
+    with monkeypatch.context() as patch:
+        patch.setattr(tasks, "attempt", stop_in_the_second)
+        command.main([*arguments, str(tmp_path / "here")])
     assert len(results.load(tmp_path / "here" / "tiny")) == 1
-    monkeypatch.setattr(tasks, "attempt", real)
+    subprocess.run(["tar", "czf", "runs.tar.gz", "here"], cwd=tmp_path, check=True)
+    (tmp_path / "there").mkdir()
+    subprocess.run(["tar", "xzf", "../runs.tar.gz"], cwd=tmp_path / "there", check=True)
+    shutil.rmtree(tmp_path / "here")
 
-    begun = task_of(LONGER, tmp_path / "there" / "tiny", 1)
-    capsys.readouterr()
-    command.main([*arguments, str(tmp_path / "there"), "--dry-run"])
-    assert capsys.readouterr().out.count("seed") == 1  # the record that is carried counts
-    assert not (tmp_path / "there").exists()
-    steps = []
-    monkeypatch.setattr(command, "run_tasks", lambda *_, **__: steps.append(checkpoint_step(begun.checkpoint)))
-    with pytest.raises(AttributeError):  # there is no report
-        command.main([*arguments, str(tmp_path / "there")])
-    assert steps == [1]
-    monkeypatch.setattr(command, "run_tasks", tasks.run_tasks)
-    command.main([*arguments, str(tmp_path / "there")])
-    first, second = results.load(tmp_path / "there" / "tiny")
+    steps, step = [], Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", lambda self, i: steps.append(self.step) or step(self, i))
+    command.main([*arguments, str(tmp_path / "there" / "here")])
+    assert steps[0] == 1
+    first, second = results.load(tmp_path / "there")
     assert final(first) == final(tiny)
     assert final(second) == final(train(LONGER, 1, progress=False).record())
 
-    command.main([*arguments, str(tmp_path / "third")])  # nothing is left to run, and everything arrives
-    assert results.load(tmp_path / "third" / "tiny") == [first, second]
 
-
-def test_what_was_recorded_before_is_carried_too(tiny, tmp_path):
-    arguments = ["tiny", "--seeds", "1", "--out", str(tmp_path / "here")]
-    command.main(arguments)
-    command.main([*arguments, "--carry", str(tmp_path / "carry")])
-    assert list(command.carry.read(tmp_path / "carry")) == [f"tiny/{task_of(LONGER, tmp_path).name}.json"]
-
-
-def test_a_damaged_set_ends_the_command_before_anything_is_run_or_packed(tiny, tmp_path):
-    place = tmp_path / "carry"
-    command.main(["tiny", "--seeds", "1", "--carry", str(place), "--out", str(tmp_path / "here")])
-    [part] = place.glob("part-*.pt")
-    part.write_bytes(part.read_bytes()[:-1])
-    before = part.read_bytes()
-    with pytest.raises(SystemExit, match=f"{part.name} is damaged"):
-        command.main(["tiny", "--seeds", "1", "--carry", str(place), "--out", str(tmp_path / "there")])
-    assert not (tmp_path / "there").exists()
-    assert part.read_bytes() == before
-
-
-def test_ctrl_c_and_a_dead_worker_are_messages_and_the_state_is_packed(monkeypatch, tiny, tmp_path):
+def test_ctrl_c_and_a_dead_worker_are_messages(monkeypatch, tiny, tmp_path):
     for error, message in ((KeyboardInterrupt(), "the same command goes on"), (pool.WorkerDied("died"), "died")):
 
         def end(*_, error=error, **__):
-            attempt((task_of(LONGER, tmp_path / "here" / "tiny"), 0.0, ""))
             raise error
 
         monkeypatch.setattr(command, "run_tasks", end)
-        place = tmp_path / type(error).__name__
         with pytest.raises(SystemExit, match=message):
-            command.main(["tiny", "--carry", str(place), "--out", str(tmp_path / "here")])
-        assert any("checkpoint.json" in name for name in command.carry.read(place))
-
-
-def test_state_that_cannot_be_packed_is_said_at_last_and_records_are_kept(tiny, tmp_path):
-    (tmp_path / "carry").mkdir()
-    (tmp_path / "carry" / "checkpoint.json").mkdir()  # a folder in the place of the file
-    real = command.carry.read
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit, match="could not be packed into"):
-        patch.setattr(command.carry, "read", lambda place: {})
-        command.main(["tiny", "--seeds", "1", "--carry", str(tmp_path / "carry"), "--out", str(tmp_path / "here")])
-    assert len(results.load(tmp_path / "here")) == 1
-    with pytest.raises(command.carry.CarryError):
-        real(tmp_path / "carry")
+            command.main(["tiny", "--out", str(tmp_path)])
 
 
 # -- for notebooks -----------------------------------------------------------------------------------------------------

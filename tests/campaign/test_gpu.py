@@ -223,7 +223,7 @@ def test_the_archive_has_no_checkpoints_and_a_size(tmp_path, monkeypatch, capsys
     made = Archive(tmp_path, tmp_path / "results.tar.gz")
     made.say("one")
     noise = os.urandom(50_000)
-    for name in ("a-seed0.json", "b-seed0.json", ".checkpoints/b-seed0/part-1.pt"):
+    for name in ("a-seed0.json", "b-seed0.json", ".checkpoints/b-seed0/checkpoint.safetensors"):
         (tmp_path / "tables" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "tables" / name).write_bytes(noise)
     made.pack()

@@ -140,7 +140,7 @@ def test_a_search_that_was_cut_off_goes_on_and_finds_the_same(tiny, tmp_path, mo
             searched(tmp_path / "parts", seeds=2)
         assert len(results.load(tmp_path / "parts")) == 1
         assert not (tmp_path / "parts" / "tiny.json").exists()
-        assert len([*(tmp_path / "parts" / "tiny" / CHECKPOINTS).glob("*/checkpoint.json")]) == 1
+        assert len([*(tmp_path / "parts" / "tiny" / CHECKPOINTS).glob("*/checkpoint.safetensors")]) == 1
         searched(tmp_path / "parts", seeds=2)
     assert len(steps) == 4 * 12 + 1  # four runs of 12 iterations
     assert (tmp_path / "parts" / "tiny.json").read_bytes() == (tmp_path / "whole" / "tiny.json").read_bytes()

@@ -3,6 +3,7 @@
 import errno
 import functools
 import os
+import shutil
 import signal
 import threading
 import time
@@ -344,26 +345,18 @@ def test_when_a_worker_is_there_again_the_campaign_goes_on(monkeypatch, tmp_path
     assert lines[1] == "1 workers are there again"
 
 
-def test_what_is_to_be_done_meanwhile_is_done_while_runs_go_on(monkeypatch, tmp_path):
-    monkeypatch.setattr(tasks, "LOOK_AFTER", 0.0)
-    seen = []
-    todo = [task_of(FAST, tmp_path, seed) for seed in range(2)]
-    run_tasks(todo, inline(), meanwhile=lambda: seen.append(len(results.load(tmp_path))))
-    assert seen == [1, 2]
-
-
-def test_what_is_left_of_a_checkpoint_without_its_manifest_is_kept(tmp_path):
-    """It is said that the manifest may be put back, so there must be something left to read with it."""
+@pytest.mark.parametrize("name", ["checkpoint.safetensors", "part-00-0123456789ab.pt"])
+def test_a_checkpoint_that_cannot_be_read_is_a_failure_and_kept(tmp_path, name):
+    """Whoever it belongs to may have a whole copy, or the version that wrote it."""
     task = task_of(LONGER, tmp_path)
-    trainer, _ = prepare(LONGER, 0, progress=False)
-    trainer.save(task.checkpoint)
-    manifest = (task.checkpoint / "checkpoint.json").read_bytes()
-    (task.checkpoint / "checkpoint.json").unlink()
-    [failure] = run_tasks([task], inline()).failures
-    assert "Put it back" in failure
-    (task.checkpoint / "checkpoint.json").write_bytes(manifest)
-    [(_, record)] = run_tasks([task], inline()).recorded
-    assert final(record) == final(train(LONGER, 0, progress=False).record())
+    task.checkpoint.mkdir(parents=True)
+    (task.checkpoint / name).write_bytes(b"something")
+    for _ in range(2):
+        [failure] = run_tasks([task], inline()).failures
+        assert str(task.checkpoint) in failure and "Delete the" in failure and "Traceback" not in failure
+        assert (task.checkpoint / name).read_bytes() == b"something"
+    shutil.rmtree(task.checkpoint)
+    assert len(run_tasks([task], inline()).recorded) == 1
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_failure(tmp_path):

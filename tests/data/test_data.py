@@ -10,7 +10,9 @@ import shutil
 import struct
 import tarfile
 import threading
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from urllib.error import URLError
 
@@ -188,6 +190,37 @@ def test_download(name, progress, originals, tmp_path, capfd):
         assert len(requests) == count, "downloaded twice"
         server.shutdown()
     assert ("100%" in capfd.readouterr().err) == progress
+
+
+def test_two_at_once_prepare_a_data_set_once(originals, tmp_path, monkeypatch):
+    """The second waits, and reads what the first has prepared."""
+    real, began, may_end, prepares = prepared._read_originals, threading.Event(), threading.Event(), []
+
+    def slow(*where):
+        prepares.append(where)
+        began.set()
+        assert may_end.wait(30)
+        return real(*where)
+
+    monkeypatch.setattr(prepared, "_read_originals", slow)
+    arrays = originals("usps")
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(load_data, "usps", tmp_path, progress=False)
+        assert began.wait(30)
+        second = threads.submit(load_data, "usps", tmp_path, progress=False)
+        time.sleep(0.3)
+        assert not second.done()
+        may_end.set()
+        for each in (first, second):
+            assert_holds(each.result(30), arrays)
+    assert len(prepares) == 1
+
+
+def test_where_nothing_can_be_written_that_is_said_of_the_data_not_of_a_lock(originals, tmp_path):
+    originals("usps", tmp_path / "elsewhere")
+    (tmp_path / "data").write_text("a file in the place of the folder")
+    with pytest.raises(DataError, match="usps is not prepared, and download=False"):
+        load_data("usps", tmp_path / "data", download=False, progress=False)
 
 
 @pytest.mark.parametrize("name", PREPARED)

@@ -518,15 +518,19 @@ FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 2
 
 @pytest.mark.parametrize("name", [*BASELINES, *ADD_ONS])
 def test_trains_and_resumes_on_digits(name, tmp_path):
-    e = Experiment(method=name, **FAST, stable_threshold=0.3, fixmatch_threshold=0.3)
+    fields = {"stable_threshold": 0.3, "fixmatch_threshold": 0.3, "dropout": 0.2, "ema_decay": 0.5}
+    e = Experiment(method=name, **FAST, **fields)
     run = train(e, 0, device="cpu", progress=False)
     assert math.isfinite(run.history[-1]["loss"])
     assert run.final["test"]["mean"] > 0.1
     assert len(run.final["test"]["submodels"]) == (2 if name.startswith("dual") else 1)
     press_ctrl_c_at(3, e, tmp_path, device="cpu")  # within the first epoch
     resumed = train(e, 0, device="cpu", progress=False, checkpoint=tmp_path)
-    mine, theirs = (r.trainer.learner.method.state_dict() for r in (run, resumed))
+    mine, theirs = (r.trainer.learner.state() for r in (run, resumed))
+    del mine["rng.cpu"], theirs["rng.cpu"]  # the caller's again
+    assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert all(mine[key].stride() == theirs[key].stride() for key in mine)
     assert run.final == resumed.final
 
 
