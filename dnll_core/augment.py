@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from dnll_core.colour import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
-from dnll_core.common import unknown
+from dnll_core.common import shown, unknown
 from dnll_core.randaugment import random_augment, random_cutout
 
 OPERATIONS = ("identity", "crop", "flip", "translate", "translate_x", "jitter", "randaugment", "cutout", "noise")
@@ -109,7 +109,7 @@ def parse(spec: str) -> tuple[str, ...]:
         if name not in OPERATIONS:
             raise ValueError(unknown("spec", name, OPERATIONS))
     if len(set(names)) < len(names) or (len(names) > 1 and "identity" in names):
-        raise ValueError(f"spec={spec!r}: name each operation at most once, and 'identity' only alone")
+        raise ValueError(f"spec={shown(spec)}: name each operation at most once, and 'identity' only alone")
     return tuple(sorted(names, key="noise".__eq__))  # a stable sort: only noise moves
 
 

@@ -11,7 +11,7 @@ import math
 import statistics
 from collections.abc import Iterable
 
-from dnll_core.config import CHOICES, Experiment
+from dnll_core.config import METHODS, Experiment
 from dnll_core.provenance import OF_A_SITTING
 
 ACCURACIES = frozenset({"submodels", "ensemble"})
@@ -47,7 +47,7 @@ def check_record(record: dict) -> None:
         _accuracies(record["test_on_strong_view"], "test_on_strong_view")
     if "history" in record:
         _check_history(record)
-    elif record["experiment"]["method"] in CHOICES["method"] and not diverged:
+    elif record["experiment"]["method"] in METHODS and not diverged:
         raise ValueError("it has no 'history'")
 
 
@@ -63,7 +63,7 @@ def _check_experiment(record: dict) -> None:
             raise ValueError(f"its experiment has {name}={fields[name]!r}")
     if record["format"] > 1:
         return  # the digest vouches for fields of a later version
-    if fields["method"] in CHOICES["method"]:
+    if fields["method"] in METHODS:
         strange = fields.keys() - {field.name for field in dataclasses.fields(Experiment)}
         if strange:
             raise ValueError(f"its experiment has the unknown field {min(strange)!r}")

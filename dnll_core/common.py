@@ -25,13 +25,19 @@ from tqdm.auto import tqdm
 FORMAT = 2  # of recorded results; from 2 on a file holds the SHA-256 of its content
 
 
+def shown(value: object) -> str:
+    """The value as a message repeats it: its repr, cut where that is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
 def unknown(argument: str, got: object, accepted: Iterable[str]) -> str:
     """The message for a name that does not exist: what was given, the nearest valid name, and all that are accepted."""
     accepted = list(accepted)
     folded = {name.lower(): name for name in accepted}
     near = difflib.get_close_matches(str(got).lower(), folded, n=1, cutoff=0.4)
     hint = f" Did you mean {folded[near[0]]!r}?" if near else ""
-    return f"{argument}={got!r} is not known.{hint} Accepted: {', '.join(accepted)}."
+    return f"{argument}={shown(got)} is not known.{hint} Accepted: {', '.join(accepted)}."
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dnll_core.common import digest_of
-from dnll_core.config import CHOICES, Experiment
+from dnll_core.config import METHODS, Experiment
 
 READABLE = 40  # characters of a data set's name; a file system takes 255 in all
 
@@ -21,7 +21,7 @@ def experiment_name(experiment: dict) -> str:
     """
     fields = {name: _unplaced(value) if name in ("source", "dataset") else value for name, value in experiment.items()}
     defaults = {}
-    if fields["method"] in CHOICES["method"]:
+    if fields["method"] in METHODS:
         defaults = {field.name: field.default for field in dataclasses.fields(Experiment)}
     told = {name: value for name, value in fields.items() if name not in defaults or value != defaults[name]}
     sets = [fields[name] for name in ("source", "dataset") if fields.get(name)]

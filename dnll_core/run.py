@@ -7,15 +7,16 @@ run.accuracy, run.history, run.predict(images), run.embed(images)
 from __future__ import annotations
 
 import contextlib
-import numbers
 import platform
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from dnll_core import results
@@ -30,6 +31,7 @@ from dnll_core.data.load import load_data
 from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import choose_compute
 from dnll_core.evaluation import accuracy, together, transfer_observer
+from dnll_core.fields import OWN, read
 from dnll_core.learner import Learner, TrainingData
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
@@ -140,12 +142,8 @@ def train(
         raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
     if observer is not None and not callable(observer):
         raise ConfigError(f"observer takes a function of a Batch and an Output, not {observer!r}.")
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise ConfigError(f"seed takes a whole number from 0, not {seed!r}.")
-    minutes = checkpoint_minutes
-    if isinstance(minutes, bool) or not isinstance(minutes, numbers.Real) or minutes < 0:
-        raise ConfigError(f"checkpoint_minutes takes a number from 0, not {checkpoint_minutes!r}.")
-    seed = int(seed)
+    seed = read("seed", Annotated[int, Field(ge=0), OWN], seed)
+    checkpoint_minutes = read("checkpoint_minutes", Annotated[float, Field(ge=0), OWN], checkpoint_minutes)
     places = {"device": device, "precision": precision, "root": root, "pool": pool}
     seen = {"measure": measure, "observer": observer}
     with _one_run():

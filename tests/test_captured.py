@@ -5,7 +5,7 @@ import torch
 
 from dnll_core import captured, train
 from dnll_core.captured import CapturedStep
-from dnll_core.config import CHOICES, Experiment
+from dnll_core.config import METHODS, Experiment
 from dnll_core.data.host_pool import HostPool
 from dnll_core.device import side_by_side
 from dnll_core.run import own_random_state, prepare
@@ -143,7 +143,7 @@ def test_networks_run_one_after_the_other_outside_a_recording():
 
 
 # What an iteration may consist of: every method, draws by error, averages, views, networks, precision.
-KINDS = {method: {"method": method} for method in CHOICES["method"]} | {
+KINDS = {method: {"method": method} for method in METHODS} | {
     "epm": {"selection": "epm", "epm_accumulation": "epoch"},
     "average": {"ema_decay": 0.9},
     "labels in eval mode": {"label_mode": "eval"},
@@ -206,7 +206,7 @@ def test_a_captured_run_resumes(tmp_path):
 
 @needs_cuda
 @pytest.mark.parametrize("how", ["number", "captured"])
-@pytest.mark.parametrize("method", CHOICES["method"])
+@pytest.mark.parametrize("method", METHODS)
 def test_an_iteration_never_waits_for_the_device(method, how):
     trainer = trained(2, "cuda", how, method=method)
     torch.cuda.set_sync_debug_mode("error")

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dnll_core"
 FLOORS = [
     {"common"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}
-    | {"results", "names", "checks", "provenance", "colour", "resume"},
+    | {"results", "names", "checks", "provenance", "colour", "resume", "fields"},
     {"data"},
     {"methods"},
     {"evaluation"},
@@ -26,9 +26,9 @@ FLOORS = [
 INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}
 INSIDE |= {("results", "checks"), ("results", "names"), ("names", "config"), ("results", "provenance")}
 INSIDE |= {("checks", "config"), ("checks", "provenance"), ("provenance", "device")}
-INSIDE |= {("resume", "checkpoint")}
+INSIDE |= {("resume", "checkpoint"), ("config", "fields")}
 # Read at one sitting: the method itself.
-ONE_SITTING = """config augment models negatives losses schedules learner trainer evaluation checkpoint run results
+ONE_SITTING = """config fields augment models negatives losses schedules learner trainer evaluation checkpoint run results
 data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""
 
 

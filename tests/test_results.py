@@ -409,11 +409,11 @@ def test_unknown_classical_names():
         ({"method": "self-trainig"}, r"method='self-trainig' is not known. Did you mean 'self-training'"),
         ({"dataset": "digit"}, r"dataset='digit' is not known. Did you mean 'digits'"),
         ({"dataset": "folder:"}, r"dataset='folder:' is not known"),
-        ({"labels": 0}, r"labels takes a whole number from 1, or None, not 0"),
+        ({"labels": 0}, r"labels takes a whole number from 1 or None, not 0"),
         ({"labels": True}, r"labels takes a whole number"),
-        ({"neighbours": 3}, r"setting='neighbours' is not known.*Accepted: base, threshold, k_best"),
+        ({"neighbours": 3}, r"field='neighbours' is not known.*Accepted: base, threshold, k_best"),
         ({"base": "svm"}, r"base='svm' is not known"),
-        ({"threshold": 1.0}, r"threshold takes a number from 0, below 1, or None, not 1.0"),
+        ({"threshold": 1.0}, r"threshold takes a number from 0 and below 1 or None, not 1.0"),
         ({"k_best": 0.5}, r"k_best takes a whole number"),
         ({"k_best": None}, r"needs a threshold or k_best"),
         ({"method": "label-spreading", "neighbours": 0}, r"neighbours takes a whole number from 1, not 0"),
@@ -472,7 +472,7 @@ def test_self_training_with_its_defaults_is_recorded_under_the_name_of_its_task(
     config = Classical("self-training", "digits", labels=20)
     record = run_classical(seed=0, **config.to_dict())
     assert results.run_name(record["experiment"], 0) == results.run_name(config.to_dict(), 0)
-    used = classical.self_training(k_best=1077 // 20)
+    used = classical.SelfTraining(k_best=1077 // 20).build()
     data = load_data("digits")
     expected = classical.predict(classical.fit(used, data, split_labels(data, 20, 0)), data.x_test)
     assert record["final"]["test"]["mean"] == pytest.approx((expected == data.y_test.numpy()).mean())

@@ -20,8 +20,9 @@ from dnll_core.bench import report
 from dnll_core.bench.measure import SMALLEST, growth, measure, save
 from dnll_core.bench.subject import Setting
 from dnll_core.common import positive
-from dnll_core.config import CHOICES, ConfigError, Experiment
+from dnll_core.config import METHODS, ConfigError, Experiment
 from dnll_core.data.sets import SHAPES
+from dnll_core.models import NETWORKS
 
 
 def changes_of(texts: list[str]) -> dict[str, str]:
@@ -80,8 +81,8 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=lambda prog: layout(prog, max_help_position=30, width=118),
     )
     what = made.add_argument_group("what is measured").add_argument
-    what("--method", default="dnll", help=f"one of: {', '.join(CHOICES['method'])} (default dnll)")
-    what("--network", default="auto", help=f"one of: {', '.join(CHOICES['network'])} (default: the data set's)")
+    what("--method", default="dnll", help=f"one of: {', '.join(METHODS)} (default dnll)")
+    what("--network", default="auto", help=f"one of: {', '.join(NETWORKS)} (default: the data set's)")
     what("--dataset", help=f"whose shape the images have, one of: {', '.join(SHAPES)} (default cifar10)")
     what("--labelled-batch", type=positive, default=50, metavar="B", help="labelled images of a batch (default 50)")
     what("--unlabelled-batch", type=positive, default=50, metavar="U", help="unlabelled images of it (default 50)")

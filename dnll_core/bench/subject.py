@@ -6,52 +6,49 @@ subject.train_seconds()
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
 from torch import nn
 
 from dnll_core.bench.timing import Mark, Timer
 from dnll_core.captured import try_to_capture
-from dnll_core.common import positive, unknown
+from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset, dataset_of
 from dnll_core.data.sets import DIGIT_CLASSES, SHAPES
 from dnll_core.evaluation import BATCH as EVALUATION_BATCH
+from dnll_core.fields import RULES, checked
 from dnll_core.models import Dropout, Network
-from dnll_core.run import POOLS, own_random_state, prepare
+from dnll_core.run import own_random_state, prepare
 from dnll_core.trainer import Trainer
 
 HELD_OUT = 100  # images to predict in the timed evaluation; elsewhere than on a CPU they are repeated
-STEPS = ("fast", "uncaptured", "plain")
-PLACES = (*POOLS, "mapped")
+# 1, 2, ... or its text
+Number = Annotated[int, Field(ge=1), BeforeValidator(lambda x: int(t) if (t := str(x).strip()).isdecimal() else x)]
 
 
-@dataclass(frozen=True)
+@checked
+@dataclass(frozen=True, config=RULES)
 class Setting:
-    """What is measured, and where.
-
-    device, precision: see `device.choose_compute`. threads: on a CPU; None takes as many as a run would.
-    unlabelled: M, images in the pool. pool: see `run.train`; or "mapped", on the host in a memory-mapped file.
-    step: "fast" as `train` does it; "uncaptured" without CUDA graph; "plain" as PyTorch does by itself: uncaptured,
-    default memory format, its own dropout.
-    """
+    """What is measured, and where. Raises ConfigError for an unknown field, or a value that it does not take."""
 
     experiment: Experiment
-    device: str = "auto"
-    precision: str = "auto"
-    threads: int | None = None
-    unlabelled: int = 10_000
-    pool: str = "auto"
-    step: str = "fast"
+    device: object = "auto"  # what `device.choose_compute` takes
+    precision: object = "auto"  # likewise
+    threads: Number | None = None  # on a CPU; None takes as many as a run would
+    unlabelled: Number = 10_000  # M, images in the pool
+    pool: Literal["auto", "device", "host", "mapped"] = "auto"  # see `run.train`; "mapped": the host's, memory-mapped
+    step: Literal["fast", "uncaptured", "plain"] = "fast"  # `train`'s; without CUDA graph; that, after `make_plain`
 
     def replace(self, **changes) -> Setting:
         """A copy with some fields changed, those of the experiment too; values may be given as text.
@@ -59,20 +56,12 @@ class Setting:
         Raises:
             ConfigError: for an unknown field, or a value that it does not take.
         """
-        places = ("device", "precision", "threads", "unlabelled", "pool", "step")
+        places = [field.name for field in dataclasses.fields(self)][1:]  # without the experiment
         names = [*(field.name for field in dataclasses.fields(Experiment)), *places]
         for name in changes:
             if name not in names:
                 raise ConfigError(unknown("field", name, names))
         own = {name: changes.pop(name) for name in places if name in changes}
-        for name in {"threads", "unlabelled"} & own.keys():
-            try:
-                own[name] = positive(str(own[name]))
-            except argparse.ArgumentTypeError as error:
-                raise ConfigError(f"{name} {error}.") from None
-        for name, accepted in (("pool", PLACES), ("step", STEPS)):
-            if own.get(name, accepted[0]) not in accepted:
-                raise ConfigError(unknown(name, own[name], accepted))
         return dataclasses.replace(self, experiment=self.experiment.replace(**changes), **own)
 
 

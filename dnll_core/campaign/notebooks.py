@@ -15,6 +15,7 @@ from dnll_core.campaign.worker import Task
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import choose_compute
+from dnll_core.fields import Digits, OrNone, read
 from dnll_core.study.settings import at_length
 from dnll_core.study.tables import Cell, cells
 
@@ -82,13 +83,7 @@ def count(name: str, value: object, optional: bool = False) -> int | None:
     Raises:
         ConfigError: for anything else than a whole number from 1.
     """
-    if optional and (value is None or str(value).lower() in ("none", "null")):
-        return None
-    whole = str(value).isdecimal() if isinstance(value, str) else isinstance(value, int) and not isinstance(value, bool)
-    if not whole or int(value) < 1:
-        none = " or None" if optional else ""
-        raise ConfigError(f"{name} takes a whole number from 1{none}, not {value!r}.")
-    return int(value)
+    return read(name, OrNone[Digits] if optional else Digits, value)
 
 
 def text(value: object) -> str | None:

@@ -8,18 +8,17 @@ Both get the labelled and unlabelled images of a run's split and are scored on i
 
 from __future__ import annotations
 
-import inspect
-import math
-import numbers
 import platform
 import time
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import sklearn
 import torch
+from pydantic import AfterValidator, Field, model_validator
+from pydantic.dataclasses import dataclass
 from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -27,111 +26,72 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from dnll_core import results
 from dnll_core.common import today, unknown
-from dnll_core.config import ConfigError
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.load import load_data
 from dnll_core.data.sets import NAMES
 from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import cpu_name
+from dnll_core.fields import OWN, RULES, ConfigError, checked
 from dnll_core.provenance import made, sitting
 
 SMALL_POOL = 2000  # unlabelled images of which self-training takes a fixed number a round, where nothing is set
 POOL_LIMIT = 10_000  # unlabelled images at most: the neighbour graph of a larger pool would take many minutes
 
 
-def label_spreading(
-    kernel: str = "knn", neighbours: int = 7, gamma: float = 20.0, alpha: float = 0.2
-) -> LabelSpreading:
-    """LabelSpreading over a graph of the images.
+@checked
+@dataclass(frozen=True, kw_only=True, config=RULES)
+class Spreading:
+    """Settings of label spreading over a graph of the images. Raises ConfigError for what a setting does not take."""
 
-    Args:
-        kernel: "knn", a graph of nearest neighbours, or "rbf", of all images with weights exp(-gamma distance^2).
-        neighbours: of "knn".
-        gamma: of "rbf"; pixels are in 0...1.
-        alpha: share of its neighbours' opinion in that of an image, above 0 and below 1.
+    kernel: Literal["knn", "rbf"] = "knn"  # a graph of nearest neighbours; or of all, weights exp(-gamma distance^2)
+    neighbours: Annotated[int, Field(ge=1), OWN] = 7  # of "knn"
+    gamma: Annotated[float, Field(gt=0, allow_inf_nan=False), OWN] = 20.0  # of "rbf"; pixels are in 0...1
+    alpha: Annotated[float, Field(gt=0, lt=1), OWN] = 0.2  # share of its neighbours' opinion in that of an image
 
-    Raises:
-        ConfigError: for another kernel, or a value that is out of range.
-    """
-    if not isinstance(kernel, str) or kernel not in ("knn", "rbf"):
-        raise ConfigError(unknown("kernel", kernel, ("knn", "rbf")))
-    _check("neighbours", neighbours, "a whole number from 1", _counts(neighbours))
-    _check("gamma", gamma, "a number above 0", _is_real(gamma) and 0 < gamma < math.inf)
-    _check("alpha", alpha, "a number above 0 and below 1", _is_real(alpha) and 0 < alpha < 1)
-    return LabelSpreading(kernel=kernel, n_neighbors=neighbours, gamma=gamma, alpha=alpha, max_iter=200)
+    def build(self) -> LabelSpreading:
+        """The classifier, unfitted."""
+        own = {"gamma": self.gamma, "alpha": self.alpha}
+        return LabelSpreading(kernel=self.kernel, n_neighbors=self.neighbours, **own, max_iter=200)
 
 
-def self_training(
-    base: str = "neighbours", threshold: float | None = None, k_best: int | None = 50, c: float = 10.0
-) -> SelfTrainingClassifier:
-    """SelfTrainingClassifier: takes its own confident predictions for labels, round after round.
-
-    Args:
-        base: "logistic" or "neighbours" (the nearest one).
-        threshold: probability from which a prediction is taken for a label; or None, then
-        k_best: the number of most confident predictions taken each round, until none is left.
-        c: of "logistic", the inverse of its regularisation.
+@checked
+@dataclass(frozen=True, kw_only=True, config=RULES)
+class SelfTraining:
+    """Settings of self-training, which takes its own confident predictions for labels, round after round.
 
     Raises:
-        ConfigError: for another base, or a value that is out of range.
+        ConfigError: for what a setting does not take, or without both threshold and k_best.
     """
-    _check("c", c, "a number above 0", _is_real(c) and 0 < c < math.inf)
-    bases = {"logistic": LogisticRegression(C=c, max_iter=1000), "neighbours": KNeighborsClassifier(1)}
-    if not isinstance(base, str) or base not in bases:
-        raise ConfigError(unknown("base", base, bases))
-    share = _is_real(threshold) and 0 <= threshold < 1
-    _check("threshold", threshold, "a number from 0, below 1, or None", threshold is None or share)
-    _check("k_best", k_best, "a whole number from 1, or None", k_best is None or _counts(k_best))
-    if threshold is None and k_best is None:
-        raise ConfigError("self-training needs a threshold or k_best: without either it would take no prediction.")
-    if threshold is not None:
-        return SelfTrainingClassifier(bases[base], threshold=threshold)
-    return SelfTrainingClassifier(bases[base], criterion="k_best", k_best=k_best, max_iter=None)
+
+    base: Literal["logistic", "neighbours"] = "neighbours"  # the nearest one
+    threshold: Annotated[float, Field(ge=0, lt=1), OWN] | None = None  # probability that makes a label; None: k_best
+    k_best: Annotated[int, Field(ge=1), OWN] | None = 50  # the most confident predictions a round, until none is left
+    c: Annotated[float, Field(gt=0, allow_inf_nan=False), OWN] = 10.0  # of "logistic": inverse of its regularisation
+
+    def __post_init__(self):
+        if self.threshold is None and self.k_best is None:
+            raise ConfigError("self-training needs a threshold or k_best: without either it would take no prediction.")
+
+    def build(self) -> SelfTrainingClassifier:
+        """The classifier, unfitted."""
+        logistic = self.base == "logistic"
+        base = LogisticRegression(C=self.c, max_iter=1000) if logistic else KNeighborsClassifier(1)
+        if self.threshold is not None:
+            return SelfTrainingClassifier(base, threshold=self.threshold)
+        return SelfTrainingClassifier(base, criterion="k_best", k_best=self.k_best, max_iter=None)
 
 
-def _is_real(value: object) -> bool:
-    """Whether it is a number that a float can hold."""
-    try:
-        return isinstance(value, numbers.Real) and not isinstance(value, bool) and float(value) == float(value)
-    except OverflowError:
-        return False
+CLASSIFIERS = {"label-spreading": Spreading, "self-training": SelfTraining}
 
 
-def _plain(value: object, parameter: inspect.Parameter) -> object:
-    """A setting that was checked, as Python's own float or int by the parameter's annotation."""
-    if not _is_real(value):
-        return value
-    return float(value) if "float" in parameter.annotation else int(value)
+def _images(name: str) -> str:
+    if name not in NAMES and (name == "folder:" or not name.startswith("folder:")):
+        raise ConfigError(unknown("dataset", name, [*NAMES, "folder:PATH"]))
+    return name
 
 
-def _check(name: str, value: object, takes: str, fits: bool) -> None:
-    if not fits:
-        raise ConfigError(f"{name} takes {takes}, not {value!r}.")
-
-
-def _counts(value: object) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1
-
-
-CLASSIFIERS = {"label-spreading": label_spreading, "self-training": self_training}
-
-
-def build_classifier(method: str, **settings) -> ClassifierMixin:
-    """The classifier that a key of CLASSIFIERS names, unfitted.
-
-    Raises:
-        ConfigError: for another name, a setting that it does not have, or a value that the setting does not take.
-    """
-    if not isinstance(method, str) or method not in CLASSIFIERS:
-        raise ConfigError(unknown("method", method, CLASSIFIERS))
-    accepted = inspect.signature(CLASSIFIERS[method]).parameters
-    for name in settings:
-        if name not in accepted:
-            raise ConfigError(unknown("setting", name, accepted))
-    return CLASSIFIERS[method](**settings)
-
-
-@dataclass(frozen=True, init=False)
+@checked
+@dataclass(frozen=True, config=RULES)
 class Classical:
     """What `run_classical` is told, but for the seed: for a classical method what an `Experiment` is for ours.
 
@@ -139,23 +99,23 @@ class Classical:
         ConfigError: for a method, data set, number of labels or setting that does not exist.
     """
 
-    method: str  # a key of CLASSIFIERS
-    dataset: str
-    labels: int | None  # None: every training image that has a label
-    settings: tuple[tuple[str, object], ...]  # (name, value), by name: only what was given, the rest are defaults
+    method: Literal[tuple(CLASSIFIERS)]
+    dataset: Annotated[str, AfterValidator(_images)] = "digits"  # a name of `data.sets.NAMES`, or "folder:PATH"
+    labels: Annotated[int, Field(ge=1), OWN] | None = 20  # None: every training image that has a label
+    settings: tuple[tuple[str, object], ...] = ()  # (name, value), by name: only what was given, the rest are defaults
 
-    def __init__(self, method: str, dataset: str = "digits", labels: int | None = 20, **settings):
-        build_classifier(method, **settings)
-        kind, _, path = str(dataset).partition(":")
-        if not isinstance(dataset, str) or (dataset not in NAMES and not (kind == "folder" and path)):
-            raise ConfigError(unknown("dataset", dataset, [*NAMES, "folder:PATH"]))
-        _check("labels", labels, "a whole number from 1, or None", labels is None or _counts(labels))
-        # numbers as Python's own, whole where the setting is: equal settings have one name, which JSON can write
-        known = inspect.signature(CLASSIFIERS[method]).parameters
-        own = {name: _plain(value, known[name]) for name, value in settings.items()}
-        given = {"method": method, "dataset": dataset, "labels": labels, "settings": tuple(sorted(own.items()))}
-        for name, value in given.items():
-            object.__setattr__(self, name, value)
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        """Settings are given by name, beside the fields. given: pydantic's ArgsKwargs."""
+        settings = dict(given.kwargs or {})
+        fields = {name: settings.pop(name) for name in ("method", "dataset", "labels") if name in settings}
+        return type(given)(given.args, {**fields, "settings": tuple(sorted(settings.items()))})
+
+    def __post_init__(self):
+        known = CLASSIFIERS[self.method](**dict(self.settings))
+        # as Python's own numbers: equal settings have one name, which JSON can write
+        object.__setattr__(self, "settings", tuple((name, getattr(known, name)) for name, _ in self.settings))
 
     def replace(self, **changes) -> Classical:
         """A copy with some fields or settings changed."""
@@ -201,14 +161,14 @@ def run_classical(
     Raises:
         ValueError: for an unknown method, data set or number of labels. ConfigError is one.
     """
+    used = dict(Classical(method, dataset, labels, **settings).settings)
     started = time.perf_counter()
     data = load_data(dataset, root)
     split = split_labels(data, labels, seed)
-    used = settings
     if method == "self-training" and not settings:
         pool = len(split.unlabelled[:: -(-len(split.unlabelled) // POOL_LIMIT)])
         used = {"k_best": pool // 20} if pool > SMALL_POOL else {}
-    classifier = fit(build_classifier(method, **used), data, split)
+    classifier = fit(CLASSIFIERS[method](**used).build(), data, split)
     held_out = {
         "validation": (data.x_train[split.validation], data.y_train[split.validation]),
         "test": (data.x_test, data.y_test),

@@ -10,7 +10,7 @@ from test_trainer import press_ctrl_c_at
 from torch import nn
 
 from dnll_core import Experiment, train
-from dnll_core.config import CHOICES, ConfigError
+from dnll_core.config import METHODS, ConfigError
 from dnll_core.losses import negative_loss
 from dnll_core.methods import Negatives, build_method, heads
 from dnll_core.methods.base import forward_each, frozen_statistics
@@ -483,9 +483,9 @@ def test_errors_of_the_names():
             Experiment(method=wrong)
     with pytest.raises(ConfigError, match=r"lam=0 has no negative labels; use method='dual-student'"):
         Experiment(method="dual-student+dnll", lam=0)
-    with pytest.raises(ConfigError, match=r"stable_threshold=1.5 is out of range"):
+    with pytest.raises(ConfigError, match=r"stable_threshold takes a number from 0 to 1, not 1.5"):
         Experiment(stable_threshold=1.5)
-    assert {*BASELINES, *ADD_ONS} <= {*CHOICES["method"]}
+    assert {*BASELINES, *ADD_ONS} <= {*METHODS}
 
 
 # ----------------------------------------------------------------------------------------------- all of them, in place
