@@ -57,7 +57,7 @@ VALUES = [
     *("true", "TRUE", " False ", "yes", "on", "none", " NONE ", "null", "nil", "auto", " auto ", "Auto"),
     *("digits", " digits ", "digit", "mnist", "mnist:x", "folder", "folder:", "folder:x", "folder:a:b", "minst"),
     *("identity", "noise", "noize", "crop+flip", " crop + flip ", "flip+flip", "noise+crop", "identity+noise", "crop+"),
-    *("cnn13", "wrn28-2", "cnn3", "small", "cnn6", "cnn12", "supervised", "mean-teacher+dnll", "vat+dnll", "dnll", "dnl"),
+    *("cnn13", "wrn28-2", "cnn3", "small", "cnn6", "cnn12", "supervised", "mean-teacher+dnll", "vat+dnll", "dnl"),
     *("ep", " epm ", "EPM", "both", "mutual", "self", "sum", "mean", "ema", "epoch", "train", "eval", "strong", "weak"),
     *(True, False, None, 0, -1, 1, 2.5, 3.0, -0.0, 0.05, 0.04999, 0.5, 0.50001, 1.00001, LEAST, -LEAST, 1e300),
     *(0.999, 0.99901, 0.9999, 0.99991, 0.99999, 0.999991, math.inf, -math.inf, math.nan, 2**53 + 1, 10**400),

@@ -28,8 +28,8 @@ INSIDE |= {("results", "checks"), ("results", "names"), ("names", "config"), ("r
 INSIDE |= {("checks", "config"), ("checks", "provenance"), ("provenance", "device")}
 INSIDE |= {("resume", "checkpoint"), ("config", "fields")}
 # Read at one sitting: the method itself.
-ONE_SITTING = """config fields augment models negatives losses schedules learner trainer evaluation checkpoint run results
-data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""
+ONE_SITTING = """config fields augment models negatives losses schedules learner trainer evaluation checkpoint run
+results data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""
 
 
 def modules() -> list[Path]:
