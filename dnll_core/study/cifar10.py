@@ -8,7 +8,7 @@ which unlabelled images help at all, and that is looked at first, in "cifar10-ga
 from __future__ import annotations
 
 from dnll_core.config import Experiment
-from dnll_core.study.searches import SEARCHES
+from dnll_core.study.digits import SEARCHES
 from dnll_core.study.trials import CHOOSING, Search
 
 # Images of half the size, for which the network was made; views of the CNN-13 lineage, an eighth of the side and flip.

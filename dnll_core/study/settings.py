@@ -6,8 +6,7 @@ from functools import partial
 
 from dnll_core.config import Experiment
 from dnll_core.paper.tables import OURS
-from dnll_core.study import cifar10 as cifar10
-from dnll_core.study.digits import SEARCHES
+from dnll_core.study.cifar10 import SEARCHES
 from dnll_core.study.searches import METHODS, chosen_changes, winner
 from dnll_core.study.trials import FIRST_SEEDS, Search, grid
 

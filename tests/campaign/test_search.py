@@ -1,6 +1,7 @@
 """The search ranks by validation accuracy, records every trial, goes on, and gives each method as many trials."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import statistics
@@ -62,6 +63,16 @@ def test_search_ranks_by_validation_accuracy(tiny, tmp_path):
     for trial in record["trials"]:
         runs = [train(BASE.replace(**trial["changes"]), seed, progress=False) for seed in FIRST_SEEDS[:2]]
         assert trial["validation"] == [run.final["validation"]["mean"] for run in runs]
+
+
+def test_a_timed_search_tells_the_seconds_of_each_run(monkeypatch, tiny, tmp_path):
+    tiny({}, {"epochs": 2})
+    assert all("seconds" not in trial for trial in searched(tmp_path)["trials"])
+    monkeypatch.setitem(SEARCHES, "tiny", dataclasses.replace(SEARCHES["tiny"], timed=True))
+    (tmp_path / "tiny.json").unlink()
+    for trial in searched(tmp_path)["trials"]:
+        ran = results.load(tmp_path / "tiny", epochs=trial["changes"].get("epochs", 1))
+        assert trial["seconds"] == [record["seconds"] for record in ran]
 
 
 @pytest.mark.long
