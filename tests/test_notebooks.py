@@ -60,6 +60,13 @@ def test_outputs_are_committed_from_one_clean_run(notebook):
         assert not any(output["output_type"] == "error" for output in cell["outputs"])
 
 
+def test_what_is_imported_from_the_package_is_there(notebook):
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(source(cell))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("dnll_core"):
+                exec(ast.unparse(node), {})
+
+
 def test_size(notebook):
     assert notebook["path"].stat().st_size < 600_000
 

@@ -125,6 +125,10 @@ class Classical:
         """Fields and settings as plain JSON values; `Classical(**d)` gives the same one back."""
         return {"method": self.method, "dataset": self.dataset, "labels": self.labels, **dict(self.settings)}
 
+    def build(self) -> ClassifierMixin:
+        """scikit-learn's classifier with these settings, unfitted; `pixels` makes its input."""
+        return CLASSIFIERS[self.method](**dict(self.settings)).build()
+
 
 def fit(classifier: ClassifierMixin, dataset: Dataset, split: Split) -> ClassifierMixin:
     """Fits on the split's labelled images and at most POOL_LIMIT of its unlabelled ones."""
