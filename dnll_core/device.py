@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 ONE_THREAD = ("small", "cnn6", "cnn3")  # on a CPU
-FLOAT32 = ("small", "cnn6")  # on a CPU: numbers of one profile, and so of one precision, whatever the processor
+FLOAT32 = ("small", "cnn6")  # on a CPU: their recorded numbers are to be had on processors without bfloat16, too
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def choose_compute(device: str = "auto", precision: str = "auto", network: str =
         device: "auto" (CUDA, then Apple, then CPU) or a torch device string such as "cuda:1".
         precision: "auto", "float32" or "bfloat16".
         network: name of the network. On a CPU those of ONE_THREAD gain nothing from a second thread, and with one a
-            run is the same on machines with other numbers of cores; those of FLOAT32 keep their precision.
+            run is the same on machines with other numbers of cores; those of FLOAT32 compute in it.
 
     Raises:
         ValueError: for an unknown name or a device that this machine does not have.

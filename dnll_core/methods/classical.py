@@ -165,14 +165,14 @@ def run_classical(
     Raises:
         ValueError: for an unknown method, data set or number of labels. ConfigError is one.
     """
-    used = dict(Classical(method, dataset, labels, **settings).settings)
+    config = used = Classical(method, dataset, labels, **settings)
     started = time.perf_counter()
     data = load_data(dataset, root)
     split = split_labels(data, labels, seed)
     if method == "self-training" and not settings:
         pool = len(split.unlabelled[:: -(-len(split.unlabelled) // POOL_LIMIT)])
-        used = {"k_best": pool // 20} if pool > SMALL_POOL else {}
-    classifier = fit(CLASSIFIERS[method](**used).build(), data, split)
+        used = config.replace(k_best=pool // 20) if pool > SMALL_POOL else config
+    classifier = fit(used.build(), data, split)
     held_out = {
         "validation": (data.x_train[split.validation], data.y_train[split.validation]),
         "test": (data.x_test, data.y_test),
@@ -181,7 +181,7 @@ def run_classical(
     seconds = round(time.perf_counter() - started, 2)
     return {
         "format": results.FORMAT,
-        "experiment": {"dataset": dataset, "labels": labels, "method": method, **settings},
+        "experiment": config.to_dict(),
         "seed": seed,
         "labels_sha256": split.hash(),
         **made([sitting(cpu_name(), "float32", None, 1, seconds)]),

@@ -27,9 +27,9 @@ CIFAR10 = Experiment(
     method="supervised",
 )
 _AUGMENTED = "translate+flip+randaugment+cutout"
-# The best of DNLL and FixMatch has to be 5 points above supervised-only that trains for as many seconds. One that sees
-# RandAugment tells how much of FixMatch's lead is the views. It is not passed yet: both are ahead of supervised-only,
-# by less than that, and behind the one with RandAugment.
+# The best of DNLL and FixMatch has to be 5 points above supervised-only that trains for about as many seconds: these
+# numbers of epochs take that, and the record says how many. One that sees RandAugment tells how much of FixMatch's lead
+# is the views. It is not passed yet: both are ahead of supervised-only, by less than that, and behind that one.
 SEARCHES["cifar10-gate"] = Search(
     CIFAR10,
     [
