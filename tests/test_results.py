@@ -26,8 +26,8 @@ from dnll_core.provenance import OF_A_SITTING, made, where_made
 from dnll_core.results import RecordError
 from dnll_core.study.experiments import CAMPAIGNS
 from dnll_core.study.records import config_of
+from dnll_core.study.searches import REPORTED
 from dnll_core.study.statistics import provenance_of
-from dnll_core.study.trials import REPORTED
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 512, "epochs": 2, "lr": 0.1}
 COMMITTED = sorted(p for p in results.RESULTS.rglob("*-seed*.json") if "search" not in p.parts)

@@ -16,8 +16,8 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
 from dnll_core.study.experiments import CAMPAIGNS
+from dnll_core.study.searches import CHOOSING
 from dnll_core.study.tables import cells
-from dnll_core.study.trials import CHOOSING
 
 TABLES = "tables"  # folder of all cells, because one experiment may be a cell of several tables
 

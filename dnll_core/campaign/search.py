@@ -3,7 +3,7 @@
     python -m dnll_core.campaign.search quickstart-dnll-1 --workers 2
     python -m dnll_core.campaign.search laptop methods --minutes 40     # all that begin so; the same command goes on
 
-The trials are the candidates of `study.settings.SEARCHES`, all of a search with the same seeds. Those seeds are not
+The trials are the candidates of `study.searches.SEARCHES`, all of a search with the same seeds. Those seeds are not
 among the ones that results are reported for, and the test set is not looked at: a trial keeps its validation accuracy
 only. Each seed of a trial, and each perturbation of a seed, is a run of its own with a record in <out>/<search>, also
 if training diverged; a search that was stopped goes on there. When all are recorded, <out>/<search>.json is written
@@ -29,8 +29,7 @@ from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.common import atomic_file, opened, positive, sealed, unknown
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.study.settings import SEARCHES
-from dnll_core.study.trials import Search
+from dnll_core.study.searches import SEARCHES, Search
 
 
 def search_of(name: str, seeds: int | None = None) -> Search:

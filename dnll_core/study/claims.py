@@ -33,8 +33,7 @@ from dnll_core.study.findings import (
     rival,
 )
 from dnll_core.study.records import NAMES, Records, benchmark
-from dnll_core.study.searches import METHODS
-from dnll_core.study.settings import TITLES
+from dnll_core.study.settings import METHODS, TITLES
 from dnll_core.study.statistics import OVERFITTED, REACHED, WINDOW, epochs_to, lost, shared_errors, track
 
 CLOSE = 2.0  # points within which two accuracies are close

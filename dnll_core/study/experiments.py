@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.digits import DIGITS
-from dnll_core.study.searches import ADAPTATION_CHOSEN, DNLL, DNLL_2, METHODS, SUPERVISED
-from dnll_core.study.settings import RAMPS, at_length, laptop
-from dnll_core.study.trials import CHOOSING, REPORTED, perturbed
+from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
+from dnll_core.study.settings import ADAPTATION_CHOSEN, METHODS, QUICKSTART, RAMPS, at_length, laptop, quick
 
 # Domain adaptation, by campaign: what two CPU cores can do, and Dual Student's schedule, 26,700 iterations. In the
 # reverse direction a pass over the 7291 images of USPS is short.
@@ -23,35 +21,29 @@ ADAPTATION_EPOCHS = {"adaptation": 25, "adaptation-full": 100, "adaptation-rever
 QUICKSTART_LABELS = (20, 50, 100)
 PERTURBATIONS = 40  # of each live seed of notebook 00: what rounding can do to it
 # DNLL of the quickstart as the first searches left it: notebook 14 takes its runs apart.
-FALLING = DNLL.replace(eval_every=DNLL.epochs)
+_EARLIER = chosen("quickstart-dnll-2")
+FALLING = _EARLIER.replace(eval_every=_EARLIER.epochs)
 
 
 def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str, Experiment | Classical]:
     """The four methods of notebook 00: "supervised", "dnll", "label-spreading" and "self-training".
 
     On the digits with the settings that the searches chose, each method's own with twenty labels. On other data sets
-    nothing was tuned: the networks have the small network and the optimiser's settings of the first searches, so that a
-    laptop can try them, the views of section 4.2, m = 3 (1 for a folder, which may have two classes), and few epochs;
-    the classical methods have their defaults.
+    nothing was tuned: the networks have `settings.quick`, and the classical methods their defaults.
 
     Args:
         changes: fields of the first two; those of DNLL alone (m, selection, ...) do nothing in the supervised one.
     """
     labels = Experiment(labels=labels).labels  # which may be text
-    chosen: dict[str, Experiment | Classical] = {name: own.replace(labels=labels) for name, own in DIGITS.items()}
+    networks: dict[str, Experiment] = {name: QUICKSTART[name] for name in ("supervised", "dnll")}
+    others: dict[str, Classical] = {name: QUICKSTART[name].replace(labels=labels) for name in CLASSIFIERS}
     if dataset != "digits":
-        # a pass over sixty thousand images is already a thousand steps
-        scale = {"epochs": 2, "ramp_epochs": 0.3, "m": 3}
-        if dataset.startswith("folder:"):
-            scale = {"epochs": 30, "ramp_epochs": 5.0, "m": 1}
-        strong = {} if dataset in ("mnist", "usps") else {"strong": "auto"}
-        changes = {"dataset": dataset, "weak": "auto", "dropout": None, **strong, **scale, **changes}
-        chosen = {"supervised": SUPERVISED.replace(labels=labels), "dnll": DNLL.replace(labels=labels)}
-        chosen |= {name: Classical(name, dataset, labels) for name in CLASSIFIERS}
-    elif "epochs" in changes:
+        networks = {name: quick(name, dataset) for name in networks}
+        others = {name: Classical(name, dataset, labels) for name in CLASSIFIERS}
+    if "epochs" in changes:
         epochs = Experiment(epochs=changes["epochs"]).epochs  # which may be text, too
-        chosen |= {name: at_length(chosen[name], epochs) for name in ("supervised", "dnll")}
-    return {name: own if name in CLASSIFIERS else own.replace(**changes) for name, own in chosen.items()}
+        networks = {name: at_length(own, epochs) for name, own in networks.items()}
+    return {name: own.replace(labels=labels, **changes) for name, own in networks.items()} | others
 
 
 def transfers(labels: int = 20) -> dict[str, Experiment]:
@@ -60,7 +52,7 @@ def transfers(labels: int = 20) -> dict[str, Experiment]:
     Names are "dnll <teaching> <selection>" and "mutual-learning <threshold>". All start from the best grid
     trial of the quickstart's search, with m = 3, Table 5's best, and differ in what their name says.
     """
-    dnll = DNLL_2.replace(labels=labels, m=3)
+    dnll = METHODS["dnll"].replace(labels=labels, m=3)
     named = {
         f"dnll {teaching} {selection}": dnll.replace(teaching=teaching, selection=selection)
         for teaching in ("mutual", "self", "both")

@@ -14,8 +14,7 @@ from dnll_core.common import opened
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.records import Records
-from dnll_core.study.searches import chosen_changes
-from dnll_core.study.settings import LAPTOP_FURTHER, NOT_SEARCHED
+from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, chosen_changes
 from dnll_core.study.statistics import percent, provenance_of
 from dnll_core.study.tables import Cell, cells, profiles_of
 
@@ -108,7 +107,7 @@ def recorded_table(table: int, folder: str | Path = CELL_RECORDS) -> str:
 
 def unsearched_note() -> str:
     """What to say below a table with cells that are NOT_SEARCHED: what they ran without, and what that may mean."""
-    [chosen] = {chosen_changes(method)["weight_decay"] for method in LAPTOP_FURTHER}
+    [chosen] = {chosen_changes(method)["weight_decay"] for method in AS_RECORDED}
     trials = opened((results.RESULTS / "search" / "laptop-start.json").read_bytes())["trials"]
     without, with_it = (
         next(trial["mean"] for trial in trials if trial["changes"] == changes)

@@ -10,8 +10,8 @@ from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper.tables import SETTINGS
+from dnll_core.study.searches import perturbed
 from dnll_core.study.tables import SETUP
-from dnll_core.study.trials import perturbed
 
 
 def benchmark(records: Records, *methods: str) -> list[dict] | None:
@@ -71,7 +71,7 @@ class Records:
         return dict(sorted(self.runs.get(results.experiment_name(experiment.to_dict()), {}).items()))
 
     def of_perturbed(self, experiment: Experiment, number: int) -> dict[int, list[dict]]:
-        """Seed -> records of its perturbations 0...number - 1 (see `trials.perturbed`); seeds that have all of them."""
+        """Seed -> records of its perturbations 0...number - 1 (`searches.perturbed`); seeds that have all of them."""
         runs = [self.of(perturbed(experiment, n)) for n in range(number)]
         complete = [seed for seed in runs[0] if all(seed in of_seed for of_seed in runs)]
         return {seed: [of_seed[seed] for of_seed in runs] for seed in complete}

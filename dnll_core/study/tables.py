@@ -23,23 +23,22 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.methods.dnll import with_weight_of
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS, SETTINGS, Key
 from dnll_core.study.settings import (
-    LAPTOP_FURTHER,
-    LAPTOP_ONCE,
+    AS_RECORDED,
+    EPOCHS,
+    NAMED,
     NOT_SEARCHED,
-    PUBLISHED,
-    PUBLISHED_ON,
     READINGS,
-    ROWS,
-    SHORT_EPOCHS,
     TITLES,
     at_length,
     laptop,
+    published,
     quick,
 )
 
 PROFILES = ("quick", "laptop", "short", "paper")
 TABLES = (1, 2, 3, 4, 5, 6)
 LAPTOP = (4,)  # tables that profile "laptop" has; the others have all
+LAPTOP_ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run there, the others have three
 SEEDS = {"quick": 1, "laptop": 3, "short": 1, "paper": SETTINGS["runs"][0]}
 SETUP = {key.table: (key.dataset, key.network) for key in NUMBERS}  # table -> (data set, network)
 COMPARED = ("dnll", "supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")  # in every benchmark
@@ -160,7 +159,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
     rows = {key.method for key in NUMBERS if key.table == table}
     found = []
     for labels, (method, reading, views, note) in itertools.product(_labels(table, profile, data), runs):
-        row = ROWS.get(method) if ROWS.get(method) in rows else None
+        row = NAMED[method].row if NAMED[method].row in rows else None
         ours, told_first = method == "dnll", reading == main and (row or method == "supervised")
         found.append(
             _cell(
@@ -174,7 +173,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
                 tier=0 if ours else 3 if told_first else 4,
                 note=note,
                 profile=profile,
-                caveat=NOT_SEARCHED if profile == "laptop" and method in LAPTOP_FURTHER else "",
+                caveat=NOT_SEARCHED if profile == "laptop" and method in AS_RECORDED else "",
                 **{"runs": 1} if profile == "laptop" and method in LAPTOP_ONCE else {},
             )
         )
@@ -240,22 +239,17 @@ def _experiments(table: int, profile: str, dataset: str | None) -> dict[str, Exp
     own, network = SETUP[table]
     if profile == "quick":
         return {method: quick(method, dataset or "digits") for method in COMPARED}
-    data, methods = dataset or own, [*COMPARED]
+    data = dataset or own
     if profile == "laptop":
-        return {method: laptop(method, data) for method in (*methods, *LAPTOP_FURTHER)}
-    kind = data.partition(":")[0]
+        return {method: laptop(method, data) for method in (*COMPARED, *AS_RECORDED)}
+    methods = [*COMPARED]
     methods += ["fixmatch-randaugment"] if data in ("cifar10", "svhn") else []
     methods += ["mixmatch"] if table == 2 else []
-    found = {}
-    for method in methods:
-        fields = {"dataset": data, "network": network, "method": method.removesuffix("-randaugment")}
-        fields |= PUBLISHED[method] | PUBLISHED_ON.get((data, method), {})
-        if kind == "folder" and method == "dnll":
-            fields |= {"m": 1, "selection": "ep"}  # it may have two classes
-        found[method] = Experiment(**fields)
-        if profile == "short":
-            found[method] = at_length(found[method], SHORT_EPOCHS.get(kind, SHORT_EPOCHS["cifar10"]))
-    return found
+    found = {method: published(method, data, network) for method in methods}
+    if profile == "paper":
+        return found
+    epochs = EPOCHS["short"].get(data, EPOCHS["short"]["cifar10"])
+    return {method: at_length(experiment, epochs) for method, experiment in found.items()}
 
 
 def _labels(table: int, profile: str, dataset: str) -> tuple[int | None, ...]:

@@ -18,21 +18,21 @@ from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
 from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.digits import DIGITS
 from dnll_core.study.experiments import adaptation, quickstart
-from dnll_core.study.searches import ADAPTATION_CHOSEN, METHODS, chosen_changes
+from dnll_core.study.searches import CHOOSING, FIRST_SEEDS, REPORTED, SEARCHES, Search, chosen
 from dnll_core.study.settings import (
+    ADAPTATION_CHOSEN,
     AS_RECORDED,
+    EPOCHS,
     LAPTOP_CHOSEN,
-    LAPTOP_EPOCHS,
-    LAPTOP_FURTHER,
-    LAPTOP_START,
-    SEARCHES,
+    METHODS,
+    NAMED,
+    QUICKSTART,
     at_length,
+    chosen_changes,
     laptop,
 )
 from dnll_core.study.tables import cells
-from dnll_core.study.trials import CHOOSING, FIRST_SEEDS, REPORTED, Search
 from dnll_core.trainer import Trainer
 
 BASE = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1)
@@ -264,7 +264,7 @@ def test_every_method_gets_as_many_trials():
     for stage, number in ((1, 40), (2, 15), (3, 3)):
         of_stage = {n for name, n in trials.items() if name.startswith("digits-") and name.endswith(f"-{stage}")}
         assert of_stage - {trials["digits-dnll-3"]} <= {number}
-    assert trials["digits-dnll-3"] == 4  # `digits` says why
+    assert trials["digits-dnll-3"] == 4  # `searches.toml` says why
     assert {n for name, n in trials.items() if name.startswith("methods-")} == {12}
     assert {n for name, n in trials.items() if name.startswith("adaptation-")} == {8}
     assert {n for name, n in trials.items() if name.startswith("laptop-") and name != "laptop-start"} == {6}
@@ -276,39 +276,32 @@ def recorded_search(name):
 
 def of_digits(method):
     """The record of the search that a method of METHODS comes from."""
-    stems = {"supervised": "quickstart-supervised-1", "dnll": "quickstart-dnll-1"}
-    return recorded_search(stems.get(method, f"methods-{method}"))
+    return recorded_search(NAMED[method].digits)
 
 
-def chosen_by(name):
-    record = json.loads((results.RESULTS / "search" / f"{name}.json").read_text())
-    return Experiment(**{**record["base"], **record["chosen"], "eval_every": 1})
+@pytest.mark.parametrize("name", [name for name, search in SEARCHES.items() if search.chosen is not None])
+def test_what_a_search_chose_is_the_best_of_its_record(name):
+    record = recorded_search(name)
+    assert record["chosen"] == record["trials"][0]["changes"] == SEARCHES[name].chosen
+    config = chosen(name)
+    kind = Classical if config.method in CLASSIFIERS else Experiment
+    base = {field: value for field, value in record["base"].items() if field != "eval_every"}
+    assert config == kind(**base | record["chosen"])
 
 
-def test_methods_use_what_the_searches_chose():
-    stems = {name: f"methods-{name}" for name in METHODS}
-    stems |= {"supervised": "quickstart-supervised-1", "dnll": "quickstart-dnll-1"}
-    for name, experiment in METHODS.items():
-        assert experiment == chosen_by(stems[name]), name
-        if name.endswith("+dnll"):  # the base is not tuned again
-            base = METHODS[name.removesuffix("+dnll")].to_dict()
-            changed = {k for k, v in experiment.to_dict().items() if v != base[k]}
-            assert changed <= {"method", "m", "lam", "teaching"}, name
+def test_the_addons_do_not_tune_their_base_again():
+    for name in ("mean-teacher+dnll", "dual-student+dnll"):
+        base = METHODS[name.removesuffix("+dnll")].to_dict()
+        changed = {k for k, v in METHODS[name].to_dict().items() if v != base[k]}
+        assert changed <= {"method", "m", "lam", "teaching"}, name
 
 
 def test_domain_adaptation_uses_the_best_of_both_stages():
     for name, experiment in ADAPTATION_CHOSEN.items():
         of = "supervised" if name == "source-only" else name
         stages = [f"adaptation-{of}", f"adaptation-{of}-2"]
-        tops = [json.loads((results.RESULTS / "search" / f"{stage}.json").read_text())["trials"][0] for stage in stages]
-        best = max(zip(tops, stages), key=lambda pair: pair[0]["mean"])[1]
-        assert experiment == chosen_by(best), name
-
-
-def test_the_laptops_table_uses_what_its_searches_chose():
-    assert chosen_by("laptop-start") == LAPTOP_START
-    for name, experiment in LAPTOP_CHOSEN.items():
-        assert experiment == chosen_by(f"laptop-{name}"), name
+        best = max(stages, key=lambda stage: recorded_search(stage)["trials"][0]["mean"])
+        assert experiment == chosen(best), name
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -332,10 +325,10 @@ def further(method):
     fields["teaching"] = record["base"]["teaching"]  # mutual learning's own, the others' default
     if method == "vat":
         fields["vat_eps"] *= 14 / 8
-    return at_length(Experiment(**fields), LAPTOP_EPOCHS)
+    return at_length(Experiment(**fields), EPOCHS["laptop"]["mnist"])
 
 
-@pytest.mark.parametrize("method", LAPTOP_FURTHER)
+@pytest.mark.parametrize("method", AS_RECORDED)
 def test_a_method_without_a_search_on_mnist_takes_what_the_digits_chose_but_in_its_recorded_cells(method):
     rule = further(method)
     assert rule.weight_decay == 5e-3  # what was lost
@@ -349,8 +342,7 @@ def test_a_method_without_a_search_on_mnist_takes_what_the_digits_chose_but_in_i
 
 
 def test_the_departure_from_the_rule_covers_all_its_methods_and_no_other():
-    assert set(AS_RECORDED) == set(LAPTOP_FURTHER)
-    assert not set(LAPTOP_FURTHER) & set(LAPTOP_CHOSEN)
+    assert set(AS_RECORDED) == {cell.method for cell in cells(4, "laptop")} - set(LAPTOP_CHOSEN)
 
 
 def test_trials_of_domain_adaptation_are_judged_without_target_labels(tiny, tmp_path):
@@ -365,17 +357,13 @@ def test_trials_of_domain_adaptation_are_judged_without_target_labels(tiny, tmp_
     assert record["trials"][0]["mean"] >= record["trials"][1]["mean"]
 
 
-@pytest.mark.parametrize("method", DIGITS)
-def test_the_quickstart_uses_what_the_last_stage_chose(method):
-    record = recorded_search(f"digits-{method}-3")
-    start = {name: value for name, value in record["base"].items() if name != "eval_every"}
-    kind = Classical if method in CLASSIFIERS else Experiment
-    assert DIGITS[method] == quickstart()[method] == kind(**start | record["chosen"])
+def test_the_quickstart_uses_what_the_last_stage_chose():
+    assert quickstart() == {method: chosen(f"digits-{method}-3") for method in QUICKSTART}
 
 
 def test_stages_of_the_quickstarts_searches_meet_on_no_split_and_report_on_none():
     stages = {name: set(search.seeds) for name, search in SEARCHES.items() if name.startswith("digits-")}
-    assert {name.rsplit("-", 1)[0] for name in stages} == {f"digits-{method}" for method in DIGITS}
+    assert {name.rsplit("-", 1)[0] for name in stages} == {f"digits-{method}" for method in QUICKSTART}
     for stage, seeds in ((1, CHOOSING[:4]), (2, CHOOSING[4:10]), (3, CHOOSING[10:])):
         assert all(own == set(seeds) for name, own in stages.items() if name.endswith(f"-{stage}"))
     for path in (results.RESULTS / "search").glob("*.json"):
@@ -384,7 +372,7 @@ def test_stages_of_the_quickstarts_searches_meet_on_no_split_and_report_on_none(
 
 
 def test_trials_of_the_last_stages_are_ranked_by_mean_minus_one_sd():
-    for method in DIGITS:
+    for method in QUICKSTART:
         trials = recorded_search(f"digits-{method}-3")["trials"]
         worth = [statistics.fmean(t["validation"]) - statistics.stdev(t["validation"]) for t in trials]
         assert worth == sorted(worth, reverse=True)

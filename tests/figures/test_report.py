@@ -8,8 +8,8 @@ from scipy import stats
 from dnll_core import results
 from dnll_core.figures import report
 from dnll_core.study.experiments import QUICKSTART_LABELS
+from dnll_core.study.searches import REPORTED
 from dnll_core.study.statistics import percent
-from dnll_core.study.trials import REPORTED
 
 
 def test_the_readme_is_not_stale():

@@ -13,7 +13,7 @@ from dnll_core.study.claims import claims
 from dnll_core.study.experiments import ADAPTATION_EPOCHS, adaptation, addons, transfers
 from dnll_core.study.findings import Finding
 from dnll_core.study.records import Records
-from dnll_core.study.searches import METHODS
+from dnll_core.study.settings import METHODS
 from dnll_core.study.statistics import SEEDS, VERDICTS, epochs_to, lost, shared_errors, verdict_of
 from dnll_core.study.tables import cells
 
