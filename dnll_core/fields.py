@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import math
 import numbers
+import tomllib
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -88,10 +91,10 @@ def _takes(hint: object) -> Iterator[str]:
         yield from _takes(part)
 
 
-def _refusal(error: ValidationError, hints: dict[str, object]) -> Exception:
-    """What pydantic found first, in our words. hints: the types of all parameters, by name."""
+def _refusal(error: ValidationError, hints: dict[str, object], depth: int = 0) -> Exception:
+    """What pydantic found first, in our words. hints: the types of all parameters, by name; depth: of their names."""
     first = error.errors(include_url=False)[0]
-    kind, place, value = first["type"], [*first["loc"], 0][0], first["input"]
+    kind, place, value = first["type"], [*first["loc"][depth:], 0][0], first["input"]
     if isinstance(told := first.get("ctx", {}).get("error"), ConfigError):
         return told
     if kind == "unexpected_keyword_argument":
@@ -125,3 +128,22 @@ def read(name: str, kind: object, value: object) -> object:
         return TypeAdapter(kind, config=RULES).validate_python(value)
     except ValidationError as error:
         raise _refusal(error, {name: kind}) from None
+
+
+def read_tables(path: Path, row: type[T]) -> dict[str, T]:
+    """The tables of a TOML file by name, in its order, each as `row`: a type with `RULES`, such as the `Example` above.
+
+    Raises ConfigError if one does not fit; it names file, table and field, what is there and what is accepted.
+    """
+    try:
+        content = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))  # only from JSON a list makes a tuple
+        return TypeAdapter(dict[str, row]).validate_json(content)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        table, *place = map(str, first["loc"])
+        refused = f"{'.'.join(place)}: {first['msg']}, not {shown(first['input'])}."  # inside a field
+        if len(place) < 2:
+            refused = _refusal(error, typing.get_type_hints(row, include_extras=True), depth=1)
+        raise ConfigError(f"{path}: in [{table}] {refused}") from None

@@ -4,12 +4,16 @@ import dataclasses
 import decimal
 import fractions
 import math
+import re
+from typing import Literal
 
 import numpy as np
+import pydantic
 import pytest
 
 from dnll_core.bench.subject import Setting
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.fields import RULES, Count, read_tables
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 
 REFUSED = object()
@@ -177,3 +181,42 @@ def test_places_of_a_benchmark(name, accepted, near):
             setting.replace(**{name: value})
     with pytest.raises(ConfigError, match=f"Did you mean '{accepted[-1]}'"):
         setting.replace(**{name: near})
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=RULES)
+class Row:
+    count: Count
+    pair: tuple[float, float] = (0.0, 1.0)
+    kind: Literal["a", "b"] = "a"
+    any: dict[str, object] = dataclasses.field(default_factory=dict)
+
+
+def test_tables_of_a_toml_file(tmp_path):
+    path = tmp_path / "rows.toml"
+    path.write_text('[second-1]\ncount = 2\npair = [1, 2.5]\n[first]\ncount = 1\nany = {x = [1, "y"], z = 1.0}\n')
+    rows = read_tables(path, Row)
+    assert list(rows) == ["second-1", "first"]
+    assert rows["second-1"] == Row(2, (1.0, 2.5))
+    assert rows["first"].any == {"x": [1, "y"], "z": 1.0} and type(rows["first"].any["z"]) is float
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("count = 0", "in [one] count takes a whole number from 1, not 0."),
+        ('count = "many"', "in [one] count takes a whole number from 1, not 'many'."),
+        ("count = true", "not True."),
+        ('count = 1\npair = [1, "2"]', "in [one] pair.1: Input should be a valid number, not '2'."),
+        ("count = 1\npair = [1]", "in [one] pair.1: Field required"),
+        ('count = 1\nkind = "c"', "in [one] kind='c' is not known. Accepted: a, b."),
+        ("count = 1\nkinds = 1", "in [one] field='kinds' is not known. Did you mean 'kind'? Accepted: count, pair,"),
+        ("pair = [1, 2]", "in [one] Field required: count"),
+        ("count = 1\ncount = 2", "is not TOML: Cannot overwrite a value"),
+    ],
+)
+def test_a_toml_file_that_does_not_fit_is_refused_by_file_table_and_field(tmp_path, text, told):
+    path = tmp_path / "rows.toml"
+    path.write_text(f"[one]\n{text}\n")
+    with pytest.raises(ConfigError, match=re.escape(told)) as refusal:
+        read_tables(path, Row)
+    assert str(path) in str(refusal.value)

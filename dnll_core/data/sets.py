@@ -51,8 +51,7 @@ SHA256 = {
 NAMES = ("digits", "digits-source", "digits-target", *SOURCES)
 
 # Images per class kept for validation. cifar10, svhn, mnist: section 4.1 of the paper (5000, 5000 and 500 images in
-# all). digits and usps are not split in the paper; any other data set (a folder) gives a tenth of each class, at
-# least one image.
+# all). The paper splits neither digits nor usps. A folder gives a tenth of each class, and at least one image.
 VALIDATION_PER_CLASS = {"cifar10": 500, "svhn": 500, "mnist": 50, "usps": 50, "digits": 20}
 IMAGES = {"digits": (1297, 500)} | {name: (source.train, source.test) for name, source in SOURCES.items()}
 SHAPES = {"digits": (8, 8)} | {name: source.image for name, source in SOURCES.items()}  # (H, W) or (H, W, 3)
