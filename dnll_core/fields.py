@@ -12,6 +12,7 @@ Example(epochs=0)  # ConfigError: epochs takes a whole number from 1 to 300, not
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import math
@@ -130,20 +131,25 @@ def read(name: str, kind: object, value: object) -> object:
         raise _refusal(error, {name: kind}) from None
 
 
-def read_tables(path: Path, row: type[T]) -> dict[str, T]:
-    """The tables of a TOML file by name, in its order, each as `row`: a type with `RULES`, such as the `Example` above.
+def read_toml(path: Path, kind: type[T]) -> T:
+    """A TOML file as `kind`: a type with `RULES`, such as the `Example` above, or a dict of them by the tables' names.
 
-    Raises ConfigError if one does not fit; it names file, table and field, what is there and what is accepted.
+    Raises ConfigError if it does not fit; it names file, table and field, what is there and what is accepted.
     """
     try:
         content = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))  # only from JSON a list makes a tuple
-        return TypeAdapter(dict[str, row]).validate_json(content)
+        return TypeAdapter(kind).validate_json(content)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        table, *place = map(str, first["loc"])
-        refused = f"{'.'.join(place)}: {first['msg']}, not {shown(first['input'])}."  # inside a field
-        if len(place) < 2:
-            refused = _refusal(error, typing.get_type_hints(row, include_extras=True), depth=1)
-        raise ConfigError(f"{path}: in [{table}] {refused}") from None
+        first, of, hints, depth = error.errors(include_url=False)[0], kind, {}, 0
+        for i, part in enumerate(first["loc"]):
+            if dataclasses.is_dataclass(of):
+                hints, depth = typing.get_type_hints(of, include_extras=True), i
+            of = typing.get_args(of)[1] if typing.get_origin(of) is dict else hints.get(part)
+        place = [*map(str, first["loc"])]
+        refused = f"{'.'.join(place[depth:])}: {first['msg']}, not {shown(first['input'])}."  # inside a field
+        if len(place) < depth + 2:
+            refused = _refusal(error, hints, depth)
+        where = f"in [{'.'.join(place[:depth])}] " if depth else ""
+        raise ConfigError(f"{path}: {where}{refused}") from None

@@ -13,7 +13,7 @@ import pytest
 
 from dnll_core.bench.subject import Setting
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.fields import RULES, Count, read_tables
+from dnll_core.fields import RULES, Count, read_toml
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 
 REFUSED = object()
@@ -194,7 +194,7 @@ class Row:
 def test_tables_of_a_toml_file(tmp_path):
     path = tmp_path / "rows.toml"
     path.write_text('[second-1]\ncount = 2\npair = [1, 2.5]\n[first]\ncount = 1\nany = {x = [1, "y"], z = 1.0}\n')
-    rows = read_tables(path, Row)
+    rows = read_toml(path, dict[str, Row])
     assert list(rows) == ["second-1", "first"]
     assert rows["second-1"] == Row(2, (1.0, 2.5))
     assert rows["first"].any == {"x": [1, "y"], "z": 1.0} and type(rows["first"].any["z"]) is float
@@ -218,5 +218,30 @@ def test_a_toml_file_that_does_not_fit_is_refused_by_file_table_and_field(tmp_pa
     path = tmp_path / "rows.toml"
     path.write_text(f"[one]\n{text}\n")
     with pytest.raises(ConfigError, match=re.escape(told)) as refusal:
-        read_tables(path, Row)
+        read_toml(path, dict[str, Row])
+    assert str(path) in str(refusal.value)
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=RULES)
+class Whole:
+    rows: dict[str, Row]
+    by_data: dict[str, dict[str, Count]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("count = 1", "count = 0", "in [rows.one] count takes a whole number from 1, not 0."),
+        ("count = 1", "count = 1\nnumber = 1", "in [rows.one] field='number' is not known."),
+        ("b = 2", "b = 0", "by_data.a.b: Input should be greater than or equal to 1, not 0."),
+        ("[by_data.a]", "[by_date.a]\n[by_data.a]", "field='by_date' is not known. Did you mean 'by_data'?"),
+    ],
+)
+def test_a_toml_file_of_several_kinds_of_tables(tmp_path, old, new, told):
+    path, text = tmp_path / "rows.toml", "[rows.one]\ncount = 1\n[by_data.a]\nb = 2\n"
+    path.write_text(text)
+    assert read_toml(path, Whole) == Whole({"one": Row(1)}, {"a": {"b": 2}})
+    path.write_text(text.replace(old, new))
+    with pytest.raises(ConfigError, match=re.escape(told)) as refusal:
+        read_toml(path, Whole)
     assert str(path) in str(refusal.value)

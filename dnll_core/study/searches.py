@@ -7,19 +7,18 @@ SEARCHES["digits-dnll-3"].candidates
 from __future__ import annotations
 
 import itertools
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import BeforeValidator, Field, InstanceOf
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.splits import stable_random
-from dnll_core.fields import RULES, Flag, Whole, checked
+from dnll_core.fields import RULES, Flag, Whole, read_toml
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 
 FIRST_SEEDS = range(100, 104)  # of the searches that were made first
@@ -105,7 +104,16 @@ def drawn(name: str, number: int, *factors: list[dict]) -> list[dict]:
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
-@checked
+def _seeds(text: object) -> range:
+    first, _, last = str(text).partition("-")
+    if not (first.isdecimal() and (last or first).isdecimal()):
+        raise ConfigError(f"seeds takes one, or FIRST-LAST, not {text!r}.")
+    return range(int(first), int(last or first) + 1)
+
+
+Seeds = Annotated[InstanceOf[range], BeforeValidator(_seeds)]
+
+
 @pydantic_dataclass(frozen=True, kw_only=True, config=RULES)
 class _Entry:
     """A search as the file has it; its head says what each field is."""
@@ -116,11 +124,17 @@ class _Entry:
     trials: list[dict[str, object]] = Field(default_factory=list)
     draw: Annotated[Whole, Field(ge=0)] = 0
     factors: list[list[dict[str, object]]] = Field(default_factory=list)
-    seeds: Annotated[str, Field(pattern=r"^\d+(-\d+)?$")] = f"{FIRST_SEEDS[0]}-{FIRST_SEEDS[-1]}"
+    seeds: Seeds = FIRST_SEEDS
     perturbations: Whole = 1
     cautious: Flag = False
     timed: Flag = False
     chosen: dict[str, object] | None = None
+
+
+@pydantic_dataclass(frozen=True, config=RULES)
+class _File:
+    changes: dict[str, dict[str, object]]
+    searches: dict[str, _Entry]
 
 
 def read(path: Path) -> dict[str, Search]:
@@ -129,13 +143,12 @@ def read(path: Path) -> dict[str, Search]:
     Raises:
         ConfigError: naming the file, the search, what it has, and what is accepted.
     """
-    tables = tomllib.loads(path.read_text())
-    found: dict[str, Search] = {}
-    for name, table in tables["searches"].items():
+    file, found = read_toml(path, _File), {}
+    for name, entry in file.searches.items():
         try:
-            found[name] = _search(name, _Entry(**table), tables.get("changes", {}), found)
+            found[name] = _search(name, entry, file.changes, found)
         except ConfigError as error:
-            raise ConfigError(f"{path.name}, search {name!r}: {error}") from None
+            raise ConfigError(f"{path}: in [searches.{name}] {error}") from None
     return found
 
 
@@ -156,11 +169,10 @@ def _search(name: str, entry: _Entry, named: dict[str, dict], above: dict[str, S
     trials = every(entry.trials)
     if entry.draw:
         trials += drawn(name, entry.draw, *map(every, entry.factors))
-    first, _, last = entry.seeds.partition("-")
     return Search(
         start,
         trials,
-        range(int(first), int(last or first) + 1),
+        entry.seeds,
         entry.perturbations,
         entry.cautious,
         entry.timed,

@@ -2,50 +2,86 @@
 
 from __future__ import annotations
 
-import tomllib
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from dnll_core.config import Experiment
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.fields import RULES, Count, read_toml
 from dnll_core.methods.classical import Classical
 from dnll_core.study.searches import SEARCHES, chosen
 
-_FILE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+Changes = dict[str, object]  # fields of `Experiment`
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, config=RULES)
 class Method:
     """What a method is called, its published settings, and which searches chose others; the file says more."""
 
     title: str = ""
     row: str = ""
-    published: dict[str, object] | None = None
-    published_on: dict[str, dict[str, object]] = field(default_factory=dict)
-    digits: str = ""
+    published: Changes | None = None
+    published_on: dict[str, Changes] = Field(default_factory=dict)
+    digits: str
     mnist: str = ""
 
 
 class Reading(NamedTuple):
     """How the views of section 4.2 may be read: fields of `Experiment`, and what they are."""
 
-    views: dict[str, object]
+    views: Changes
     note: str
 
 
-NAMED = {name: Method(**entry) for name, entry in _FILE["methods"].items()}
+@dataclass(frozen=True, config=RULES)
+class _File:
+    methods: dict[str, Method]
+    quickstart: dict[str, str]
+    adaptation: dict[str, str]
+    epochs: dict[str, dict[str, Count]]
+    readings: dict[str, dict[str, Reading]]
+    as_recorded: dict[str, Changes]
+
+
+def read(path: Path) -> _File:
+    """The settings of a file that is written as `settings.toml` says.
+
+    Raises:
+        ConfigError: naming the file, what it has, and what is accepted.
+    """
+    file = read_toml(path, _File)
+    changes = {f"methods.{name}.published": method.published or {} for name, method in file.methods.items()}
+    changes |= {
+        f"methods.{name}.published_on.{data}": own
+        for name, method in file.methods.items()
+        for data, own in method.published_on.items()
+    }
+    changes |= {f"readings.{t}.{name}": own.views for t, of in file.readings.items() for name, own in of.items()}
+    changes |= {f"as_recorded.{name}": own for name, own in file.as_recorded.items()}
+    for place, own in changes.items():
+        try:
+            Experiment(**own)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: in [{place}] {error}") from None
+    return file
+
+
+_FILE = read(Path(__file__).with_suffix(".toml"))
+NAMED = _FILE.methods
 TITLES = {name: method.title for name, method in NAMED.items() if method.title}
-READINGS = {int(t): {name: Reading(**r) for name, r in of.items()} for t, of in _FILE["readings"].items()}
-EPOCHS: dict[str, dict[str, int]] = _FILE["epochs"]  # profile -> kind of data -> passes over the unlabelled images
+READINGS = {int(table): of for table, of in _FILE.readings.items()}
+EPOCHS = _FILE.epochs  # profile -> kind of data -> passes over the unlabelled images
 
 # What the searches chose: for every method on the digits, for the quickstart, for domain adaptation, and for Table 4 on
 # two CPU cores.
 METHODS = {name: chosen(method.digits) for name, method in NAMED.items()}
-QUICKSTART: dict[str, Experiment | Classical] = {name: chosen(search) for name, search in _FILE["quickstart"].items()}
-ADAPTATION_CHOSEN = {name: chosen(search) for name, search in _FILE["adaptation"].items()}
+QUICKSTART: dict[str, Experiment | Classical] = {name: chosen(search) for name, search in _FILE.quickstart.items()}
+ADAPTATION_CHOSEN = {name: chosen(search) for name, search in _FILE.adaptation.items()}
 LAPTOP_START = chosen("laptop-start")
 LAPTOP_CHOSEN = {name: chosen(method.mnist) for name, method in NAMED.items() if method.mnist}
-AS_RECORDED: dict[str, dict[str, object]] = _FILE["as_recorded"]  # departures of those without a search on MNIST
+AS_RECORDED = _FILE.as_recorded  # departures of those without a search on MNIST
 NOT_SEARCHED = "not searched on MNIST"  # how they are marked wherever their numbers stand
 
 RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")

@@ -123,23 +123,31 @@ def test_a_file_of_searches_says_what_is_tried(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ("chosen = { m = 3", "chosen = { m = 5", "search 'first': what was chosen, {'m': 5, 'lam': 2.0}, is none of"),
-        ("m = [1, 3], lam", "n = [1, 3], lam", "search 'first': field='n' is not known"),
-        ("lam = 5", 'lam = "much"', "search 'first': lam takes a number from 0, not 'much'"),
-        ('"firm", lam', '"frim", lam', "search 'first': changes='frim' is not known. Did you mean 'firm'?"),
-        ('after = "first"', 'after = "third"', "search 'second': the search above='third' is not known"),
-        ('after = "first"', 'after = "first"\nlike = "first"', "search 'second': a search is like another or after it"),
-        ('seeds = "300-301"', 'seeds = "300 to 301"', "search 'second': seeds takes"),
-        ("draw = 4", "drawn = 4", "search 'third': field='drawn' is not known. Did you mean 'draw'?"),
-        ("trials = [{}]", "", "search 'second': a search needs at least one candidate"),
-        ("draw = 4", "draw = 2", "search 'third': a factor of 2 candidates has 1 to 2 levels"),
+        (
+            "chosen = { m = 3",
+            "chosen = { m = 5",
+            "in [searches.first] what was chosen, {'m': 5, 'lam': 2.0}, is",
+        ),
+        ("m = [1, 3], lam", "n = [1, 3], lam", "in [searches.first] field='n' is not known"),
+        ("lam = 5", 'lam = "much"', "in [searches.first] lam takes a number from 0, not 'much'"),
+        ('"firm", lam', '"frim", lam', "in [searches.first] changes='frim' is not known. Did you mean 'firm'?"),
+        ('after = "first"', 'after = "third"', "in [searches.second] the search above='third' is not known"),
+        (
+            'after = "first"',
+            'after = "first"\nlike = "first"',
+            "in [searches.second] a search is like another or",
+        ),
+        ('seeds = "300-301"', 'seeds = "300 to 301"', "in [searches.second] seeds takes one, or FIRST-LAST, not"),
+        ("draw = 4", "drawn = 4", "in [searches.third] field='drawn' is not known. Did you mean 'draw'?"),
+        ("trials = [{}]", "", "in [searches.second] a search needs at least one candidate"),
+        ("draw = 4", "draw = 2", "in [searches.third] a factor of 2 candidates has 1 to 2 levels"),
     ],
 )
 def test_what_a_file_of_searches_may_not_say_is_named(tmp_path, old, new, told):
     assert FILE.count(old) == 1
     with pytest.raises(ConfigError) as refused:
         read(written(tmp_path, FILE.replace(old, new)))
-    assert f"some.toml, {told}" in str(refused.value)
+    assert f"some.toml: {told}" in str(refused.value)
 
 
 def test_nothing_is_taken_from_a_search_that_chose_nothing():
