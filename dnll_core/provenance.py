@@ -83,9 +83,12 @@ def _images_in_words(images: dict | str) -> str:
 
 @functools.cache
 def source_hash() -> str:
-    """SHA-256 over the package's Python files, in the order of their paths, as they are when it is first asked for."""
+    """SHA-256 over the package's files, in the order of their paths, as they are when it is first asked for.
+
+    Of its Python files and its data; a version without files of data has the hash of its Python files.
+    """
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".toml", ".csv")):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 

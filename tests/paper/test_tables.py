@@ -6,8 +6,10 @@ import re
 import pytest
 
 from dnll_core import paper
-from dnll_core.paper import DAGGERS, NUMBERS, OURS, SECONDS, SETTINGS, Key, accuracy
+from dnll_core.fields import ConfigError
+from dnll_core.paper import DAGGERS, NUMBERS, OURS, SECONDS, SETTINGS, Key, accuracy, misprints
 from dnll_core.paper.misprints import MISPRINTS
+from dnll_core.paper.tables import Table, cells
 
 # Typed a second time, a table per block; the first line holds the numbers of labels.
 TABLES = {
@@ -137,9 +139,45 @@ def test_lookup_of_a_cell_that_is_not_there_says_what_is(cell, message):
         accuracy(*cell)
 
 
+TWO_LABELS = Table({"1K": {"labels": 1000}, "4K": {"labels": 4000}}, rows={"Ours": {"method": OURS}})
+
+
+def test_cells_of_a_printed_table(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("Method,1K,4K\nA†,0,90.10\nOurs,-,100\n", encoding="utf-8")
+    assert list(cells(path, TWO_LABELS)) == [
+        ({"method": "A", "labels": 1000}, True, 0.0),
+        ({"method": "A", "labels": 4000}, True, 90.1),
+        ({"method": OURS, "labels": 1000}, False, None),
+        ({"method": OURS, "labels": 4000}, False, 100.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "its columns are []; accepted: ['1K', '4K']."),
+        ("Method,1K,2K\nOurs,1,2", "its columns are ['1K', '2K']; accepted: ['1K', '4K']."),
+        ("Method,1K\nOurs,1", "its columns are ['1K']; accepted:"),
+        ("Method,1K,4K\nOurs,1", "row 'Ours' has 1 numbers; accepted: 2."),
+        ("Method,1K,4K\nOurs,1,2,3", "row 'Ours' has 3 numbers; accepted: 2."),
+        ("Method,1K,4K\nA,1,2\nA†,1,2\nOurs,1,2", "row 'A' is there twice; accepted: once."),
+        ("Method,1K,4K\nA,1,100.1", "row 'A', column '4K' is '100.1'; accepted: 0 to 100, or '-'."),
+        ("Method,1K,4K\nA,-1,2", "row 'A', column '1K' is '-1'; accepted: 0 to 100, or '-'."),
+        ("Method,1K,4K\nA,,2", "row 'A', column '1K' is ''; accepted:"),
+        ("Method,1K,4K\nA,nan,2", "row 'A', column '1K' is 'nan'; accepted:"),
+        ("Method,1K,4K\nA,1,2", "there is no row 'Ours'; its rows are ['A']."),
+    ],
+)
+def test_a_printed_table_that_does_not_fit_is_refused(tmp_path, text, told):
+    path = tmp_path / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(f"{path}: {told}")):
+        list(cells(path, TWO_LABELS))
+
+
 @pytest.mark.parametrize("misprint", MISPRINTS, ids=lambda misprint: misprint.where)
 def test_misprint(misprint):
-    assert misprint.kind in {"number", "table", "equation", "wording", "contradiction", "claim", "citation"}
     assert all([misprint.where, misprint.printed, misprint.correct, misprint.how_checked])
     assert misprint.extraction == ("in the text used" in misprint.printed)
     assert misprint.check is None or misprint.check() is True
@@ -150,6 +188,29 @@ def test_misprint(misprint):
 def test_misprints_are_listed_once_and_computed_where_a_number_is_at_stake():
     assert len({misprint.where for misprint in MISPRINTS}) == len(MISPRINTS)
     assert all(misprint.check for misprint in MISPRINTS if misprint.kind in ("number", "table"))
+
+
+ENTRY = 'kind = "number"\nprinted = "1"\ncorrect = "2"\nhow_checked = "read"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f'["abstract"]\n{ENTRY}check = "ones"', "[abstract] check='ones' is not known. Did you mean 'one'?"),
+        (f'["abstract"]\n{ENTRY}check = 3', "[abstract] check=3 is not known."),
+        (f'["abstract"]\n{ENTRY}', "no entry names the check 'one'."),
+        ('["abstract"]\nkind = "numbers"', "[abstract] kind='numbers' is not known. Did you mean 'number'?"),
+    ],
+)
+def test_misprints_and_checks_that_do_not_belong_together_are_refused(monkeypatch, tmp_path, text, told):
+    path = tmp_path / "misprints.toml"
+    monkeypatch.setattr(misprints, "CHECKS", {"one": lambda: True})
+    path.write_text(f'["Table 1"]\n{ENTRY}check = "one"', encoding="utf-8")
+    [entry] = misprints.load(path)
+    assert (entry.where, entry.kind, entry.check()) == ("Table 1", "number", True)
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        misprints.load(path)
 
 
 @pytest.mark.parametrize(
