@@ -19,7 +19,7 @@ from pydantic import PlainValidator
 from pydantic.dataclasses import dataclass
 
 from dnll_core.common import unknown
-from dnll_core.fields import RULES, ConfigError, read_tables
+from dnll_core.fields import RULES, ConfigError, read_toml
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS, accuracy
 
 
@@ -114,7 +114,7 @@ def load(path: Path) -> tuple[Misprint, ...]:
     Raises:
         ConfigError: if an entry does not fit or names a check that is not in CHECKS, or none names one that is there.
     """
-    entries = read_tables(path, Misprint)
+    entries = read_toml(path, dict[str, Misprint])
     if idle := [name for name, check in CHECKS.items() if check not in [entry.check for entry in entries.values()]]:
         raise ConfigError(f"{path}: no entry names the check {idle[0]!r}.")
     return tuple(dataclasses.replace(entry, where=where) for where, entry in entries.items())

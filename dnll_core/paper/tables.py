@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 from pydantic.dataclasses import dataclass
 
 from dnll_core.common import unknown
-from dnll_core.fields import RULES, ConfigError, read_tables
+from dnll_core.fields import RULES, ConfigError, read_toml
 
 FOLDER = Path(__file__).parent
 OURS = "DNLL (Ours)"
@@ -87,7 +87,9 @@ def cells(path: Path, table: Table) -> Iterator[tuple[Fields, bool, float | None
         raise ConfigError(f"{path}: there is no row {min(missing)!r}; its rows are {sorted(seen)}.")
 
 
-_TABLES = {int(n.removeprefix("table")): t for n, t in read_tables(FOLDER / "tables" / "tables.toml", Table).items()}
+_TABLES = {
+    int(n.removeprefix("table")): t for n, t in read_toml(FOLDER / "tables" / "tables.toml", dict[str, Table]).items()
+}
 _CELLS = [(n, *cell) for n, table in _TABLES.items() for cell in cells(FOLDER / "tables" / f"table{n}.csv", table)]
 
 NUMBERS: dict[Key, float | None] = {Key(n, **fields): value for n, fields, _dagger, value in _CELLS if n < 7}
@@ -101,7 +103,8 @@ SECONDS: dict[tuple[str, str], float] = {(f["time"], f["method"]): value for n, 
 """Table 7, seconds an iteration: ("train" or "inference", method) -> number."""
 
 SETTINGS: dict[str, tuple[object, str]] = {
-    name: (stated.value, stated.section) for name, stated in read_tables(FOLDER / "stated.toml", Setting).items()
+    name: (stated.value, stated.section)
+    for name, stated in read_toml(FOLDER / "stated.toml", dict[str, Setting]).items()
 }
 """name -> (value, section): what the paper states."""
 
