@@ -154,7 +154,6 @@ READINGS: dict[int, dict[str, tuple[dict[str, object], str]]] = {
         "noise": ({"strong": "noise"}, "as in the reference of section 4.2, whose network adds Gaussian noise"),
     },
 }
-SHORT_EPOCHS = {"cifar10": 45, "svhn": 28, "mnist": 32}  # each about 15,000 iterations of 128 unlabelled images
 QUICK_EPOCHS = {"digits": 40, "usps": 10, "folder": 30}  # other data sets, with tens of thousands of images: 2
 LAPTOP_EPOCHS = 6  # of Table 4 on two CPU cores: what an hour or two allows for all of its runs
 # No table of the paper needs these there, and no search on MNIST was made for them: they take over what was chosen for

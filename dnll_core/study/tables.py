@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.data.sets import SHORT_EPOCHS
 from dnll_core.methods.dnll import with_weight_of
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS, SETTINGS, Key
 from dnll_core.study.settings import (
@@ -30,7 +31,6 @@ from dnll_core.study.settings import (
     PUBLISHED_ON,
     READINGS,
     ROWS,
-    SHORT_EPOCHS,
     TITLES,
     at_length,
     laptop,
