@@ -21,7 +21,7 @@ from dnll_core.bench.measure import SMALLEST, growth, measure, save
 from dnll_core.bench.subject import Setting
 from dnll_core.common import positive
 from dnll_core.config import METHODS, ConfigError, Experiment
-from dnll_core.data.sets import SHAPES
+from dnll_core.data.sets import NAMES
 from dnll_core.models import NETWORKS
 
 
@@ -38,7 +38,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
     dataset = options.dataset or ("digits" if options.growth else "cifar10")
     experiment = Experiment(
         dataset=dataset,
-        labels=20 if dataset == "digits" else 4000,
+        labels=20 if dataset.startswith("digits") else 4000,
         network=options.network,
         method=options.method,
         labelled_batch=options.labelled_batch,
@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     what = made.add_argument_group("what is measured").add_argument
     what("--method", default="dnll", help=f"one of: {', '.join(METHODS)} (default dnll)")
     what("--network", default="auto", help=f"one of: {', '.join(NETWORKS)} (default: the data set's)")
-    what("--dataset", help=f"whose shape the images have, one of: {', '.join(SHAPES)} (default cifar10)")
+    what("--dataset", help=f"whose shape the images have, one of: {', '.join(NAMES)} (default cifar10)")
     what("--labelled-batch", type=positive, default=50, metavar="B", help="labelled images of a batch (default 50)")
     what("--unlabelled-batch", type=positive, default=50, metavar="U", help="unlabelled images of it (default 50)")
     what("--unlabelled", type=positive, default=10_000, metavar="M", help="images in the pool (default 10000)")

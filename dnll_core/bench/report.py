@@ -17,7 +17,7 @@ import pandas as pd
 
 from dnll_core.common import opened
 from dnll_core.config import Experiment
-from dnll_core.data.sets import IMAGES, VALIDATION_PER_CLASS
+from dnll_core.data.sets import SETS
 from dnll_core.results import RESULTS, RecordError
 
 RESAMPLES = 10_000
@@ -61,10 +61,10 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 
 def real_epoch(experiment: Experiment) -> tuple[int, int]:
     """(iterations, held-out images) of an epoch on the real data set, whose shape the benchmark borrows."""
-    train, test = IMAGES[experiment.dataset]
-    validation = 10 * VALIDATION_PER_CLASS.get(experiment.dataset, 0)
-    pool = train - validation - (0 if experiment.include_labelled else experiment.labels or 0)
-    return max(1, pool // experiment.unlabelled_batch), validation + test
+    data = SETS[experiment.dataset]
+    validation = data.validation * len(data.classes)
+    pool = data.train - validation - (0 if experiment.include_labelled else experiment.labels or 0)
+    return max(1, pool // experiment.unlabelled_batch), validation + data.test
 
 
 # -- text --------------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from dnll_core.captured import try_to_capture
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset, dataset_of
-from dnll_core.data.sets import DIGIT_CLASSES, SHAPES
+from dnll_core.data.sets import NAMES, SETS
 from dnll_core.evaluation import BATCH as EVALUATION_BATCH
 from dnll_core.fields import RULES, checked
 from dnll_core.models import Dropout, Network
@@ -71,12 +71,13 @@ def synthetic(experiment: Experiment, unlabelled: int, seed: int = 0) -> Dataset
     Raises:
         ConfigError: for a data set whose shape is not known beforehand.
     """
-    e, k = experiment, len(DIGIT_CLASSES)
+    e = experiment
     if e.source is not None:
         raise ConfigError(f"source={e.source!r}: a benchmark has random images, of one domain; leave source out.")
-    if e.dataset not in SHAPES:
-        raise ConfigError(unknown("dataset", e.dataset, SHAPES))
-    shape = SHAPES[e.dataset] if e.size is None else (e.size, e.size, *SHAPES[e.dataset][2:])
+    if e.dataset not in SETS:
+        raise ConfigError(unknown("dataset", e.dataset, NAMES))
+    shape, classes = SETS[e.dataset].image, SETS[e.dataset].classes
+    shape, k = shape if e.size is None else (e.size, e.size, *shape[2:]), len(classes)
     each = -(-(e.labels or 4000) // k)  # labelled images of a class; a split sets a tenth apart for validation
     labels = np.repeat(np.arange(k), each + max(1, each // 9))
     random = np.random.default_rng(seed)
@@ -87,7 +88,7 @@ def synthetic(experiment: Experiment, unlabelled: int, seed: int = 0) -> Dataset
         "y_test": np.arange(HELD_OUT) % k,
     }
     channels = shape[2] if len(shape) == 3 else 1
-    return dataset_of(f"synthetic {e.dataset}", arrays, DIGIT_CLASSES, (0.5,) * channels, (0.25,) * channels)
+    return dataset_of(f"synthetic {e.dataset}", arrays, classes, (0.5,) * channels, (0.25,) * channels)
 
 
 def in_a_file(data: Dataset) -> Dataset:

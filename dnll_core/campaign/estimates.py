@@ -18,10 +18,7 @@ from dnll_core.campaign.pool import Pool, WorkerDied
 from dnll_core.campaign.tasks import checkpoint_step
 from dnll_core.campaign.worker import Task
 from dnll_core.config import Experiment
-from dnll_core.data.domain import load_pair
-from dnll_core.data.load import load_data
-from dnll_core.data.sets import SHAPES, SOURCES, VALIDATION_PER_CLASS
-from dnll_core.data.splits import split_labels
+from dnll_core.data.sets import SETS
 from dnll_core.device import choose_compute, cpu_name
 from dnll_core.methods.classical import Classical
 from dnll_core.provenance import where_made
@@ -46,7 +43,7 @@ def kind_of(e: Experiment | Classical | None, device: str, precision: str) -> Ki
 
 def shape_of(e: Experiment) -> tuple:
     """(H, W) or (H, W, 3) of the images; of a folder, which is not looked into, its name and the size."""
-    shape = SHAPES.get("digits" if e.dataset.startswith("digits") else e.dataset, (e.dataset,))
+    shape = SETS[e.dataset].image if e.dataset in SETS else (e.dataset,)
     if e.size is not None:
         shape = (e.size, e.size, *shape[2:]) if len(shape) > 1 else (*shape, e.size)
     return shape
@@ -88,30 +85,27 @@ def seconds_left(task: Task, known: dict[Kind, float]) -> float | None:
     if compute.device.type == "cpu":
         compute = replace(compute, threads=1)
     each = known.get(kind_of(experiment, compute.describe(), compute.precision))
-    try:
-        total = iterations(experiment)
-    except ValueError:  # the data set has not so many labels: the run will fail, and say so
-        return None
+    total = iterations(experiment)
     return None if each is None or total is None else each * (total - checkpoint_step(task.checkpoint))
 
 
 @functools.cache
 def iterations(experiment: Experiment) -> int | None:
-    """The number of optimiser steps of a run, without any download; None for a folder, whose images are not counted."""
+    """The number of optimiser steps of a run, without loading its images.
+
+    None for a folder, whose images are not counted, and for labels that the data set does not have: such a run fails.
+    """
     e = experiment
-    if e.dataset.startswith("folder:"):
+    if e.dataset not in SETS:
         return None
-    if e.dataset in SOURCES:
-        images = SOURCES[e.dataset].train
-        if e.source is None:
-            free = images - VALIDATION_PER_CLASS[e.dataset] * len(SOURCES[e.dataset].classes)
-            labelled = free if e.labels is None else e.labels
-            images = free if e.include_labelled else free - labelled or labelled
-    elif e.source is None:
-        split = split_labels(load_data(e.dataset), e.labels, 0, include_labelled=e.include_labelled)
-        images = len(split.unlabelled)
-    else:
-        images = len(load_pair(load_data(e.source), load_data(e.dataset), e.labels, 0)[1].unlabelled)
+    known = SETS[e.dataset]
+    images = known.train
+    if e.source is None:
+        free = images - known.validation * len(known.classes)
+        labelled = free if e.labels is None else e.labels
+        if labelled > free or (e.labels or 0) % len(known.classes):
+            return None
+        images = free if e.include_labelled else free - labelled or labelled
     return max(1, images // e.unlabelled_batch) * e.epochs
 
 

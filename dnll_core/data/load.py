@@ -23,7 +23,7 @@ from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statist
 from dnll_core.data.domain import shift
 from dnll_core.data.folders import load_folder
 from dnll_core.data.prepared import load_prepared
-from dnll_core.data.sets import DIGIT_CLASSES, NAMES, SOURCES
+from dnll_core.data.sets import NAMES, SETS
 from dnll_core.data.splits import hold_out
 
 
@@ -63,16 +63,15 @@ def load_data(
         raise ValueError(f"size must be a positive int (pixels) or None, got {size!r}")
     if name.startswith("folder:"):
         return load_folder(name.removeprefix("folder:"), 32 if size is None else size, progress)
-    if name.startswith("digits") and name in NAMES:
-        arrays, classes = _digits(name.removeprefix("digits").removeprefix("-")), DIGIT_CLASSES
-        mean, std = channel_statistics(arrays["x_train"])
-        digest = digest_of_lines(array_digests(arrays))
-    elif name in SOURCES:
-        (arrays, digest), classes = load_prepared(name, data_root(root), download, progress), SOURCES[name].classes
-        mean, std = SOURCES[name].mean, SOURCES[name].std
-    else:
+    if name not in SETS:
         raise ValueError(unknown("dataset", name, [*NAMES, "folder:PATH"]))
-    dataset = dataset_of(name, {key: _resize(arrays[key], size) for key in KEYS}, classes, mean, std)
+    known = SETS[name]
+    if known.downloaded:
+        (arrays, digest), mean, std = load_prepared(name, data_root(root), download, progress), known.mean, known.std
+    else:
+        arrays = _digits(name.removeprefix("digits").removeprefix("-"))
+        digest, (mean, std) = digest_of_lines(array_digests(arrays)), channel_statistics(arrays["x_train"])
+    dataset = dataset_of(name, {key: _resize(arrays[key], size) for key in KEYS}, known.classes, mean, std)
     return dataclasses.replace(dataset, digest=digest)
 
 

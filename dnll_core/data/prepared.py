@@ -16,7 +16,7 @@ import torch
 
 from dnll_core.common import atomic_file, locked
 from dnll_core.data.dataset import KEYS, DataError, array_digests, digest_of_lines
-from dnll_core.data.sets import SHA256, SOURCES
+from dnll_core.data.sets import SETS
 
 # What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which
 # np.load returns as it is; the last three: damaged headers.
@@ -73,7 +73,7 @@ def verify(names: Iterable[str], root: Path) -> None:
     for name in names:
         path = root / f"{name}.npz"
         with contextlib.suppress(DataError):
-            if name in SOURCES and path.is_file():
+            if name in SETS and path.is_file():
                 read_prepared(name, path)
 
 
@@ -82,7 +82,7 @@ def _checked(name: str, arrays: dict[str, np.ndarray], where: Path, advice: str,
 
     digest: what it is, where the arrays were hashed before; it takes a good part of the time of reading them.
     """
-    source = SOURCES[name]
+    source = SETS[name]
     for i, key in enumerate(KEYS):
         if key not in arrays:
             raise DataError(f"{where} has no array {key!r}. {advice}")
@@ -95,7 +95,7 @@ def _checked(name: str, arrays: dict[str, np.ndarray], where: Path, advice: str,
     if digest is not None:
         return digest
     found = array_digests(arrays)
-    for key, mine, known in zip(KEYS, found, SHA256.get(name, found)):
+    for key, mine, known in zip(KEYS, found, source.sha256 or found):
         if mine != known:
             raise DataError(f"{where}: SHA-256 of {key} is {mine}, expected {known}. {advice}")
     return digest_of_lines(found)

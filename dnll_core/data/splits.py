@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from dnll_core.data.sets import VALIDATION_PER_CLASS
+from dnll_core.data.sets import SETS
 
 if TYPE_CHECKING:
     from dnll_core.data.dataset import Dataset
@@ -66,10 +66,10 @@ def hold_out(labels: np.ndarray, counts: list[int], key: str) -> np.ndarray:
 
 
 def validation_per_class(dataset: Dataset) -> list[int]:
-    """Validation images of each class: `VALIDATION_PER_CLASS`, for folders 10 % of the class and at least one."""
+    """Validation images of each class: those of a named set, for folders 10 % of the class and at least one."""
     counts = torch.bincount(dataset.y_train[dataset.y_train >= 0], minlength=dataset.num_classes).tolist()
-    if dataset.name in VALIDATION_PER_CLASS:
-        return [VALIDATION_PER_CLASS[dataset.name]] * dataset.num_classes
+    if dataset.name in SETS:
+        return [SETS[dataset.name].validation] * dataset.num_classes
     return [max(1, count // 10) for count in counts]
 
 

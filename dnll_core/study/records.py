@@ -8,6 +8,7 @@ from pathlib import Path
 from dnll_core import results
 from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.data.sets import SETS
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper.tables import SETTINGS
 from dnll_core.study.searches import perturbed
@@ -50,7 +51,7 @@ def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
 
 
 # how data sets and networks are written that have a name of their own
-NAMES = {"cifar10": "CIFAR-10", "svhn": "SVHN", "mnist": "MNIST", "usps": "USPS"}
+NAMES = {name: data.title for name, data in SETS.items() if data.title}
 NAMES |= {"cnn13": "CNN-13", "wrn28-2": "WRN-28-2", "cnn3": "CNN-3"}
 
 

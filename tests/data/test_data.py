@@ -26,7 +26,7 @@ from torchvision import datasets
 
 from dnll_core.data import load, load_data, prepared
 from dnll_core.data.dataset import DataError, array_digests
-from dnll_core.data.sets import SHA256, SOURCES
+from dnll_core.data.sets import SETS
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 PREPARED = ("mnist", "usps", "cifar10", "svhn")
@@ -87,7 +87,7 @@ def originals(tmp_path, monkeypatch):
 
     def write(name, folder=None, address="http://127.0.0.1:9/"):
         folder = tmp_path / "raw" / name / ("MNIST/raw" if name == "mnist" else "") if folder is None else folder
-        source, random = SOURCES[name], np.random.RandomState(len(name))
+        source, random = SETS[name], np.random.RandomState(len(name))
         counts = (20, 20, 10, 10)
         shapes = [(n, *source.image) if key.startswith("x") else (n,) for key, n in zip(KEYS, counts)]
         arrays = {key: random.randint(255, size=shape).astype(np.uint8) for key, shape in zip(KEYS, shapes)}
@@ -111,10 +111,8 @@ def originals(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         for file, content in files.items():
             (folder / file).write_bytes(content)
-        monkeypatch.setitem(SOURCES, name, replace(source, train=20, test=10))
-        if name in SHA256:
-            hashes = tuple(hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in KEYS)
-            monkeypatch.setitem(SHA256, name, hashes)
+        hashes = tuple(hashlib.sha256(arrays[key].tobytes()).hexdigest() for key in KEYS if source.sha256)
+        monkeypatch.setitem(SETS, name, replace(source, train=20, test=10, sha256=hashes))
         return arrays
 
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -250,8 +248,9 @@ def test_without_originals_the_error_lists_them(name, download, originals, tmp_p
 @pytest.mark.parametrize("i", range(4))
 def test_sha256_mismatch_writes_nothing(i, originals, tmp_path, monkeypatch):
     originals("mnist")
-    right = SHA256["mnist"]
-    monkeypatch.setitem(SHA256, "mnist", (*right[:i], "0" * 64, *right[i + 1 :]))
+    right = SETS["mnist"].sha256
+    wrong = (*right[:i], "0" * 64, *right[i + 1 :])
+    monkeypatch.setitem(SETS, "mnist", replace(SETS["mnist"], sha256=wrong))
     with pytest.raises(DataError, match=f"SHA-256 of {KEYS[i]} is {right[i]}, expected 0000"):
         load_data("mnist", tmp_path, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
@@ -430,3 +429,12 @@ def test_real_files_if_present(name):
         pixels = dataset.x_train[:, channel].double() / 255
         assert pixels.mean().item() == pytest.approx(mean, abs=6e-5)
         assert pixels.std(unbiased=False).item() == pytest.approx(std, abs=6e-5)
+
+
+@pytest.mark.parametrize("name", [name for name, known in SETS.items() if not known.downloaded])
+def test_constants_of_the_sets_that_need_no_download(name):
+    dataset, known = load_data(name), SETS[name]
+    assert (len(dataset.x_train), len(dataset.x_test)) == (known.train, known.test)
+    assert (dataset.classes, dataset.size) == (known.classes, known.image)
+    tenth = [count // 10 for count in dataset.y_train.bincount().tolist()]
+    assert name == "digits" or [known.validation] * 10 == tenth  # as of any other data set without a number of its own
