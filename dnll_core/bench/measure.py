@@ -15,6 +15,7 @@ from dnll_core.bench.subject import Setting, Subject, profile
 from dnll_core.bench.timing import ceiling, count_flops, peak_memory
 from dnll_core.common import atomic_file, sealed, today, watched
 from dnll_core.device import choose_compute
+from dnll_core.provenance import source_hash
 from dnll_core.run import own_random_state
 
 
@@ -72,9 +73,9 @@ def measure(
         for name, subject in subjects.items():
             measured[name]["ceiling"] = ceilings[subject.trainer.learner.compute]
     provenance = next(iter(subjects.values())).provenance
-    shared = {key: provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
-    finished = today()
-    return {**shared, "finished": finished, "seed": seed, "burst": burst, "settings": measured}
+    shared = {key: provenance[key] for key in ("torch", "python", "commit")}
+    shared |= {"source_sha256": source_hash("bench.measure"), "source_of": "bench.measure"}
+    return {**shared, "finished": today(), "seed": seed, "burst": burst, "settings": measured}
 
 
 def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextlib.ExitStack) -> tuple[Subject, dict]:
