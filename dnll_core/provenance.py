@@ -55,9 +55,9 @@ def made(sittings: list[dict]) -> dict:
     """
     said = {"sittings": sittings}
     for key in ("device", "precision", "torch", "commit", "source_sha256", "source_of"):
-        values = list(dict.fromkeys(each.get(key, WHOLE) for each in sittings))
+        values = list(dict.fromkeys(({"source_of": WHOLE} | each)[key] for each in sittings))
         if values == [WHOLE]:
-            continue
+            continue  # all began before records said it
         none = "no commit" if key == "commit" else f"unknown {key}"
         said[key] = values[0] if len(values) == 1 else ", then ".join(value or none for value in values)
     return said
