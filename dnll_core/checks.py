@@ -29,7 +29,7 @@ def check_record(record: dict) -> None:
     if not diverged:
         _keys(record, "it", ("device", "precision", "seconds"))
         _seconds(record["seconds"], "it")
-    for name in ("device", "precision", "torch", "commit", "source_sha256"):
+    for name in ("device", "precision", "torch", "commit", "source_sha256", "source_of"):
         if not isinstance(record.get(name), str | None):
             raise ValueError(f"its {name} is {record[name]!r}")
     if record["format"] > 1:

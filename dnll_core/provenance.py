@@ -6,6 +6,7 @@ of such a run counts as made where it ended.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import os
@@ -21,30 +22,42 @@ PACKAGE = Path(__file__).parent
 COMMIT = "DNLL_COMMIT"
 # what makes two sittings comparable; the source, because a commit with "+" says little
 PLACE = ("device", "processor", "torch", "precision", "threads", "commit", "source_sha256")
+WHOLE = "the package"  # what "source_sha256" is of in records that do not say "source_of"
+DATA = ("*.toml", "*.csv")
 OF_A_SITTING = (*PLACE, "iterations", "seconds")
 
 
-def sitting(device: str, precision: str, threads: int | None, iterations: int | None, seconds: float | None) -> dict:
-    """One sitting of a run that this process has carried out, as plain JSON values with the keys OF_A_SITTING.
+def sitting(
+    device: str,
+    precision: str,
+    threads: int | None,
+    iterations: int | None,
+    seconds: float | None,
+    source_of: str = "run",
+) -> dict:
+    """One sitting of a run that this process has carried out: JSON values with the keys OF_A_SITTING and "source_of".
 
     Args:
         device: as `Compute.describe` says it.
         threads: on a CPU; None elsewhere.
         iterations: in this sitting; 1 of a method without iterations. None, as `seconds`, of training that diverged.
+        source_of: the module that carried it out, see `source_hash`.
     """
     here = {"device": device, "processor": processor(), "torch": torch.__version__, "precision": precision}
-    made_by = {"threads": threads, "commit": commit(), "source_sha256": source_hash()}
+    made_by = {"threads": threads, "commit": commit(), "source_sha256": source_hash(source_of), "source_of": source_of}
     return here | made_by | {"iterations": iterations, "seconds": seconds}
 
 
 def made(sittings: list[dict]) -> dict:
-    """What a record says of all its sittings: {"sittings", "device", "precision", "torch", "commit", "source_sha256"}.
+    """What a record says of all its sittings: "sittings", and of these "device" and the other keys below.
 
     Where the sittings differ, each value once, in order: "AMD EPYC, 1 thread, then NVIDIA H200".
     """
     said = {"sittings": sittings}
-    for key in ("device", "precision", "torch", "commit", "source_sha256"):
-        values = list(dict.fromkeys(each[key] for each in sittings))
+    for key in ("device", "precision", "torch", "commit", "source_sha256", "source_of"):
+        values = list(dict.fromkeys(({"source_of": WHOLE} | each)[key] for each in sittings))
+        if values == [WHOLE]:
+            continue  # all began before records said it
         none = "no commit" if key == "commit" else f"unknown {key}"
         said[key] = values[0] if len(values) == 1 else ", then ".join(value or none for value in values)
     return said
@@ -82,15 +95,41 @@ def _images_in_words(images: dict | str) -> str:
 
 
 @functools.cache
-def source_hash() -> str:
-    """SHA-256 over the package's files, in the order of their paths, as they are when it is first asked for.
+def source_hash(of: str | None = None) -> str:
+    """SHA-256 over files of the package, in the order of their paths, as they are when it is first asked for.
 
-    Of its Python files and its data; a version without files of data has the hash of its Python files.
+    of: a module, "run", "methods.classical" or "bench.measure": the files that decide what it computes. None: all
+    Python files, which is what records have that do not say "source_of".
     """
     digest = hashlib.sha256()
-    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in (".py", ".toml", ".csv")):
+    for path in sorted(PACKAGE.rglob("*.py") if of is None else closure(of)):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def closure(of: str) -> set[Path]:
+    """The files that decide what a module computes: its own, those of all modules that it imports, the packages that
+    these are in, and the data files (DATA) that lie beside them. The face of the package itself decides nothing.
+    """
+    paths = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    found, left = {}, [of]
+    while left:
+        name = left.pop()
+        if name in paths and name not in found:
+            found[name] = paths[name]
+            left += [name.rpartition(".")[0], *_imported(paths[name].read_bytes())]
+    folders = {path.parent for path in found.values()}
+    return {*found.values(), *(path for folder in folders for kind in DATA for path in folder.glob(kind))}
+
+
+@functools.cache
+def _imported(source: bytes) -> list[str]:
+    """What may be a module of the package among the names that a file imports, wherever in the file."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom) and node.module]
+    within = [node for node in nodes if f"{node.module}.".startswith(f"{PACKAGE.name}.")]
+    names = [f"{node.module}{end}" for node in within for end in ("", *(f".{alias.name}" for alias in node.names))]
+    return [name.partition(".")[2] for name in names]
 
 
 @functools.cache

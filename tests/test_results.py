@@ -56,7 +56,7 @@ def test_record_holds_what_a_reader_needs(run):
         assert key in record
     assert record["images_per_second"] > 0
     assert record["labels_sha256"] == split_labels(load_data("digits"), 20, 3).hash()
-    assert len(record["source_sha256"]) == 64
+    assert (record["source_sha256"], record["source_of"]) == (results.source_hash("run"), "run")
     last = record["history"][-1]
     assert record["final"]["test"]["mean"] == pytest.approx(statistics.fmean(last["test"]["submodels"]))
     best = max(a for row in record["history"] for a in row["test"]["submodels"])
@@ -184,9 +184,11 @@ def test_a_record_that_cannot_be_written_is_an_error_that_names_it(run, tmp_path
 
 
 def test_a_run_and_a_classical_one_say_where_they_were_made(run):
-    for record in (run.record(), run_classical("label-spreading", "digits", 20, 0)):
+    made_by = {"run": run.record(), "methods.classical": run_classical("label-spreading", "digits", 20, 0)}
+    for module, record in made_by.items():
         [only] = record["sittings"]
-        assert list(only) == list(OF_A_SITTING)
+        assert only.keys() == {*OF_A_SITTING, "source_of"}
+        assert record["source_of"] == only["source_of"] == module
         for key in ("device", "precision", "torch", "commit", "source_sha256", "seconds"):
             assert only[key] == record[key]
         assert only["iterations"] == (record["history"][-1]["step"] if "history" in record else 1)

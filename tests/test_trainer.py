@@ -225,7 +225,7 @@ def test_a_record_lists_each_sitting(tmp_path, monkeypatch):
     """What was true while each was trained, also when the code has changed since; the sums are the run's."""
     e = Experiment(**FAST)
     with monkeypatch.context() as there:
-        there.setattr(provenance, "source_hash", lambda: "another")
+        there.setattr(provenance, "source_hash", lambda of: "another")
         there.setattr(provenance, "commit", lambda: "0123456789ab")
         there.setattr(torch, "__version__", "1.0")
         press_ctrl_c_at(2, e, tmp_path)
@@ -244,10 +244,10 @@ def test_a_record_lists_each_sitting(tmp_path, monkeypatch):
     assert alone.keys() == {*places[0], "iterations", "seconds"}
     assert alone["iterations"] == third["iterations"] + 3
     assert record["torch"] == f"1.0, then {torch.__version__}"
-    assert record["source_sha256"] == f"another, then {results.source_hash()}"
+    assert record["source_sha256"] == f"another, then {results.source_hash('run')}"
     assert record["device"] == whole["device"]
     monkeypatch.setattr(trainer_module, "today", lambda: "another day")
-    monkeypatch.setattr(provenance, "source_hash", lambda: "a third")
+    monkeypatch.setattr(provenance, "source_hash", lambda of: "a third")
     again = train(e, 0, checkpoint=tmp_path).record()  # of a finished run: nothing was trained
     assert again == record | {"images_per_second": again["images_per_second"]}
 

@@ -3,7 +3,7 @@
     python -m dnll_core.bench                                  # DNLL, CNN-13, 50 + 50 images of CIFAR-10's shape
     python -m dnll_core.bench --compare method=mean-teacher --compare method=dual-student      # Table 7
     python -m dnll_core.bench --compare precision=float32 step=plain --json runs/bench/plain.json
-    python -m dnll_core.bench --growth                         # does the number of unlabelled images matter?
+    python -m dnll_core.bench --compare unlabelled=100000      # does the number of unlabelled images matter?
 
 What is timed is `Trainer.train_step` itself, on random images of the data set's shape: time depends on shapes, not on
 what the images show. Settings that are compared take turns in one process (A, B, A, B, ...), so that a machine that
@@ -16,9 +16,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from dnll_core.bench import report
-from dnll_core.bench.measure import SMALLEST, growth, measure, save
-from dnll_core.bench.subject import Setting
+from dnll_core.bench.measure import measure, save
+from dnll_core.bench.report import describe
+from dnll_core.bench.subject import Setting, in_turn
 from dnll_core.common import positive
 from dnll_core.config import METHODS, ConfigError, Experiment
 from dnll_core.data.sets import NAMES
@@ -35,40 +35,16 @@ def changes_of(texts: list[str]) -> dict[str, str]:
 
 def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
     """The settings that the command names: its own first, then one for each --compare."""
-    dataset = options.dataset or ("digits" if options.growth else "cifar10")
     experiment = Experiment(
-        dataset=dataset,
-        labels=20 if dataset.startswith("digits") else 4000,
+        dataset=options.dataset,
+        labels=20 if options.dataset.startswith("digits") else 4000,
         network=options.network,
         method=options.method,
         labelled_batch=options.labelled_batch,
         unlabelled_batch=options.unlabelled_batch,
     )
     first = Setting(experiment, options.device, options.precision, options.threads, options.unlabelled)
-    first = first.replace(**changes_of(options.set))
-    settings = {first.experiment.method: first}
-    for texts in options.compare:
-        changes = changes_of(texts)
-        name = changes["method"] if list(changes) == ["method"] else ", ".join(texts)
-        if name in settings:
-            raise ConfigError(f"{name!r} is there twice; each setting to compare must be another one.")
-        settings[name] = first.replace(**changes)
-    return settings
-
-
-def run(options: argparse.Namespace) -> tuple[dict, str]:
-    """Measures what the command asks for: the record, and the text to print."""
-    settings = settings_of(options)
-    if options.growth is None:
-        names = ("iterations", "warmup", "burst", "profiled", "seed")
-        record = measure(settings, **{name: getattr(options, name) for name in names}, progress=True)
-        return record, report.describe(record)
-    if options.compare or options.growth <= SMALLEST:
-        raise ConfigError(f"--growth measures one setting up to more than {SMALLEST} images, without --compare.")
-    [setting] = settings.values()
-    decades = [SMALLEST * 10**k for k in range(6) if SMALLEST * 10**k < options.growth]
-    record = growth(setting, [*decades, options.growth], options.iterations or 30, options.seed, progress=True)
-    return record, report.describe_growth(record)
+    return in_turn(first.replace(**changes_of(options.set)), *map(changes_of, options.compare))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -83,36 +59,24 @@ def parser() -> argparse.ArgumentParser:
     what = made.add_argument_group("what is measured").add_argument
     what("--method", default="dnll", help=f"one of: {', '.join(METHODS)} (default dnll)")
     what("--network", default="auto", help=f"one of: {', '.join(NETWORKS)} (default: the data set's)")
-    what("--dataset", help=f"whose shape the images have, one of: {', '.join(NAMES)} (default cifar10)")
+    what("--dataset", default="cifar10", help=f"whose shape images have, of: {', '.join(NAMES)} (default cifar10)")
     what("--labelled-batch", type=positive, default=50, metavar="B", help="labelled images of a batch (default 50)")
     what("--unlabelled-batch", type=positive, default=50, metavar="U", help="unlabelled images of it (default 50)")
     what("--unlabelled", type=positive, default=10_000, metavar="M", help="images in the pool (default 10000)")
-    change = {"nargs": "+", "default": [], "metavar": "NAME=VALUE"}
-    what("--set", **change, action="extend", help="other fields of Experiment, for example m=3")
+    change = {"nargs": "+", "default": [], "metavar": "NAME=VALUE", "action": "extend"}
+    what("--set", **change, help="other fields of Experiment, for example m=3")
     what(
-        *("--compare",),
-        **change,
-        action="append",
-        help="also measure, in turn with the first, the same with these "
-        "changes: fields of Experiment, device, precision, threads, unlabelled, pool (device, host, mapped), step "
-        "(fast, uncaptured, plain). Once for each further setting",
-    )
-    what(
-        *("--growth",),
-        nargs="?",
-        type=positive,
-        const=1_000_000,
-        metavar="MAX",
-        help="instead: time against the "
-        f"number of unlabelled images, {SMALLEST} to MAX (default 1000000), on 8x8 images unless --dataset is given",
+        "--compare",
+        **change | {"action": "append"},
+        help="also measure, in turn with the first, the same with these changes: fields of Experiment, device, "
+        "precision, threads, unlabelled, pool (device, host, mapped), step (fast, uncaptured, plain). Once for each "
+        "further setting",
     )
     how = made.add_argument_group("where and how").add_argument
     how("--device", default="auto", help="cpu, cuda, cuda:1, mps, ... (default: the fastest that is there)")
     how("--precision", default="auto", help="float32 or bfloat16 (default: the one that is faster there)")
     how("--threads", type=positive, metavar="N", help="on a CPU (default: as many as a run takes)")
-    how(
-        "--iterations", type=positive, metavar="N", help="timed blocks (default 5 on a CPU, 30 elsewhere; --growth: 30)"
-    )
+    how("--iterations", type=positive, metavar="N", help="timed blocks (default 5 on a CPU, 30 elsewhere)")
     how("--warmup", type=positive, metavar="N", help="iterations before them (default 2 on a CPU, 20 elsewhere)")
     how("--burst", type=positive, metavar="N", help="iterations in a block (default 1 on a CPU, 10 elsewhere)")
     how("--profiled", type=positive, default=2, metavar="N", help="further iterations, taken apart (default 2)")
@@ -124,10 +88,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> None:
     options = parser().parse_args(arguments)
     try:
-        record, text = run(options)
+        names = ("iterations", "warmup", "burst", "profiled", "seed")
+        how = {name: getattr(options, name) for name in names}
+        record = measure(settings_of(options), **how, progress=True)
     except ValueError as error:  # ConfigError is one
         sys.exit(str(error))
-    print(text)
+    print(describe(record))
     if options.json is not None:
         try:
             save(record, options.json)

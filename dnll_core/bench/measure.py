@@ -12,12 +12,11 @@ from pathlib import Path
 import torch
 
 from dnll_core.bench.subject import Setting, Subject, profile
-from dnll_core.bench.timing import ceiling, count_flops, peak_memory, resident_memory
+from dnll_core.bench.timing import ceiling, count_flops, peak_memory
 from dnll_core.common import atomic_file, sealed, today, watched
 from dnll_core.device import choose_compute
+from dnll_core.provenance import source_hash
 from dnll_core.run import own_random_state
-
-SMALLEST = 10_000  # unlabelled images where --growth begins
 
 
 def interleaved(
@@ -57,7 +56,7 @@ def measure(
         A record of plain JSON values. record["settings"][name]: what ran where ("experiment", "device", "precision",
         "threads", "unlabelled", "pool", "step"); in seconds "warmup", "train" and "inference" (lists), "parts" and
         "host" (medians; None but on CUDA), "captured" (to record the CUDA graph; None without); "flops" of an
-        iteration; "ceiling", "evaluation" and "memory" (see `timing`).
+        iteration; "ceiling" and "memory" (see `timing`); "evaluation" and "epoch" (see `Subject`).
     """
     subjects, measured = {}, {}
     with contextlib.ExitStack() as stack:
@@ -74,9 +73,9 @@ def measure(
         for name, subject in subjects.items():
             measured[name]["ceiling"] = ceilings[subject.trainer.learner.compute]
     provenance = next(iter(subjects.values())).provenance
-    shared = {key: provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
-    finished = today()
-    return {**shared, "finished": finished, "seed": seed, "burst": burst, "settings": measured}
+    shared = {key: provenance[key] for key in ("torch", "python", "commit")}
+    shared |= {"source_sha256": source_hash("bench.measure"), "source_of": "bench.measure"}
+    return {**shared, "finished": today(), "seed": seed, "burst": burst, "settings": measured}
 
 
 def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextlib.ExitStack) -> tuple[Subject, dict]:
@@ -120,52 +119,11 @@ def _looked_into(subject: Subject, profiled: int) -> dict:
         "parts": {part: statistics.median(times) for part, times in profile(subject, profiled).items()},
         "host": host,
         "evaluation": subject.evaluation(),
+        "epoch": subject.epoch(),
     }
 
 
-def growth(setting: Setting, sizes: list[int], iterations: int = 30, seed: int = 0, progress: bool = False) -> dict:
-    """How time depends on M: iterations at each of `sizes` unlabelled images in turn, and what an epoch takes.
-
-    An epoch's seconds are those of drawing its batches (measured, whole) plus its number of iterations times the
-    median iteration. At the smallest size a whole epoch is also run, to see that this is so.
-
-    Returns:
-        {"sizes": [{"unlabelled", "iterations", "train" (list), "plan", "epoch", "memory", "image"}, ...],
-        "whole_epoch"}: seconds, and in bytes by how much the process grew for this size (None where the system does
-        not tell) and what an image has.
-    """
-    with contextlib.ExitStack() as stack:
-        subjects, memory = {}, {}
-        for size in sorted(sizes):
-            before = resident_memory()
-            subjects[str(size)], about = _made_ready(setting.replace(unlabelled=size), 10, seed, stack)
-            memory[str(size)] = None if before is None else resident_memory() - before
-        times = interleaved({name: s.train_seconds for name, s in subjects.items()}, iterations, "train", progress)
-        rows = []
-        for name, subject in subjects.items():
-            trainer, steps = subject.trainer, subject.trainer.learner.steps_per_epoch
-            with subject.at_work():
-                plan = statistics.median(
-                    subject.timer.seconds(lambda t=trainer: t.learner.plan_epoch(0)) for _ in range(3)
-                )
-            epoch = plan + steps * statistics.median(times[name])
-            row = {"unlabelled": int(name), "iterations": steps, "train": times[name], "plan": plan, "epoch": epoch}
-            rows.append(row | {"memory": memory[name], "image": trainer.learner.data.labelled[0].nbytes})
-        smallest = next(iter(subjects.values()))
-
-        def whole_epoch() -> None:
-            smallest.trainer.learner.plan_epoch(0)
-            for _ in range(smallest.trainer.learner.steps_per_epoch):
-                smallest.step()
-
-        with smallest.at_work():
-            whole = smallest.timer.seconds(whole_epoch)
-    shared = {key: subject.provenance[key] for key in ("torch", "python", "commit", "source_sha256")}
-    where = {key: about[key] for key in ("experiment", "device", "precision", "threads")}
-    return {**shared, **where, "seed": seed, "sizes": rows, "whole_epoch": whole}
-
-
 def save(record: dict, path: str | Path) -> None:
-    """Writes a record of `measure` or `growth` as JSON, atomically, with its SHA-256."""
+    """Writes a record of `measure` as JSON, atomically, with its SHA-256."""
     with atomic_file(path) as file:
         file.write((json.dumps(sealed(record), indent=1) + "\n").encode())

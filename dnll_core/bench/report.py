@@ -1,20 +1,21 @@
-"""What a benchmark's record says: medians and quartiles, ratios with an interval, the printed report, tables.
+"""What a benchmark's record says: medians and quartiles, ratios with an interval; as numbers, as text, printed.
 
-record = bench.measure({"dnll": Setting(...), "mean-teacher": Setting(...)})
+record = measure({"dnll": Setting(...), "mean-teacher": Setting(...)})
+frame(record)["ratio"]
 print(describe(record))
-ratio(record["settings"]["dnll"]["train"], record["settings"]["mean-teacher"]["train"])
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from dnll_core.bench.subject import PARTS
 from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.data.sets import SETS
@@ -67,7 +68,56 @@ def real_epoch(experiment: Experiment) -> tuple[int, int]:
     return max(1, pool // experiment.unlabelled_batch), validation + data.test
 
 
-# -- text --------------------------------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def frame(record: dict, to: str | None = None) -> pd.DataFrame:
+    """A row of plain values for each setting of a record of `bench.measure.measure`; NaN or None: not measured.
+
+    to: the setting that ratios are to; None: the first.
+
+    Columns: what ran where, up to "n", the timed rounds. Medians in seconds with quartiles "... low" and "... high":
+    "train", "inference". Relative to `to`: "ratio" and "inference ratio" (with an interval, see `ratio`),
+    "flops ratio". Further seconds: "first" iteration, median "warm-up" after it, "captured", "host", "plan" of an
+    epoch, "epoch" (its plan and its iterations), "evaluation" of an image. "images" a second; "flops" an iteration;
+    "rate" and "ceiling" in FLOP/s, "share" of the one in the other; "memory" in bytes, "memory of"; and the share of
+    each of PARTS.
+    """
+    settings = record["settings"]
+    base = settings[next(iter(settings)) if to is None else to]
+    return pd.DataFrame([_row(setting, base) for setting in settings.values()], index=[*settings])
+
+
+def _row(setting: dict, base: dict) -> dict:
+    e, nan = setting["experiment"], math.nan
+    batch = e["labelled_batch"], e["unlabelled_batch"]
+    row = {key: e.get(key) for key in ("method", "network", "dataset")} | {"batch": "{} + {}".format(*batch)}
+    row |= {key: setting.get(key) for key in ("unlabelled", "pool", "step", "device", "precision")}
+    row["n"] = len(setting["train"])
+    for kind, name in (("train", "ratio"), ("inference", "inference ratio")):
+        times, others = setting.get(kind), base.get(kind)
+        low, median, high = quartiles(times) if times else [nan] * 3
+        row |= {kind: median, f"{kind} low": low, f"{kind} high": high}
+        row |= dict(zip(spread(name), ratio(times, others) if times and others else [nan] * 3))
+    first, *later = setting.get("warmup") or [nan]
+    row |= {"first": first, "warm-up": statistics.median(later or [first]), "images": sum(batch) / row["train"]}
+    row |= {key: nan if setting.get(key) is None else setting[key] for key in ("captured", "host", "flops")}
+    row |= {"flops ratio": row["flops"] / (base.get("flops") or nan), "rate": row["flops"] / row["train"]}
+    row["ceiling"] = setting.get("ceiling", {}).get("flops_per_second", nan)
+    row["share"] = row["rate"] / row["ceiling"]
+    epoch, evaluation = setting.get("epoch", {}), setting.get("evaluation", {})
+    row["plan"] = epoch.get("plan", nan)
+    row["epoch"] = row["plan"] + epoch.get("iterations", nan) * row["train"]
+    row["evaluation"] = evaluation.get("seconds", nan) / evaluation.get("images", nan)
+    memory = setting.get("memory") or {"bytes": nan, "of": None}
+    row |= {"memory": memory["bytes"], "memory of": memory["of"]}
+    parts = setting.get("parts", {})
+    return row | {part: parts[part] / sum(parts.values()) if part in parts else nan for part in PARTS}
+
+
+def spread(name: str) -> tuple[str, str, str]:
+    """The columns of a number of `frame` that has a lower and an upper end."""
+    return name, f"{name} low", f"{name} high"
 
 
 def milliseconds(seconds: float) -> str:
@@ -76,16 +126,54 @@ def milliseconds(seconds: float) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 100 else f"{value:.2f}"
 
 
-def scaled(value: float, unit: str) -> str:
+def scaled(value: float, unit: str = "") -> str:
     """A large number with a prefix: 1.73e12, "FLOP" -> "1.73 TFLOP"."""
     power = next((p for p in (15, 12, 9, 6, 3) if value >= 10**p), 0)
     return f"{value / 10**power:.3g} {'_kMGTP'[power // 3].strip('_')}{unit}"
 
 
-def quartiles_text(times: Sequence[float]) -> str:
-    """Median and quartiles in milliseconds, for the printed report."""
-    low, median, high = quartiles(times)
-    return f"{milliseconds(median):>8} ms   quartiles {milliseconds(low)} to {milliseconds(high)}, n = {len(times)}"
+_three, _whole, _percent = "{:.3f}".format, "{:,.0f}".format, "{:.1%}".format
+# column of `shown` -> how a number of `frame` is written, and the columns of `frame` that it shows
+_SHOWN = {name: (str, (name,)) for name in ("method", "network", "dataset", "batch")}
+_SHOWN["unlabelled"] = (_whole, ("unlabelled",))
+_SHOWN |= {name: (str, (name,)) for name in ("pool", "step", "device", "precision", "n")}
+_SHOWN |= {
+    "iteration, ms": (milliseconds, spread("train")),
+    "ratio to the first": (_three, spread("ratio")),
+    "images/s": (_whole, ("images",)),
+    "inference batch, ms": (milliseconds, spread("inference")),
+    "its ratio to the first": (_three, spread("inference ratio")),
+    "counted FLOPs": (scaled, ("flops",)),
+    "their ratio to the first": (_three, ("flops ratio",)),
+    "FLOP/s": (scaled, ("rate",)),
+    "of the ceiling": ("{:.0%}".format, ("share",)),
+    "first iteration, ms": (milliseconds, ("first",)),
+    "then, in warm-up, ms": (milliseconds, ("warm-up",)),
+    "recording the graph, ms": (milliseconds, ("captured",)),
+    "launched by the host, ms": (milliseconds, ("host",)),
+    "batches of an epoch, ms": (milliseconds, ("plan",)),
+    "epoch, s": ("{:.2f}".format, ("epoch",)),
+    "evaluating an image, ms": (milliseconds, ("evaluation",)),
+    "peak memory, MiB": (lambda value: f"{value / 2**20:.0f}", ("memory",)),
+    "of": (str, ("memory of",)),
+}
+_SHOWN |= {part: (_percent, (part,)) for part in PARTS}
+
+
+def shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `frame` as text, with units in the names of columns: "1.98 (1.95 to 2.01)"; "–": not known."""
+
+    def cell(form: Callable[[object], str], values: tuple) -> str:
+        if any(pd.isna(value) for value in values):
+            return "–"
+        value, *ends = map(form, values)
+        return f"{value} ({' to '.join(ends)})" if ends else value
+
+    texts = {
+        title: [cell(form, values) for values in zip(*(rows[name] for name in names))]
+        for title, (form, names) in _SHOWN.items()
+    }
+    return pd.DataFrame(texts, index=rows.index)
 
 
 def where(record: dict, setting: dict) -> str:
@@ -94,157 +182,49 @@ def where(record: dict, setting: dict) -> str:
 
 
 def describe(record: dict) -> str:
-    """The report of a record of `bench.measure.measure`."""
-    blocks = [_described(name, record, setting) for name, setting in record["settings"].items()]
-    (first, base), *others = record["settings"].items()
-    if others:
-        kind = interval_name(len(base["train"]))
-        lines = [f"ratios to {first}, round by round, settings in turn in one process (median and {kind})"]
-        for kind, what in (("train", "training iteration"), ("inference", "inference batch")):
-            for name, setting in others:
-                value, low, high = ratio(setting[kind], base[kind])
-                lines.append(f"  {what:20} {name}: {value:.3f}   ({low:.3f} to {high:.3f})")
-        lines += [f"  {'counted FLOPs':20} {name}: {s['flops'] / base['flops']:.3f}" for name, s in others]
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks)
-
-
-def _described(name: str, record: dict, setting: dict) -> str:
-    e = Experiment(**setting["experiment"])
-    batch = e.labelled_batch + e.unlabelled_batch
-    median = statistics.median(setting["train"])
-    rate, top = setting["flops"] / median, setting["ceiling"]["flops_per_second"]
-    size = setting["ceiling"]["size"]
-    bursts = f", each the mean of {record['burst']} in a row" if record["burst"] > 1 else ""
-    first, *later = setting["warmup"]
-    then = milliseconds(statistics.median(later or [first]))
-    rows = {
-        "training iteration": quartiles_text(setting["train"]) + bursts,
-        "": f"{batch / median:8.0f} images/s",
-        "inference batch": quartiles_text(setting["inference"]) + f"   ({batch} images, one submodel)",
-        "warm-up": f"{milliseconds(first):>8} ms the first iteration, then {then} ms",
-        "counted": f"{scaled(setting['flops'], 'FLOP')} an iteration (products and convolutions), so "
-        f"{scaled(rate, 'FLOP/s')}: {rate / top:.0%} of this machine's {scaled(top, 'FLOP/s')}",
-        " ": f"(the fastest of some {size} x {size} products in {setting['precision']})",
-        "peak memory": _memory(setting["memory"]),
-    }
-    title = (
-        f"{name}: {e.method}, {e.network}, images as in {e.dataset}, batch {e.labelled_batch} + {e.unlabelled_batch}"
+    """The report of a record, to be printed: a column for each setting, a line for each thing that is known of one."""
+    rows, settings = frame(record), record["settings"]
+    table = shown(rows).T
+    lines = [table[(table != "–").any(axis=1)].to_string(), where(record, next(iter(settings.values())))]
+    rounds, size = rows["n"].iloc[0], next(iter(settings.values()))["ceiling"]["size"]
+    lines.append(
+        f"Settings in turn in one process, {rounds} rounds of {record['burst']} in a row: median and quartiles; ratios "
+        f"round by round: median and {interval_name(rounds)}."
     )
-    lines = [title, where(record, setting)] + [f"  {key:20}{value}" for key, value in rows.items()]
-    total = sum(setting["parts"].values())
-    lines.append(f"  where an iteration goes, in iterations of its own: {milliseconds(total)} ms")
-    lines += [f"    {part:18}{milliseconds(t):>8} ms  {t / total:6.1%}" for part, t in setting["parts"].items()]
-    if setting.get("captured") is not None:
-        lines.append(f"    (uncaptured; recording the CUDA graph took {setting['captured']:.2f} s)")
-    if setting["host"] is not None:
-        lines.append(f"    the host launches an iteration in {milliseconds(setting['host'])} ms")
-    return "\n".join([*lines, _evaluation(e, setting["evaluation"], median)])
-
-
-def _memory(memory: dict | None) -> str:
-    return "not known on this system" if memory is None else f"{memory['bytes'] / 2**20:8.0f} MiB of {memory['of']}"
-
-
-def _evaluation(e: Experiment, evaluation: dict, iteration: float) -> str:
-    """What evaluating adds to training, for an epoch as long as the real data set's."""
-    iterations, held_out = real_epoch(e)
-    share = evaluation["seconds"] / evaluation["images"] * held_out / (iterations * iteration * e.eval_every)
-    return (
-        f"  {'evaluation':20}{milliseconds(evaluation['seconds']):>8} ms for {evaluation['images']} images. At "
-        f"{held_out} for every {iterations * e.eval_every} iterations, as on {e.dataset}: {share:.0%} more time"
-    )
-
-
-def describe_growth(record: dict) -> str:
-    """The report of a record of `bench.measure.growth`."""
-    e = Experiment(**record["experiment"])
-    lines = [
-        f"{e.method}, {e.network}, images as in {e.dataset}, batch {e.labelled_batch} + {e.unlabelled_batch}",
-        where(record, record),
-        f"{'M':>12} {'iterations':>11} {'ms an iteration (quartiles)':>32} {'batches of an epoch':>20} {'epoch':>11} "
-        f"{'memory':>10} {'of that images':>15}",
-    ]
-    for row in record["sizes"]:
-        low, median, high = (milliseconds(value) for value in quartiles(row["train"]))
+    lines.append(f"Products and convolutions are counted; the ceiling is the fastest of some {size} x {size} products.")
+    for name, setting in settings.items():
+        e = Experiment(**setting["experiment"])
+        iterations, held_out = real_epoch(e)
+        each = iterations * e.eval_every
+        more = rows.loc[name, "evaluation"] * held_out / (each * rows.loc[name, "train"])
         lines.append(
-            f"{row['unlabelled']:12,} {row['iterations']:11,} {f'{median}  ({low} to {high})':>32} "
-            f"{row['plan']:18.3f} s {row['epoch']:9.2f} s {_mebibytes(row.get('memory')):>10} "
-            f"{_mebibytes(row['unlabelled'] * row['image'] if 'image' in row else None):>15}"
+            f"{name}: evaluating {held_out} images every {each} iterations, as on {e.dataset}: {more:.0%} more"
         )
-    smallest = record["sizes"][0]
-    lines += [
-        f"an iteration grows as M^{growth_slopes(record)[0]:.3f}, an epoch as M^{growth_slopes(record)[1]:.3f}",
-        f"an epoch is its batches' draw plus iterations x median. Run whole at M = {smallest['unlabelled']:,}: "
-        f"{record['whole_epoch']:.2f} s",
-    ]
     return "\n".join(lines)
-
-
-def _mebibytes(value: int | None) -> str:
-    return "–" if value is None else f"{value / 2**20:.0f} MiB"
-
-
-def growth_slopes(record: dict) -> tuple[float, float]:
-    """The exponents with which an iteration's and an epoch's time grow with M; expected are 0 and 1."""
-    sizes = [row["unlabelled"] for row in record["sizes"]]
-    iterations = slope(sizes, [statistics.median(row["train"]) for row in record["sizes"]])
-    return iterations, slope(sizes, [row["epoch"] for row in record["sizes"]])
 
 
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-def read_benchmark(path: Path) -> dict:
-    """The record of `bench.measure.measure` or `bench.measure.growth` in a file.
+def load_benchmarks(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
+    """The benchmarks in a folder, by file name without its ending; empty if there are none.
+
+    Every JSON file there is a record of `bench.measure.measure`, of whatever settings, on whatever machine.
 
     Raises:
         RecordError: naming a file that cannot be read as such a record.
     """
+    return {path.stem: _read(path) for path in sorted(Path(folder).glob("*.json"))}
+
+
+def _read(path: Path) -> dict:
     try:
         record = opened(path.read_bytes())
-        for timed in record["settings"].values() if "settings" in record else record["sizes"]:
+        for timed in record["settings"].values():
             times = [*timed["train"], *timed.get("inference", ())]
             if not all(type(t) in (float, int) and 0 < t < math.inf for t in times):
                 raise ValueError("its times are not numbers of seconds above 0")
-        if record.get("settings"):
-            medians_frame({path.stem: record})
+        frame(record)
         return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None
-
-
-def load_benchmarks(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
-    """The records of `bench.measure.measure` in a folder, by file name without its ending; empty if there are none.
-
-    Raises:
-        RecordError: naming a file that cannot be read as such a record.
-    """
-    records = {}
-    for path in sorted(Path(folder).glob("*.json")):
-        record = read_benchmark(path)
-        if record.get("settings"):  # else one of `bench.measure.growth`
-            records[path.stem] = record
-    return records
-
-
-def medians_frame(records: dict[str, dict]) -> pd.DataFrame:
-    """One row for each setting of each record: where, milliseconds (medians), ratio to the record's first setting."""
-    rows = []
-    for name, record in records.items():
-        base = next(iter(record["settings"].values()))
-        for key, setting in record["settings"].items():
-            value, low, high = ratio(setting["train"], base["train"])
-            rows.append(
-                {
-                    "record": name,
-                    "setting": key,
-                    "device": setting["device"],
-                    "precision": setting["precision"],
-                    "ms an iteration": milliseconds(statistics.median(setting["train"])),
-                    "ms an inference batch": milliseconds(statistics.median(setting["inference"])),
-                    "ratio to the first": f"{value:.3f} ({low:.3f} to {high:.3f})" if setting is not base else "1",
-                    "n": len(setting["train"]),
-                }
-            )
-    return pd.DataFrame(rows).set_index(["record", "setting"]) if rows else pd.DataFrame()

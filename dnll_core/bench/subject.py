@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,21 @@ class Setting:
                 raise ConfigError(unknown("field", name, names))
         own = {name: changes.pop(name) for name in places if name in changes}
         return dataclasses.replace(self, experiment=self.experiment.replace(**changes), **own)
+
+
+def in_turn(first: Setting, *others: dict) -> dict[str, Setting]:
+    """Settings to be measured in turn, by name: the first, and for each of `others` the same with these changes.
+
+    Raises:
+        ConfigError: for a change that `Setting.replace` does not take, or two settings of one name.
+    """
+    settings = {first.experiment.method: first}
+    for changes in others:
+        name = changes["method"] if list(changes) == ["method"] else ", ".join(f"{k}={v}" for k, v in changes.items())
+        if name in settings:
+            raise ConfigError(f"{name!r} is there twice; each setting to compare must be another one.")
+        settings[name] = first.replace(**changes)
+    return settings
 
 
 def synthetic(experiment: Experiment, unlabelled: int, seed: int = 0) -> Dataset:
@@ -182,6 +198,13 @@ class Subject:
         with self.at_work():
             return {"images": len(images), "seconds": self.timer.seconds(lambda: self.trainer.predict(images))}
 
+    def epoch(self) -> dict:
+        """{"iterations", "plan"}: how many an epoch has, and the seconds of drawing the batches of all of them."""
+        learner = self.trainer.learner
+        with self.at_work():
+            plan = statistics.median(self.timer.seconds(lambda: learner.plan_epoch(0)) for _ in range(3))
+        return {"iterations": learner.steps_per_epoch, "plan": plan}
+
     def host_seconds(self) -> float:
         """Seconds until the host has launched an iteration, whose end on the device it does not wait for."""
         self.timer.wait()
@@ -209,7 +232,6 @@ PARTS = (
     *("batch and views", "label passes", "label draw", "forward", "losses", "backward", "optimiser", "after step"),
     "rest",
 )
-CHEAP = ("batch and views", "label draw")  # augmentation, sampling and drawing: what should cost next to nothing
 
 
 @contextlib.contextmanager

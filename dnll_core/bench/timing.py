@@ -1,6 +1,6 @@
-"""The instruments of a benchmark: a clock for each kind of device, counted FLOPs, an iteration's parts, memory.
+"""The instruments of a benchmark: a clock for each kind of device, counted FLOPs, the fastest product, memory.
 
-    Timer(device).seconds(work), count_flops(work), profile(subject, 3)
+    Timer(device).seconds(work), count_flops(work), ceiling(compute)
 
 `bench` puts them together. Without a device's own clock a time would be that of launching its work: CUDA is timed by
 events in its stream, other accelerators by waiting for them.
@@ -101,15 +101,6 @@ def _products_like_convolutions(device: torch.device) -> Iterator[None]:
         yield
     finally:
         matmul.fp32_precision = before
-
-
-def resident_memory() -> int | None:
-    """Bytes of main memory that this process has now; None where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except (OSError, AttributeError):
-        return None
 
 
 def peak_memory(device: torch.device, before: int = 0) -> dict | None:

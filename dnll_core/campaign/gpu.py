@@ -32,8 +32,9 @@ from pathlib import Path
 import torch
 
 from dnll_core import results
-from dnll_core.bench import command as bench
-from dnll_core.bench import measure, suite
+from dnll_core.bench import suite
+from dnll_core.bench.measure import save
+from dnll_core.bench.report import describe
 from dnll_core.campaign.archive import Archive
 from dnll_core.campaign.command import check_commit, sigterm_as_interrupt
 from dnll_core.campaign.estimates import Expected
@@ -89,10 +90,10 @@ def run_benchmarks(archive: Archive, names: tuple[str, ...], capture: bool) -> N
         path = archive.out / "bench" / f"{name}-{'' if capture else 'uncaptured-'}{suite.machine()}.json"
         if path.exists():
             continue
-        words = suite.SUITE[name].split() + ([] if capture else ["--set", "step=uncaptured"])
         try:
-            record, text = bench.run(bench.parser().parse_args(words))
-            measure.save(record, path)
+            record = suite.run(name, **{} if capture else {"step": "uncaptured"})
+            save(record, path)
+            text = describe(record)
         except Exception:  # the cells do not depend on it
             text = traceback.format_exc()
         archive.say(f"benchmark {name}\n{text}")

@@ -75,6 +75,7 @@ def summary(name: str, search: Search, out: Path) -> dict | None:
     trials.sort(key=lambda trial: (trial["mean"] is None, -_worth(trial, search)))
     origin = {key: sorted({str(record[key]) for record in used}) for key in ("torch", "source_sha256")}
     commits = sorted({record["commit"] for record in used if record["commit"] is not None})
+    sources = sorted({record["source_of"] for record in used if "source_of" in record})
     return {
         "search": name,
         "base": search.start.to_dict(),
@@ -85,6 +86,7 @@ def summary(name: str, search: Search, out: Path) -> dict | None:
         "trials": trials,
         **{key: ", ".join(values) for key, values in origin.items()},
         "commit": ", ".join(commits) or None,
+        **({"source_of": ", ".join(sources)} if sources else {}),
     }
 
 

@@ -11,18 +11,29 @@ import statistics
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from dnll_core.bench.report import milliseconds, quartiles
+from dnll_core.bench.report import milliseconds, quartiles, spread
 from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, canvas
 
 # how a part of an iteration is drawn, in its method's colour: (share of white, hatch)
 _LOOKS = {"label passes": (0.75, "///"), "forward": (0.45, ""), "backward": (0.0, "")}
 _OTHER = "everything else"
+
+
+def _rows(axis: Axes, names: Sequence[str]) -> None:
+    """Lays out a horizontal axis of amounts with a named row for each of them, the first on top."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(len(names) - 0.5, -0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(6))
+    axis.grid(False, axis="y")
+    axis.tick_params(axis="y", length=0)
 
 
 def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
@@ -42,12 +53,9 @@ def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
                 axis.plot(times, np.full(len(times), y), style.marker, color=style.color, alpha=0.55, markersize=5)
                 number = milliseconds(median / 1000)
                 axis.annotate(number, (times.max(), y), (9, 0), textcoords="offset points", va="center", weight="bold")
-            axis.set_yticks(range(len(groups)), [METHODS[name].label for name in groups])
-            axis.set(title=title, xlabel="milliseconds", ylim=(len(groups) - 0.5, -0.5))
-            axis.xaxis.set_major_locator(MaxNLocator(6))
-            axis.set_xlim(0, 1220 * max(max(seconds) for seconds in groups.values()))
-            axis.grid(False, axis="y")
-            axis.tick_params(axis="y", length=0)
+            right = 1220 * max(max(seconds) for seconds in groups.values())
+            axis.set(title=title, xlabel="milliseconds", xlim=(0, right))
+            _rows(axis, [METHODS[name].label for name in groups])
     return figure
 
 
@@ -66,16 +74,12 @@ def ratios(rows: dict[str, dict]) -> Figure:
             axis.plot([row["flops"]] * 2, [y - 0.3, y + 0.3], color=BLACK, linewidth=2.5, solid_capstyle="butt")
             look = {"marker": "D", "markersize": 9, "markeredgewidth": 1.8, "linestyle": "none"}
             axis.plot(row["paper"], y - 0.02, markerfacecolor="none", markeredgecolor=row["color"], zorder=4, **look)
-        axis.set_yticks(range(len(rows)), list(rows))
-        axis.set(xlabel="ratio of the times of a training iteration", ylim=(len(rows) - 0.45, -0.55))
-        axis.set_xlim(0, 1.1 * max(max(row["paper"], row["flops"], *row["time"]) for row in rows.values()))
-        axis.grid(False, axis="y")
-        axis.tick_params(axis="y", length=0)
+        right = 1.1 * max(max(row["paper"], row["flops"], *row["time"]) for row in rows.values())
+        axis.set(xlabel="ratio of the times of a training iteration", xlim=(0, right))
+        _rows(axis, list(rows))
         keys = [
             Line2D([], [], color=GREY, marker="o", markersize=8, linewidth=2, label="timed here, with interval"),
-            Line2D(
-                [], [], color=BLACK, marker="|", markersize=14, markeredgewidth=2.5, linestyle="none", label="FLOPs"
-            ),
+            Line2D([], [], color=BLACK, marker="|", markersize=14, markeredgewidth=2.5, linewidth=0, label="FLOPs"),
             Line2D([], [], color=GREY, markerfacecolor="none", label="paper, Table 7", **look),
         ]
         figure.legend(handles=keys, loc="outside lower center", ncols=3)
@@ -109,11 +113,8 @@ def parts(panels: dict[str, dict[str, dict[str, float]]], units: Sequence[str]) 
                         axis.text(left + amount / 2, y, text, ha="center", va="center", bbox=box, **look)
                     left += amount
                 axis.annotate(f"{left:.0f}", (left, y), (5, 0), textcoords="offset points", va="center", weight="bold")
-            axis.set_yticks(range(len(groups)), [METHODS[name].label for name in groups])
-            axis.xaxis.set_major_locator(MaxNLocator(6))
-            axis.set(title=title, xlabel=unit, ylim=(len(groups) - 0.5, -0.5), xlim=(0, 1.14 * longest))
-            axis.grid(False, axis="y")
-            axis.tick_params(axis="y", length=0)
+            axis.set(title=title, xlabel=unit, xlim=(0, 1.14 * longest))
+            _rows(axis, [METHODS[name].label for name in groups])
         keys = [_look(part, "#555555") for part in (*_LOOKS, _OTHER)]
         handles = [
             Patch(facecolor=color, hatch=hatch, edgecolor="white", label=part)
@@ -174,26 +175,24 @@ def trade(
     return figure
 
 
-def growth(rows: Sequence[dict]) -> Figure:
-    """Time of an iteration and of an epoch against M. rows: record["sizes"] of `bench.measure.growth`."""
-    sizes = np.array([row["unlabelled"] for row in rows])
-    times = 1000 * np.array([quartiles(row["train"]) for row in rows])  # (rows, 3)
-    epochs = np.array([row["epoch"] for row in rows])
+def growth(rows: pd.DataFrame) -> Figure:
+    """Time of an iteration and of an epoch against M. rows: of `bench.report.frame`, by ascending M."""
+    sizes, epochs = rows["unlabelled"].to_numpy(), rows["epoch"].to_numpy()
+    median, low, high = (1000 * rows[name].to_numpy() for name in spread("train"))
     with canvas(1, 2, (9.4, 3.3)) as (figure, (left, right)):
-        bars = [times[:, 1] - times[:, 0], times[:, 2] - times[:, 1]]
-        left.errorbar(sizes, times[:, 1], yerr=bars, color=BLUE, marker="o", capsize=4, linewidth=1.8)
-        left.axhline(times[0, 1], color=GREY, linestyle="--", linewidth=1.2, zorder=1)
+        left.errorbar(sizes, median, yerr=[median - low, high - median], color=BLUE, marker="o", capsize=4)
+        left.axhline(median[0], color=GREY, linestyle="--", linewidth=1.2, zorder=1)
         left.set(title="one iteration", ylabel="milliseconds, median and quartiles", ylim=(0, None))
-        right.plot(sizes, epochs, "o-", color=BLUE, linewidth=1.8)
+        right.plot(sizes, epochs, "o-", color=BLUE)
         line = epochs[0] * sizes / sizes[0]
         right.plot(sizes, line, "--", color=GREY, linewidth=1.2, zorder=1)
         place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": "#555555"}
         right.annotate("in proportion to M", (sizes[len(sizes) // 2], line[len(sizes) // 2]), (10, -6), **place)
         right.set(title="one epoch", ylabel="seconds", yscale="log")
-        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        right.yaxis.set_major_formatter("{x:g}")
         for axis in (left, right):
             axis.set(xscale="log", xlabel="M, unlabelled images")
             axis.set_xticks(sizes)
-            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+            axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.minorticks_off()
     return figure

@@ -184,7 +184,7 @@ def run_classical(
         "experiment": config.to_dict(),
         "seed": seed,
         "labels_sha256": split.hash(),
-        **made([sitting(cpu_name(), "float32", None, 1, seconds)]),
+        **made([sitting(cpu_name(), "float32", None, 1, seconds, "methods.classical")]),
         "scikit-learn": sklearn.__version__,
         "python": platform.python_version(),
         "seconds": seconds,

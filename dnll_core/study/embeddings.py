@@ -166,7 +166,7 @@ def record_of(runs: Mapping[str, Run], images: Tensor, labels: np.ndarray, perpl
             "final": run.final,
             "seconds": run.provenance["seconds"],
         }
-    kept = ("source_sha256", "commit", "device", "precision", "torch", "python", "finished")
+    kept = ("source_sha256", "source_of", "commit", "device", "precision", "torch", "python", "finished")
     provenance = {key: first.provenance[key] for key in kept}
     about = {"seed": first.seed, "images": len(images), "perplexity": perplexity}
     return {**about, **provenance, "labels": labels.tolist(), "representations": found}

@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from dnll_core import figures, load_data
-from dnll_core.bench import report, timing
+from dnll_core.bench import timing
 from dnll_core.bench.command import main
-from dnll_core.bench.measure import growth, interleaved, measure, save
+from dnll_core.bench.measure import interleaved, measure, save
 from dnll_core.bench.report import (
     describe,
-    describe_growth,
-    growth_slopes,
+    frame,
     interval_name,
     load_benchmarks,
     milliseconds,
@@ -24,9 +23,10 @@ from dnll_core.bench.report import (
     ratio,
     real_epoch,
     scaled,
+    shown,
     slope,
 )
-from dnll_core.bench.subject import HELD_OUT, PARTS, Setting, Subject, profile, synthetic
+from dnll_core.bench.subject import HELD_OUT, PARTS, Setting, Subject, in_turn, profile, synthetic
 from dnll_core.bench.timing import Timer, count_flops
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data import split_labels
@@ -242,10 +242,10 @@ def test_slope_is_the_exponent():
 
 
 def test_formats():
-    shown = [milliseconds(seconds) for seconds in (0.00123, 0.0123, 0.123, 1.2345)]
-    assert shown == ["1.23", "12.30", "123.0", "1234"]
-    shown = [scaled(value, "FLOP") for value in (950, 1.73e12, 2.5e9, 4.04e3)]
-    assert shown == ["950 FLOP", "1.73 TFLOP", "2.5 GFLOP", "4.04 kFLOP"]
+    texts = [milliseconds(seconds) for seconds in (0.00123, 0.0123, 0.123, 1.2345)]
+    assert texts == ["1.23", "12.30", "123.0", "1234"]
+    texts = [scaled(value, "FLOP") for value in (950, 1.73e12, 2.5e9, 4.04e3)]
+    assert texts == ["950 FLOP", "1.73 TFLOP", "2.5 GFLOP", "4.04 kFLOP"]
 
 
 def test_a_real_epoch_is_as_long_as_a_run_says():
@@ -403,22 +403,42 @@ def test_measuring_leaves_the_callers_random_state_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_frame_holds_what_the_record_says(record):
+    rows = frame(record)
+    assert list(rows.index) == ["dnll", "mean-teacher"]
+    for name, setting in record["settings"].items():
+        row, steps = rows.loc[name], setting["epoch"]["iterations"]
+        assert [row[f"train{end}"] for end in (" low", "", " high")] == list(quartiles(setting["train"]))
+        assert row["share"] == setting["flops"] / np.median(setting["train"]) / setting["ceiling"]["flops_per_second"]
+        assert steps == 60 // U and row["epoch"] == setting["epoch"]["plan"] + steps * row["train"]
+        assert sum(row[part] for part in PARTS) == pytest.approx(1)
+        assert row["images"] == (B + U) / row["train"]
+    base, other = (setting["train"] for setting in record["settings"].values())
+    assert rows.loc["mean-teacher", ["ratio", "ratio low", "ratio high"]].tolist() == list(ratio(other, base))
+    assert frame(record, to="mean-teacher").loc["dnll", "ratio"] == ratio(base, other)[0]
+    assert rows["flops ratio"].tolist() == pytest.approx([1, 0.5], rel=1e-3)
+
+
+def test_what_was_not_measured_is_a_dash():
+    e = {"labelled_batch": 20, "unlabelled_batch": 64}
+    sizes = {m: {"experiment": e, "unlabelled": m, "train": [0.02, 0.01, 0.03]} for m in (100, 1000)}
+    sizes[1000]["epoch"] = {"iterations": 15, "plan": 0.5}
+    texts = shown(frame({"settings": sizes}))
+    assert texts["iteration, ms"].tolist() == ["20.00 (15.00 to 25.00)"] * 2
+    assert texts["unlabelled"].tolist() == ["100", "1,000"]
+    assert texts["epoch, s"].tolist() == ["–", "0.80"]
+    assert set(texts["inference batch, ms"]) == set(texts["of the ceiling"]) == set(texts["forward"]) == {"–"}
+
+
 def test_the_report_says_where_and_how_often(record):
     text = describe(record)
-    for words in ("1 thread · float32 · torch " + torch.__version__, "n = 3, each the mean of 2 in a row", "quartiles"):
-        assert text.count(words) >= 2
-    assert "counted FLOPs        mean-teacher: 0.500" in text
-    for part in PARTS:
-        assert part in text
-    assert "on digits" in text
-
-
-def test_the_table_has_a_ratio_to_the_first_setting(record):
-    table = report.medians_frame({"here": record})
-    assert list(table.index) == [("here", "dnll"), ("here", "mean-teacher")]
-    base, other = (setting["train"] for setting in record["settings"].values())
-    value, low, high = ratio(other, base)
-    assert table["ratio to the first"].tolist() == ["1", f"{value:.3f} ({low:.3f} to {high:.3f})"]
+    for words in ("1 thread · float32 · torch " + torch.__version__, "3 rounds of 2 in a row", "range of 3 rounds"):
+        assert words in text
+    assert all(part in text for part in PARTS)
+    assert "recording the graph" not in text  # there is none on a CPU
+    setting, (iterations, held_out) = record["settings"]["dnll"], real_epoch(FAST.experiment)
+    more = setting["evaluation"]["seconds"] / HELD_OUT * held_out / (iterations * np.median(setting["train"]))
+    assert f"dnll: evaluating {held_out} images every {iterations} iterations, as on digits: {more:.0%} more" in text
 
 
 def test_broken_records_are_named_and_none_is_no_error(tmp_path):
@@ -428,25 +448,16 @@ def test_broken_records_are_named_and_none_is_no_error(tmp_path):
         load_benchmarks(tmp_path)
 
 
-# -- growth ------------------------------------------------------------------------------------------------------------
+def test_settings_in_turn_are_named_by_their_changes():
+    settings = in_turn(FAST, {"method": "vat"}, {"unlabelled": 600}, {"step": "plain", "m": 2})
+    assert list(settings) == ["dnll", "vat", "unlabelled=600", "step=plain, m=2"]
+    assert settings["unlabelled=600"] == FAST.replace(unlabelled=600)
 
 
-def test_growth_composes_an_epoch(tmp_path):
-    record = growth(FAST, [120, 60], iterations=2)
-    shape = [(row["unlabelled"], row["iterations"], len(row["train"])) for row in record["sizes"]]
-    assert shape == [(60, 10, 2), (120, 20, 2)]
-    for row in record["sizes"]:
-        assert row["epoch"] == pytest.approx(row["plan"] + row["iterations"] * np.median(row["train"]))
-    assert record["whole_epoch"] > 0
-    text = describe_growth(record)
-    assert "Run whole at M = 60" in text and f"torch {torch.__version__}" in text
-    save(record, tmp_path / "growth.json")
-    assert load_benchmarks(tmp_path) == {}  # it has no settings to compare
-
-
-def test_growth_slopes():
-    sizes = [{"unlabelled": m, "train": [9, 2, 1], "epoch": m / 5} for m in (10, 100, 1000)]
-    assert growth_slopes({"sizes": sizes}) == pytest.approx((0, 1))
+def test_an_epoch_is_planned_whole():
+    subject = Subject(FAST.replace(unlabelled=615))
+    told = subject.epoch()
+    assert told["iterations"] == 615 // U and told["plan"] > 0
 
 
 # -- the command -------------------------------------------------------------------------------------------------------
@@ -468,8 +479,6 @@ def test_growth_slopes():
         ("--compare thread=1", "field='thread' is not known. Did you mean 'threads'"),
         ("--compare threads=none", "threads takes a whole number from 1 or None, not 'none'"),
         ("--compare method=dnll", "'dnll' is there twice"),
-        ("--growth 10000", "to more than 10000 images"),
-        ("--growth --compare m=2", "without --compare"),
     ],
 )
 def test_bad_input_is_a_message(arguments, message, capsys):
@@ -503,7 +512,7 @@ def test_help_reads_well(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert leave.value.code == 0
-    assert "python -m dnll_core.bench --growth" in text and "%(" not in text
+    assert "python -m dnll_core.bench --compare" in text and "%(" not in text
     assert max(map(len, text.splitlines())) <= 120
 
 
@@ -547,7 +556,11 @@ def test_figure_8_says_what_is_not_recorded():
 
 
 def test_growth_is_drawn_beside_proportionality():
-    rows = [{"unlabelled": m, "train": [0.01, 0.02, 0.03], "epoch": m / 1000} for m in (1000, 10_000)]
-    left, right = figures.speed.growth(rows).axes
+    batch = {"labelled_batch": 1, "unlabelled_batch": 100}
+    rows = {
+        m: {"experiment": batch, "unlabelled": m, "train": [0.01, 0.02, 0.03], "epoch": {"iterations": m, "plan": 0.0}}
+        for m in (100, 1000)
+    }
+    left, right = figures.speed.growth(frame({"settings": rows})).axes
     assert left.lines[0].get_ydata().tolist() == [20, 20]
-    assert [line.get_ydata().tolist() for line in right.lines] == [[1, 10], [1, 10]]
+    assert [line.get_ydata().tolist() for line in right.lines] == [[2, 20], [2, 20]]

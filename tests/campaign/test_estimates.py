@@ -110,7 +110,6 @@ def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
     others = {name: {**setting, **changes, "train": [9.0] * 3} for name, changes in otherwise.items()}
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "some.json").write_text(json.dumps({"settings": {"dnll": setting, **others}}))
-    (tmp_path / "bench" / "growth.json").write_text(json.dumps({"sizes": []}))
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.5 * iterations(FAST))
     results.save(record(FAST, 0, 20.0), tmp_path)
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.2 * iterations(FAST))

@@ -44,8 +44,8 @@ def whole(monkeypatch, tmp_path):
     monkeypatch.setattr(estimates, "AROUND", 0.0)
     monkeypatch.setattr(gpu, "check_commit", lambda uncommitted: None)  # whoever works on it has changes
     monkeypatch.setattr(worker, "train", lambda *args, **where: trained.append(where) or real(*args, **where))
-    small = "--dataset digits --network small --labelled-batch 20 --unlabelled-batch 64 --unlabelled 100"
-    monkeypatch.setitem(suite.SUITE, "small", f"{small} --iterations 1 --warmup 1")
+    monkeypatch.setitem(suite.SUITE, "small", {"dnll": suite.SUITE["small"]["dnll"].replace(unlabelled=100)})
+    monkeypatch.setitem(suite.ROUNDS, "small", 1)
 
     def run(*arguments, minutes=5, profile="quick"):
         gpu.main(["--minutes", str(minutes), "--out", str(tmp_path / "out"), "--profile", profile, *arguments])

@@ -247,7 +247,7 @@ def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
     results.save(other | {"commit": "000000000000"}, path.parent)
     found = search.summary("tiny", search.search_of("tiny", 1), tmp_path)
     assert found["commit"] == f"000000000000, {results.commit()}"
-    assert len(found["source_sha256"]) == 64
+    assert (found["source_sha256"], found["source_of"]) == (results.source_hash("run"), "run")
 
 
 def test_unknown_search(monkeypatch):
