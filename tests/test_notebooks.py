@@ -36,14 +36,95 @@ def test_no_cell_is_skipped(notebook):
         assert "NBVAL_RAISES_EXCEPTION" not in text
 
 
+def names(node, context):
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
+
+
+def outcome_of(cell):
+    """The names to which a cell gives a value, functions aside; those that it shows, if there are none."""
+    inside = {n for d in ast.walk(cell) if isinstance(d, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(d)}
+    targets = [t for n in ast.walk(cell) if isinstance(n, ast.Assign) and n not in inside for t in n.targets]
+    return {name for target in targets for name in names(target, ast.Store)} or names(cell, ast.Load)
+
+
+def asserts(cell):
+    return [node for node in ast.walk(cell) if isinstance(node, ast.Assert)]
+
+
+def checks(following, wanted):
+    """Whether a cell asserts something of these names, or of what it computes from them."""
+    known, before = set(wanted), None
+    while known != before:
+        before = set(known)
+        for node in ast.walk(following):
+            if isinstance(node, (ast.Assign, ast.AugAssign)) and names(node.value, ast.Load) & before:
+                known |= names(node, ast.Store)
+            if isinstance(node, (ast.For, ast.comprehension)) and names(node.iter, ast.Load) & before:
+                known |= names(node.target, ast.Store)
+    return any(names(check.test, ast.Load) & known for check in asserts(following))
+
+
+@pytest.mark.parametrize(
+    ("cell", "following", "expected"),
+    [
+        ("x = f()", "assert x > 1", True),
+        ("x = f()", "y = [2 * a for a in x]\nfor z in y:\n    assert z > 1", True),
+        ("x = f()\nshow(y)", "assert y > 1", False),
+        ("def g():\n    y = 1\n\n\nx = g()", "assert y > 1", False),
+        ("x = f()", "y = g(x)\nassert z > 1", False),
+        ("show(x)", "assert x > 1", True),
+    ],
+)
+def test_a_check_is_of_what_a_cell_gives(cell, following, expected):
+    assert checks(ast.parse(following), outcome_of(ast.parse(cell))) == expected
+
+
 def test_what_is_ignored_is_asserted(notebook):
     cells = code_cells(notebook)
     for cell, following in zip(cells, [*cells[1:], None]):
         if "NBVAL_IGNORE_OUTPUT" in source(cell):
-            where = source(cell)[:60]
+            where, wanted = source(cell)[:90], outcome_of(ast.parse(source(cell)))
             assert following is not None, where
-            asserts = [node for node in ast.walk(ast.parse(source(following))) if isinstance(node, ast.Assert)]
-            assert asserts, f"the cell after {where!r} asserts nothing"
+            assert checks(ast.parse(source(following)), wanted), f"after {where!r}: no assert of {sorted(wanted)}"
+
+
+def cannot_fail(test):
+    """Whether the text of a check alone says that it always holds."""
+    if isinstance(test, ast.BoolOp):
+        parts = map(cannot_fail, test.values)
+        return any(parts) if isinstance(test.op, ast.Or) else all(parts)
+    if isinstance(test, ast.Tuple) or not names(test, ast.Load):  # a tuple is true; a constant is what it is
+        return True
+    if re.fullmatch(r"len\(.*\) (>= 0|> -1)|0 <= len\(.*\)", ast.unparse(test)):
+        return True
+    sides = []
+    if isinstance(test, ast.Compare) and all(isinstance(op, (ast.Eq, ast.Is, ast.LtE, ast.GtE)) for op in test.ops):
+        sides = [test.left, *test.comparators]
+    elif isinstance(test, ast.Call) and ast.unparse(test.func).endswith(("close", "equal")):
+        sides = test.args[:2]
+    return len(sides) > 1 and len({ast.unparse(side) for side in sides}) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("True", "(x, 'message')", "1 + 1 == 2", "f(x) == f(x)", "x is x", "x <= x", "len(x) >= 0"),
+        *("isclose(a.b, a.b)", "torch.equal(x[0], x[0])", "x or True", "a == a and b == b"),
+    ],
+)
+def test_a_tautology_is_found(text):
+    assert cannot_fail(ast.parse(text, mode="eval").body)
+
+
+@pytest.mark.parametrize("text", ["x", "x == y", "f(x) < f(x)", "len(x) >= 1", "isclose(a, b)", "x == x and y == 2"])
+def test_an_honest_check_is_no_tautology(text):
+    assert not cannot_fail(ast.parse(text, mode="eval").body)
+
+
+def test_each_assert_can_fail(notebook):
+    for cell in code_cells(notebook):
+        for check in asserts(ast.parse(source(cell))):
+            assert not cannot_fail(check.test), ast.unparse(check)
 
 
 def test_one_cell_of_literal_parameters(notebook):
