@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from dnll_core.figures.style import BLACK, GREEN, GREY, RED, canvas
+from dnll_core.figures.style import BLACK, GREEN, GREY, RED, TEXT, canvas
 from dnll_core.paper.tables import OURS
 from dnll_core.study.records import NAMES
 from dnll_core.study.scorecard import SMALLER
@@ -66,7 +66,6 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
     return figure
 
 
-TEXT = "#555555"
 _VERDICTS = {  # tint, edge, sign: readable without colours
     "green": ("#CDEBDF", GREEN, "✓"),
     "red": ("#FBDCC8", RED, "✗"),

@@ -1,4 +1,4 @@
-"""The figures of notebook 12: milliseconds, ratios, where an iteration goes, time against accuracy, time against M.
+"""The figures of notebook 12: milliseconds, where an iteration goes, time against accuracy, time against M.
 
     show(iterations({"training iteration": {"dnll": [...], "mean-teacher": [...]}}), alt="...")
 
@@ -48,37 +48,6 @@ def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
             axis.set_xlim(0, 1220 * max(max(seconds) for seconds in groups.values()))
             axis.grid(False, axis="y")
             axis.tick_params(axis="y", length=0)
-    return figure
-
-
-def ratios(rows: dict[str, dict]) -> Figure:
-    """Ratios of times beside the ratio of counted FLOPs and the paper's.
-
-    Args:
-        rows: name -> {"color", "time": (ratio, low, high), "flops": ratio, "paper": ratio}.
-    """
-    with canvas(1, 1, (7.6, 0.62 * len(rows) + 1.35)) as (figure, axis):
-        axis.axvline(1, color=GREY, linewidth=1, linestyle="--", zorder=1)
-        for y, row in enumerate(rows.values()):
-            value, low, high = row["time"]
-            bars = [[max(0, value - low)], [max(0, high - value)]]
-            axis.errorbar(value, y, xerr=bars, color=row["color"], capsize=4, linewidth=2, marker="o", markersize=8)
-            axis.plot([row["flops"]] * 2, [y - 0.3, y + 0.3], color=BLACK, linewidth=2.5, solid_capstyle="butt")
-            look = {"marker": "D", "markersize": 9, "markeredgewidth": 1.8, "linestyle": "none"}
-            axis.plot(row["paper"], y - 0.02, markerfacecolor="none", markeredgecolor=row["color"], zorder=4, **look)
-        axis.set_yticks(range(len(rows)), list(rows))
-        axis.set(xlabel="ratio of the times of a training iteration", ylim=(len(rows) - 0.45, -0.55))
-        axis.set_xlim(0, 1.1 * max(max(row["paper"], row["flops"], *row["time"]) for row in rows.values()))
-        axis.grid(False, axis="y")
-        axis.tick_params(axis="y", length=0)
-        keys = [
-            Line2D([], [], color=GREY, marker="o", markersize=8, linewidth=2, label="timed here, with interval"),
-            Line2D(
-                [], [], color=BLACK, marker="|", markersize=14, markeredgewidth=2.5, linestyle="none", label="FLOPs"
-            ),
-            Line2D([], [], color=GREY, markerfacecolor="none", label="paper, Table 7", **look),
-        ]
-        figure.legend(handles=keys, loc="outside lower center", ncols=3)
     return figure
 
 
