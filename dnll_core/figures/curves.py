@@ -103,7 +103,7 @@ def runs_and_mean(axis: Axes, y: float, values: Sequence[float], look: MethodSty
     """Each value as a mark, and below it their mean with an error bar as `seaborn.pointplot` takes it, if several."""
     several, row = len(values) > 1, {"ax": axis, "orient": "h", "native_scale": True, "color": look.color}
     edge = {"edgecolor": look.color, "linewidth": 1} if look.hollow else {"edgecolor": "white", "linewidth": 0.5}
-    marks = {"marker": look.marker, "size": 7.5, "jitter": False, **edge}
+    marks = {"marker": look.marker, "size": 8, "jitter": False, **edge}
     seaborn.stripplot(x=values, y=[y - 0.22 * several] * len(values), zorder=3, **marks, **row)
     if look.hollow and len(values):
         axis.collections[-1].set_facecolor("white")
