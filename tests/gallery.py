@@ -54,7 +54,7 @@ FIGURES = {
     ),
     "curves": lambda: figures.curves.curves({"": {"dnll": RUNS, "vat": MANY}}, levels={"label-spreading": 0.9}),
     "finals": lambda: figures.curves.finals({"supervised": RUNS, "dnll": MANY, "vat": RUNS[:1]}),
-    "differences": lambda: figures.curves.differences({"a − b": ("dnll", [0.1, 0.2]), "a − c": ("vat", [0.1])}),
+    "differences": lambda: figures.curves.differences({"a − b": ("dnll", [10, 20]), "a − c": ("vat", [10])}),
     "ratios": lambda: figures.curves.ratios(
         {"x": {"dnll": (2.1, 1.9, 2.2)}}, (2, "expected"), "ratio", counted={"dnll": 2.0}, printed={"dnll": 1.9}
     ),

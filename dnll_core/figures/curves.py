@@ -51,12 +51,13 @@ def curves(
     """
     count, handles = len(panels), {}
     runs = {key: {len(of[key]) for of in panels.values() if key in of} for of in panels.values() for key in of}
+    said = all(len(numbers) == 1 for numbers in runs.values())  # else the titles have to say n
     many = len(runs) + len(levels or {}) > 5  # more would cover the lines
     size = (4.7 * count, 4.2) if count > 1 else (9, 4) if many else (7, 4)
     with canvas(1, count, size, sharey=True, squeeze=False) as (figure, axes):
         for axis, (title, groups) in zip(axes.flat, panels.items()):
             for name, records in groups.items():
-                n = f", n = {min(runs[name])}" if len(runs[name]) == 1 else ""
+                n = f", n = {len(records)}" if said else ""
                 own = frame(records)
                 own["value"] = value(own) if callable(value) else own[value]
                 own = own.dropna(subset="value").astype({"epoch": float})
@@ -70,7 +71,7 @@ def curves(
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
             if log:
                 last = int(axis.dataLim.x1)
-                ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick < 0.9 * last] + [last]
+                ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick < 0.7 * last] + [last]
                 axis.set_xscale("log")
                 axis.set_xticks(ticks, [str(tick) for tick in ticks])
                 axis.xaxis.set_minor_locator(NullLocator())
@@ -102,7 +103,7 @@ def _curve(axis: Axes, own: pd.DataFrame, look: MethodStyle, label: str, spread:
 def runs_and_mean(axis: Axes, y: float, values: Sequence[float], look: MethodStyle, errorbar="sd") -> None:
     """Each value as a mark, and below it their mean with an error bar as `seaborn.pointplot` takes it, if several."""
     several, row = len(values) > 1, {"ax": axis, "orient": "h", "native_scale": True, "color": look.color}
-    edge = {"edgecolor": look.color, "linewidth": 1} if look.hollow else {"edgecolor": "white", "linewidth": 0.5}
+    edge = {"edgecolor": look.color, "linewidth": 1} if look.hollow else {"edgecolor": "white", "linewidth": 0.3}
     marks = {"marker": look.marker, "size": 8, "jitter": False, **edge}
     seaborn.stripplot(x=values, y=[y - 0.22 * several] * len(values), zorder=3, **marks, **row)
     if look.hollow and len(values):
@@ -151,12 +152,12 @@ def differences(rows: Mapping[str, tuple[str, Sequence[float]]], looks: Looks = 
     """Paired differences: one mark for each seed, the mean, and its 95 % interval (Student's t).
 
     Args:
-        rows: label -> (key of `looks` that gives the look, the differences 0...1 of the seeds).
+        rows: label -> (key of `looks` that gives the look, the differences of the seeds in points).
     """
     with canvas(1, 1, (8, 0.5 * len(rows) + 1.0)) as (figure, axis):
         axis.axvline(0, color=BLACK, linestyle="--", linewidth=1.2)
         for y, (name, values) in enumerate(rows.values()):
-            runs_and_mean(axis, y, 100 * np.asarray(values), looks[name], interval_ends)
+            runs_and_mean(axis, y, values, looks[name], interval_ends)
         names = [f"{label}, n = {len(values)}" for label, (_, values) in rows.items()]
         lines_of(axis, names, "difference of test accuracies with the same seed (points)")
     return figure

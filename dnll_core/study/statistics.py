@@ -60,7 +60,7 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> float:
 
 
 def interval_ends(values: Sequence[float]) -> tuple[float, float]:
-    """(low, high) of the 95 % interval of Student's t for the mean of at least two values."""
+    """(low, high) of the 95 % interval of Student's t for the mean of n values; infinite ones for a single value."""
     mean, half = statistics.fmean(values), interval(values)
     return mean - half, mean + half
 

@@ -70,7 +70,7 @@ def test_measures_of_variants_and_functions_of_the_frame():
     assert ys(live) == near([0.2, 0.4], [0.4, 0.8], [0.3, 0.6], [1, 1])
     assert len(recorded.lines) == 1 and recorded.get_xscale() == "log"
     legend = [text.get_text() for text in live.figure.legends[0].get_texts()]
-    assert legend == ["DNLL both, EP", "positive, no threshold, n = 1"]  # the former has another n in each panel
+    assert legend == ["DNLL both, EP", "positive, no threshold"]  # the former has another n in each panel
     [axis] = curves({"": {"dnll self epm": pair}}, lambda rows: 1 - rows["agreement"], spread=False).axes
     assert ys(axis) == near([0.7, 0.4])
 
@@ -90,7 +90,7 @@ def test_finals_put_the_best_on_top_over_the_band_of_supervised_only():
 
 
 def test_differences_are_in_points_with_the_first_on_top():
-    [axis] = differences({"a − b": ("dnll", [0.1, 0.2]), "a − c": ("vat", [-0.1])}).axes
+    [axis] = differences({"a − b": ("dnll", [10, 20]), "a − c": ("vat", [-10])}).axes
     assert names(axis) == ["a − b, n = 2", "a − c, n = 1"]
     assert marks(axis) == near([10, 20], [-10])
     half = 12.7062 * 5  # Student's t with one degree of freedom times the standard error
