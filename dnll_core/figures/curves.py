@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from dnll_core.figures.style import BLACK, GREY, LOOKS, MethodStyle, canvas
+from dnll_core.figures.style import BLACK, GREY, LOOKS, MethodStyle, canvas, lines_of
 from dnll_core.study.records import frame
 from dnll_core.study.statistics import interval_ends
 
@@ -111,15 +111,6 @@ def runs_and_mean(axis: Axes, y: float, values: Sequence[float], look: MethodSty
     if several:
         bar = {"marker": "|", "markersize": 13, "linewidth": 2, "capsize": 0.2, "markeredgewidth": 2}
         seaborn.pointplot(x=values, y=[y + 0.14] * len(values), errorbar=errorbar, **bar, **row)
-
-
-def lines_of(axis: Axes, names: Sequence[str], xlabel: str) -> None:
-    """Names the lines 0, 1, ... of a figure whose rows are groups, the first on top."""
-    axis.set_yticks(range(len(names)), names)
-    axis.set(xlabel=xlabel, ylabel="", ylim=(len(names) - 0.45, -0.6))
-    axis.grid(axis="y", visible=False)
-    axis.grid(axis="x", visible=True)
-    axis.tick_params(axis="y", length=0)
 
 
 def ends(records: Sequence[dict]) -> np.ndarray:

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dnll_core.bench.report import milliseconds, quartiles
-from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, canvas
+from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, TEXT, canvas, lines_of
 
 # how a part of an iteration is drawn, in its method's colour: (share of white, hatch)
 _LOOKS = {"label passes": (0.75, "///"), "forward": (0.45, ""), "backward": (0.0, "")}
@@ -42,12 +42,9 @@ def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
                 axis.plot(times, np.full(len(times), y), style.marker, color=style.color, alpha=0.55, markersize=5)
                 number = milliseconds(median / 1000)
                 axis.annotate(number, (times.max(), y), (9, 0), textcoords="offset points", va="center", weight="bold")
-            axis.set_yticks(range(len(groups)), [METHODS[name].label for name in groups])
-            axis.set(title=title, xlabel="milliseconds", ylim=(len(groups) - 0.5, -0.5))
+            lines_of(axis, [METHODS[name].label for name in groups], "milliseconds")
             axis.xaxis.set_major_locator(MaxNLocator(6))
-            axis.set_xlim(0, 1220 * max(max(seconds) for seconds in groups.values()))
-            axis.grid(False, axis="y")
-            axis.tick_params(axis="y", length=0)
+            axis.set(title=title, xlim=(0, 1220 * max(max(seconds) for seconds in groups.values())))
     return figure
 
 
@@ -78,12 +75,10 @@ def parts(panels: dict[str, dict[str, dict[str, float]]], units: Sequence[str]) 
                         axis.text(left + amount / 2, y, text, ha="center", va="center", bbox=box, **look)
                     left += amount
                 axis.annotate(f"{left:.0f}", (left, y), (5, 0), textcoords="offset points", va="center", weight="bold")
-            axis.set_yticks(range(len(groups)), [METHODS[name].label for name in groups])
+            lines_of(axis, [METHODS[name].label for name in groups], unit)
             axis.xaxis.set_major_locator(MaxNLocator(6))
-            axis.set(title=title, xlabel=unit, ylim=(len(groups) - 0.5, -0.5), xlim=(0, 1.14 * longest))
-            axis.grid(False, axis="y")
-            axis.tick_params(axis="y", length=0)
-        keys = [_look(part, "#555555") for part in (*_LOOKS, _OTHER)]
+            axis.set(title=title, xlim=(0, 1.14 * longest))
+        keys = [_look(part, TEXT) for part in (*_LOOKS, _OTHER)]
         handles = [
             Patch(facecolor=color, hatch=hatch, edgecolor="white", label=part)
             for part, (color, hatch) in zip((*_LOOKS, _OTHER), keys)
@@ -118,7 +113,7 @@ def trade(
         floor, top = min(values) - (2.2 if without else 0.9), max(values) + 0.9
         if without:
             axis.axhspan(floor, floor + 1.3, color="#F2F2F2", linewidth=0, zorder=0)
-            axis.text(0.03, floor + 1.05, "our accuracy: not recorded", va="center", color="#555555")
+            axis.text(0.03, floor + 1.05, "our accuracy: not recorded", va="center", color=TEXT)
         for name, ((multiple, low, high), accuracies) in ours.items():
             style = METHODS[name]
             bars = [[max(0, multiple - low)], [max(0, high - multiple)]]
@@ -156,7 +151,7 @@ def growth(rows: Sequence[dict]) -> Figure:
         right.plot(sizes, epochs, "o-", color=BLUE, linewidth=1.8)
         line = epochs[0] * sizes / sizes[0]
         right.plot(sizes, line, "--", color=GREY, linewidth=1.2, zorder=1)
-        place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": "#555555"}
+        place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": TEXT}
         right.annotate("in proportion to M", (sizes[len(sizes) // 2], line[len(sizes) // 2]), (10, -6), **place)
         right.set(title="one epoch", ylabel="seconds", yscale="log")
         right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

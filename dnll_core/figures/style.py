@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -88,6 +89,15 @@ def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 4), 
             yield figure, axes
         finally:
             plt.close(figure)
+
+
+def lines_of(axis: Axes, names: Sequence[str], xlabel: str) -> None:
+    """Names the lines 0, 1, ... of a panel, the first on top."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel=xlabel, ylabel="", ylim=(len(names) - 0.45, -0.6))
+    axis.grid(axis="y", visible=False)
+    axis.grid(axis="x", visible=True)
+    axis.tick_params(axis="y", length=0)
 
 
 def show(figure: Figure, alt: str) -> None:

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dnll_core.figures.curves import curves, ends, lines_of, runs_and_mean
-from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREY, METHODS, PAPER, TEXT, MethodStyle, canvas
+from dnll_core.figures.curves import curves, ends, runs_and_mean
+from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREY, METHODS, PAPER, TEXT, MethodStyle, canvas, lines_of
 from dnll_core.study.records import NAMES, frame
 from dnll_core.study.tables import SETUP, Cell
 

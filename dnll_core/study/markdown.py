@@ -138,12 +138,8 @@ def unsearched_note() -> str:
 
 def printed_table(table: int) -> str:
     """Table 1, 2, 3 or 4 as the paper prints it, in Markdown; the best of each column in bold."""
-    rows: dict[str, dict[int, float | None]] = {}
-    for key, value in NUMBERS.items():
-        if key.table == table:
-            rows.setdefault(key.method, {})[key.labels] = value
-    frame = pd.DataFrame(rows).T.astype(float)
-    shown = frame.map(_shown).where(frame != frame.max(), frame.map(lambda value: f"**{value:.2f}**"))
+    printed = _printed(table)
+    shown = printed.map(_shown).where(printed != printed.max(), printed.map("**{:.2f}**".format))
     return markdown(shown.rename(columns="{} labels".format).rename_axis(f"the paper's Table {table}"))
 
 
@@ -153,12 +149,20 @@ def standing(table: int, labels: int) -> tuple[int, int, str, float]:
     Returns:
         Its rank, of how many methods with a number, the best of the others, and DNLL's lead on it in points.
     """
-    column = {
-        key.method: value
-        for key, value in NUMBERS.items()
-        if key.table == table and key.labels == labels and value is not None
-    }
-    own = column.pop(OURS)
-    rival = max(column, key=column.get)
-    rank = 1 + sum(value > own for value in column.values())
-    return rank, len(column) + 1, rival, round(own - column[rival], 2)
+    column = _printed(table)[labels].dropna()
+    others = column.drop(OURS)
+    return (
+        1 + int((others > column[OURS]).sum()),
+        len(column),
+        others.idxmax(),
+        round(float(column[OURS] - others.max()), 2),
+    )
+
+
+def _printed(table: int) -> pd.DataFrame:
+    """(methods, labels) of a table as the paper prints it, NaN for its "-"."""
+    rows: dict[str, dict[int, float | None]] = {}
+    for key, value in NUMBERS.items():
+        if key.table == table:
+            rows.setdefault(key.method, {})[key.labels] = value
+    return pd.DataFrame(rows).T.astype(float)
