@@ -110,6 +110,11 @@ def _parsed(path: Path, state: tuple[int, int, int]) -> dict:
     return record
 
 
+def mean_of(scores: dict) -> float:
+    """The accuracy 0...1 of a held-out set in a row of a history: the mean of the submodels."""
+    return statistics.fmean(scores["submodels"])
+
+
 def accuracies(records: Iterable[dict], held_out: str = "test", which: str = "final") -> list[float]:
     """One accuracy for each record.
 
@@ -136,4 +141,4 @@ def final_numbers(history: list[dict]) -> dict[str, dict]:
     """The last epoch's accuracies on each held-out set: {"mean", "submodels", "ensemble"}."""
     last = history[-1]
     sets = [name for name in ("validation", "test") if name in last]
-    return {name: {"mean": statistics.fmean(last[name]["submodels"]), **last[name]} for name in sets}
+    return {name: {"mean": mean_of(last[name]), **last[name]} for name in sets}

@@ -3,6 +3,7 @@
 import statistics
 
 from dnll_core import results
+from dnll_core.config import Experiment
 from dnll_core.provenance import made
 
 
@@ -13,21 +14,22 @@ def sitting(**changes):
     return place | work | changes
 
 
-def record(experiment, seed, accuracy=0.5, curve=None, sittings=None, **measures):
-    """A record whose last epoch has this test accuracy 0...1.
+def record(experiment, seed, accuracy=0.5, curve=None, sittings=None, apart=0.01, **measures):
+    """A record whose last epoch has this test accuracy 0...1, which is also that of the ensemble.
 
     Args:
         experiment: or its fields.
         curve: test accuracies of all epochs, the last one replaced by `accuracy`; by default constant, three epochs.
         sittings: see `sitting`; by default one.
-        measures: name -> value in every epoch.
+        apart: how far the submodels are from their mean, or less near 0 and 1.
+        measures: name -> value in every epoch, or a list of those in each.
     """
-    curve = [*(curve or [accuracy] * 3)[:-1], accuracy]
-    apart = [min(0.01, a, 1 - a) for a in curve]
-    history = [
-        {"epoch": i, "step": 10 * i, "test": {"submodels": [a - d, a + d], "ensemble": a}} | measures
-        for i, (a, d) in enumerate(zip(curve, apart), start=1)
-    ]
+    curve, history = [*(curve or [accuracy] * 3)[:-1], accuracy], []
+    for i, a in enumerate(curve):
+        d = min(apart, a, 1 - a)
+        of_epoch = {name: value[i] if isinstance(value, list) else value for name, value in measures.items()}
+        history.append({"epoch": i + 1, "step": 10 * (i + 1), "test": {"submodels": [a - d, a + d], "ensemble": a}})
+        history[-1] |= of_epoch
     final = {"test": {"mean": statistics.fmean(history[-1]["test"]["submodels"]), **history[-1]["test"]}}
     fields = experiment if isinstance(experiment, dict) else experiment.to_dict()
     sittings = sittings or [sitting(seconds=10.0 + seed)]
@@ -35,6 +37,11 @@ def record(experiment, seed, accuracy=0.5, curve=None, sittings=None, **measures
     about = {"format": results.FORMAT, "experiment": fields, "seed": seed, "seconds": seconds}
     about |= made(sittings)
     return about | {"final": final, "history": history}
+
+
+def run(*curve, seed=0, **rest):
+    """A record of some experiment on the digits with these test accuracies, for what does not ask whose they are."""
+    return record(Experiment(labels=20), seed, curve[-1], curve=curve, **rest)
 
 
 def write(folder, experiment, accuracies, **rest):

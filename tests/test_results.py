@@ -362,16 +362,12 @@ def test_committed_records_have_the_names_of_their_runs():
 # -- what they say -----------------------------------------------------------------------------------------------------
 
 
-def fake(final, curve):
-    history = [{"epoch": i + 1, "test": {"submodels": list(pair), "ensemble": 0.5}} for i, pair in enumerate(curve)]
-    return {"final": {"test": {"mean": final, "ensemble": 0.5}}, "history": history, "seconds": 2.0}
-
-
 def test_accuracies():
-    group = [fake(0.8, [(0.7, 0.9), (0.8, 0.8)]), fake(0.6, [(0.5, 0.5), (0.6, 0.6)])]
-    assert results.accuracies(group) == [0.8, 0.6]
-    assert results.accuracies(group, which="best") == [0.9, 0.6]
-    assert results.accuracies(group, which="ensemble") == [0.5, 0.5]
+    group = [fabricated.run(0.85, 0.8, apart=0.1), fabricated.run(0.5, 0.6, seed=1)]
+    group[0]["final"]["test"]["ensemble"] = 0.75
+    assert results.accuracies(group) == pytest.approx([0.8, 0.6])
+    assert results.accuracies(group, which="best") == pytest.approx([0.95, 0.61])
+    assert results.accuracies(group, which="ensemble") == [0.75, 0.6]
     mean, sd = results.mean_sd([0.8, 0.6])
     assert (mean, sd) == (pytest.approx(0.7), pytest.approx(math.sqrt(0.02)))
 

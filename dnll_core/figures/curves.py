@@ -1,209 +1,196 @@
-"""Curves over epochs, and differences between runs."""
+"""Records as curves over epochs, and as their ends; differences between runs, and ratios.
+
+    show(curves({"20 labels": {"dnll": records, "supervised": others}}), alt="...")
+    show(finals({"dnll": records, "supervised": others}), alt="...")
+
+A key is one of `style.LOOKS`, which gives it its colour, dash and marker; with `looks=` it may be any other name.
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
-from dnll_core.figures.style import BLACK, METHODS, STYLE, VARIANTS, _markers, canvas
-from dnll_core.study.statistics import _mean_sd, interval
+from dnll_core.figures.style import BLACK, GREY, LOOKS, MethodStyle, canvas, lines_of
+from dnll_core.study.records import frame
+from dnll_core.study.statistics import interval_ends
+
+FEW = 5  # runs that are drawn one by one; of more a band is drawn, mean ± sd
+Looks = Mapping[str, MethodStyle]
+Groups = Mapping[str, Sequence[dict]]  # key -> run records
 
 
-def with_and_without(panels: dict[str, dict[str, list[dict]]], held_out: str = "test", floor: float = 0.0) -> Figure:
-    """Figure 6: accuracy against epochs, one panel for each base, the same limits; each run thin, the mean thick.
-
-    Args:
-        panels: title -> {key of METHODS -> run records}.
-        held_out: "test" or "validation".
-        floor: lower end of the accuracy axis.
-    """
-    with canvas(1, len(panels), (4.9 * len(panels), 3.8), sharey=True, squeeze=False) as (figure, axes):
-        for axis, (title, groups) in zip(axes.flat, panels.items()):
-            for name, records in groups.items():
-                style = METHODS[name]
-                epochs, runs = _accuracies(records, held_out)
-                for run in runs if len(runs) > 1 else ():
-                    axis.plot(epochs, run, style.dash, color=style.color, alpha=0.35, linewidth=0.9)
-                look = {"color": style.color, "marker": style.marker, "markersize": 7, "markevery": 0.12}
-                label = f"{style.label}, n = {len(runs)}"
-                axis.plot(epochs, np.mean(runs, axis=0), linestyle=style.dash, linewidth=2.2, label=label, **look)
-            axis.set(xlabel="epoch (passes over the unlabelled images)", title=title, ylim=(floor, 1))
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axis.legend(loc="lower right")
-        axes[0, 0].set_ylabel(f"{held_out} accuracy")
-        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    return figure
-
-
-def _accuracies(records: Sequence[dict], held_out: str) -> tuple[list[int], np.ndarray]:
-    """The evaluated epochs, and the mean accuracy of the submodels in them: (runs, epochs)."""
-    rows = [[row for row in record["history"] if held_out in row] for record in records]
-    runs = [[statistics.fmean(row[held_out]["submodels"]) for row in history] for history in rows]
-    return [row["epoch"] for row in rows[0]], np.array(runs)
-
-
-def finals(groups: dict[str, list[float]], floor: str = "supervised") -> Figure:
-    """One point for each run and a bar of mean ± sd for each method, the best mean on top.
-
-    Args:
-        groups: key of METHODS -> accuracies 0...1.
-        floor: the method whose mean ± sd is drawn as a band behind all of them, if it is there.
-    """
-    order = sorted(groups, key=lambda name: np.mean(groups[name]))
-    with canvas(1, 1, (8, 0.36 * len(groups) + 1.0)) as (figure, axis):
-        if floor in groups:
-            mean, sd = _mean_sd(groups[floor])
-            axis.axvline(mean, color=METHODS[floor].color, linestyle="--", linewidth=1.2)
-            axis.axvspan(mean - sd, mean + sd, color=METHODS[floor].color, alpha=0.12, linewidth=0)
-        for y, name in enumerate(order):
-            style, values = METHODS[name], np.asarray(groups[name])
-            mean, sd = _mean_sd(values)
-            bar = {"color": style.color, "capsize": 4, "linewidth": 2, "marker": "|", "markersize": 14}
-            axis.errorbar(mean, y, xerr=sd or None, **bar)
-            face = style.color if name.endswith("dnll") else "white"
-            look = {"color": style.color, "marker": style.marker, "markersize": 7, "markerfacecolor": face}
-            axis.plot(values, np.full(len(values), y + 0.26), linestyle="none", **look)
-        axis.set_yticks(range(len(order)), [f"{METHODS[name].label}, n = {len(groups[name])}" for name in order])
-        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        text = "test accuracy, last epoch: each run, and mean ± sd (filled: with negative labels)"
-        axis.set(xlabel=text, ylim=(-0.6, len(order) - 0.2))
-        axis.grid(axis="y", visible=False)
-    return figure
-
-
-def differences(rows: dict[str, tuple[str, Sequence[float]]]) -> Figure:
-    """Paired differences: one point for each seed, the mean, and its 95 % interval (Student's t).
-
-    Args:
-        rows: label -> (key of METHODS that gives the look, the differences 0...1 of the seeds).
-    """
-    order = list(rows)[::-1]
-    with canvas(1, 1, (8, 0.55 * len(rows) + 1.0)) as (figure, axis):
-        axis.axvline(0, color=BLACK, linestyle="--", linewidth=1.2)
-        for y, label in enumerate(order):
-            name, values = rows[label]
-            style, values = METHODS[name], 100 * np.asarray(values)
-            half = interval(values)
-            bar = {"color": style.color, "capsize": 5, "linewidth": 2.2, "marker": "|", "markersize": 16}
-            axis.errorbar(values.mean(), y, xerr=half if np.isfinite(half) else None, **bar)
-            look = {"color": style.color, "marker": style.marker, "markersize": 6, "alpha": 0.75}
-            axis.plot(values, np.full(len(values), y + 0.25), linestyle="none", **look)
-        axis.set_yticks(range(len(order)), [f"{label}, n = {len(rows[label][1])}" for label in order])
-        axis.set(xlabel="difference of test accuracies with the same seed (points)", ylim=(-0.5, len(order) - 0.3))
-        axis.grid(axis="y", visible=False)
-    return figure
-
-
-def curves(groups: dict[str, list[dict]], held_out: str = "test", floor: float = 0.0, title: str = "") -> Figure:
-    """Accuracy against epochs: each run a thin line, the mean of a method thick.
-
-    Args:
-        groups: key of METHODS -> run records with a history. Other methods may have numbers instead of histories
-            (see `lines`).
-        held_out: "test" or "validation".
-        floor: lower end of the accuracy axis.
-    """
-    with canvas(1, 1, (7, 4)) as (figure, axis):
-        for name, records in groups.items():
-            style = METHODS[name]
-            histories = [[row for row in record["history"] if held_out in row] for record in records]
-            epochs = [row["epoch"] for row in histories[0]]
-            values = [[statistics.fmean(row[held_out]["submodels"]) for row in history] for history in histories]
-            for run in values:
-                axis.plot(epochs, run, color=style.color, alpha=0.3, linewidth=0.8)
-            label = f"{style.label}, n = {len(values)}"
-            axis.plot(epochs, np.mean(values, axis=0), style.dash, color=style.color, linewidth=2, label=label)
-        axis.set(xlabel="epoch (passes over the unlabelled images)", ylabel=f"{held_out} accuracy", title=title)
-        axis.set_ylim(floor, 1)
-    return figure
-
-
-def lines(figure: Figure, levels: dict[str, float]) -> Figure:
-    """Adds horizontal lines for methods without epochs, and the legend, to the first axis of a figure."""
-    [axis] = figure.axes
-    for name, value in levels.items():
-        style = METHODS[name]
-        axis.axhline(value, linestyle=style.dash, color=style.color, linewidth=1.5, label=style.label)
-    with plt.rc_context(STYLE):
-        if len(axis.get_legend_handles_labels()[0]) > 5:  # more would cover the lines
-            figure.set_figwidth(9)
-            figure.legend(loc="outside right center")
-        else:
-            axis.legend(loc="lower right")
-    return figure
-
-
-def criterion(trials: dict[str, list[dict]], chosen: dict[str, dict]) -> Figure:
-    """Each trial of a search: what could be known of it without target labels against its test accuracy on the target.
-
-    Args:
-        trials: key of METHODS -> trials with "information", "validation" and "test afterwards", lists over seeds.
-        chosen: key of METHODS -> the trial that won by information, drawn with a ring.
-    """
-    axes_of = {"information": "information on unlabelled target images", "validation": "accuracy on held-out source"}
-    with canvas(1, 2, (10, 4.2), sharey=True) as (figure, axes):
-        for axis, (what, label) in zip(axes, axes_of.items()):
-            for name, group in trials.items():
-                style = METHODS[name]
-                points = [(np.mean(trial[what]), np.mean(trial["test afterwards"])) for trial in group]
-                look = {"color": style.color, "marker": style.marker, "linewidths": 0}
-                axis.scatter(*zip(*points), s=42, label=style.label, **look)
-                ring = (np.mean(chosen[name][what]), np.mean(chosen[name]["test afterwards"]))
-                axis.scatter(*ring, s=170, facecolors="none", edgecolors=style.color, linewidths=1.4)
-            axis.set(xlabel=label)
-        axes[0].set_ylabel("test accuracy on the target")
-        axes[0].legend(loc="upper left", title="ring: chosen")
-    return figure
-
-
-def tracks(
-    panels: dict[str, dict[str, list[dict]]],
-    value: str | Callable[[dict], float],
-    ylabel: str,
+def curves(
+    panels: Mapping[str, Groups],
+    value: str | Callable[[pd.DataFrame], pd.Series] = "test",
+    ylabel: str = "test accuracy",
     *,
-    ylim: tuple[float | None, float | None] = (None, None),
-    each: bool = True,
+    looks: Looks = LOOKS,
+    levels: Mapping[str, float] | None = None,
+    ylim: tuple[float | None, float | None] = (0, 1),
+    log: bool = False,
+    spread: bool = True,
     percent: bool = True,
 ) -> Figure:
-    """A value over the epochs, the mean of a variant's runs thick. Epochs on a log scale: most happens in the first.
+    """A value over the evaluated epochs, in panels of the same limits: means thick, runs thin (or a band, see FEW).
 
     Args:
-        panels: title -> {key of VARIANTS -> run records}.
-        value: a key of a history's rows, or a function of a row.
-        each: also draw each run, as a thin line.
+        panels: title -> key of `looks` -> run records with a history.
+        value: a column of `study.records.frame`, or a function of that frame.
+        levels: key of `looks` -> a height, for methods without epochs.
+        log: epochs on a log scale, where most happens in the first.
+        spread: False draws the means alone.
         percent: whether the value is a share 0...1.
     """
-    read = value if callable(value) else lambda row: row[value]
-    with canvas(1, len(panels), (4.6 * len(panels), 3.7), sharey=True, squeeze=False) as (figure, axes):
-        handles = {}
+    count, handles = len(panels), {}
+    runs = {key: {len(of[key]) for of in panels.values() if key in of} for of in panels.values() for key in of}
+    said = all(len(numbers) == 1 for numbers in runs.values())  # else the titles have to say n
+    many = len(runs) + len(levels or {}) > 5  # more would cover the lines
+    size = (4.7 * count, 4.2) if count > 1 else (9, 4) if many else (7, 4)
+    with canvas(1, count, size, sharey=True, squeeze=False) as (figure, axes):
         for axis, (title, groups) in zip(axes.flat, panels.items()):
             for name, records in groups.items():
-                runs = np.array([[read(row) for row in record["history"]] for record in records])
-                handles[name] = _track(axis, name, runs, each and len(runs) > 1)
-                length = runs.shape[1]
-            axis.set(xscale="log", xlabel="epoch (passes over the unlabelled images)", title=title, ylim=ylim)
-            ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick < 0.9 * length] + [length]
-            axis.set_xticks(ticks, [str(tick) for tick in ticks])
-            axis.xaxis.set_minor_locator(NullLocator())
-        axes[0, 0].set_ylabel(ylabel)
-        if percent:
-            axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        handles = [handles[name] for name in VARIANTS if name in handles]
-        figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // 2))
+                n = f", n = {len(records)}" if said else ""
+                own = frame(records)
+                own["value"] = value(own) if callable(value) else own[value]
+                own = own.dropna(subset="value").astype({"epoch": float})
+                shift = 0.014 * list(runs).index(name)  # so that markers of different groups are not on each other
+                handles[name] = _curve(axis, own, looks[name], f"{looks[name].label}{n}", spread, shift)
+            for name, height in (levels or {}).items():
+                look = {"linestyle": looks[name].dash, "color": looks[name].color, "label": looks[name].label}
+                handles[name] = axis.axhline(height, linewidth=1.5, **look)
+            axis.set(xlabel="epoch (passes over the unlabelled images)", ylabel=ylabel, ylim=ylim)
+            axis.set_title(title, loc="left")
+            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            if log:
+                last = int(axis.dataLim.x1)
+                ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200) if tick < 0.7 * last] + [last]
+                axis.set_xscale("log")
+                axis.set_xticks(ticks, [str(tick) for tick in ticks])
+                axis.xaxis.set_minor_locator(NullLocator())
+            if percent:
+                axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        keys = list(handles.values())
+        if count > 1:
+            figure.legend(handles=keys, loc="outside lower center", ncols=min(4, -(-len(keys) // 2)))
+        elif many:
+            figure.legend(handles=keys, loc="outside right center")
+        else:
+            axes[0, 0].legend(handles=keys, loc="lower right")
     return figure
 
 
-def _track(axis: Axes, name: str, runs: np.ndarray, each: bool):
-    """runs: (seeds, epochs). Markers of different variants sit at different places."""
-    style, epochs = VARIANTS[name], np.arange(1, runs.shape[1] + 1)
-    for run in runs if each else ():
-        axis.plot(epochs, run, color=style.color, alpha=0.25, linewidth=0.7)
-    look = {"linestyle": style.dash, "linewidth": 1.7, "label": style.label} | _markers(style)
-    [line] = axis.plot(epochs, runs.mean(0), markevery=(0.014 * list(VARIANTS).index(name), 0.12), **look)
-    return line
+def _curve(axis: Axes, own: pd.DataFrame, look: MethodStyle, label: str, spread: bool, shift: float) -> Line2D:
+    """The runs of one group, by seed, and their mean."""
+    several, drawn = own["seed"].nunique(), {"data": own, "x": "epoch", "y": "value", "ax": axis, "legend": False}
+    if spread and 1 < several <= FEW:
+        thin = {"units": "seed", "estimator": None, "alpha": 0.35, "linewidth": 0.9}
+        seaborn.lineplot(**drawn, **thin, color=look.color, linestyle=look.dash)
+    band = "sd" if spread and several > FEW else None
+    every = (shift, 0.12) if own["epoch"].nunique() > 1 else 1  # the former alone would drop a single point
+    thick = {"linestyle": look.dash, "linewidth": 2, "markevery": every, "markeredgecolor": look.color, "label": label}
+    seaborn.lineplot(**drawn, **thick, **look.marks, errorbar=band, err_kws={"alpha": 0.15, "linewidth": 0})
+    return axis.lines[-1]
+
+
+def runs_and_mean(axis: Axes, y: float, values: Sequence[float], look: MethodStyle, errorbar="sd") -> None:
+    """Each value as a mark, and below it their mean with an error bar as `seaborn.pointplot` takes it, if several."""
+    several, row = len(values) > 1, {"ax": axis, "orient": "h", "native_scale": True, "color": look.color}
+    edge = {"edgecolor": look.color, "linewidth": 1} if look.hollow else {"edgecolor": "white", "linewidth": 0.3}
+    marks = {"marker": look.marker, "size": 8, "jitter": False, **edge}
+    seaborn.stripplot(x=values, y=[y - 0.22 * several] * len(values), zorder=3, **marks, **row)
+    if look.hollow and len(values):
+        axis.collections[-1].set_facecolor("white")
+    if several:
+        bar = {"marker": "|", "markersize": 13, "linewidth": 2, "capsize": 0.2, "markeredgewidth": 2}
+        seaborn.pointplot(x=values, y=[y + 0.14] * len(values), errorbar=errorbar, **bar, **row)
+
+
+def ends(records: Sequence[dict]) -> np.ndarray:
+    """(n,) test accuracies 0...1 of the last epoch, mean of the submodels, a run each."""
+    return frame(records).groupby("seed")["test"].last().to_numpy()
+
+
+def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> Figure:
+    """The last test accuracy of each run, and mean ± sd of each group, the best mean on top.
+
+    Args:
+        floor: the group whose mean ± sd is drawn as a band behind all of them, if it is there.
+    """
+    values = {name: ends(records) for name, records in groups.items()}
+    order = sorted(values, key=lambda name: -values[name].mean())
+    with canvas(1, 1, (8, 0.36 * len(groups) + 1.0)) as (figure, axis):
+        if floor in values:
+            mean, sd, color = values[floor].mean(), pd.Series(values[floor]).std(), looks[floor].color
+            axis.axvline(mean, color=color, linestyle="--", linewidth=1.2)
+            axis.axvspan(mean - sd, mean + sd, color=color, alpha=0.12, linewidth=0)
+        for y, name in enumerate(order):
+            runs_and_mean(axis, y, values[name], looks[name])
+        names = [f"{looks[name].label}, n = {len(values[name])}" for name in order]
+        lines_of(axis, names, "test accuracy, last epoch: each run, and mean ± sd")
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    return figure
+
+
+def differences(rows: Mapping[str, tuple[str, Sequence[float]]], looks: Looks = LOOKS) -> Figure:
+    """Paired differences: one mark for each seed, the mean, and its 95 % interval (Student's t).
+
+    Args:
+        rows: label -> (key of `looks` that gives the look, the differences of the seeds in points).
+    """
+    with canvas(1, 1, (8, 0.5 * len(rows) + 1.0)) as (figure, axis):
+        axis.axvline(0, color=BLACK, linestyle="--", linewidth=1.2)
+        for y, (name, values) in enumerate(rows.values()):
+            runs_and_mean(axis, y, values, looks[name], interval_ends)
+        names = [f"{label}, n = {len(values)}" for label, (_, values) in rows.items()]
+        lines_of(axis, names, "difference of test accuracies with the same seed (points)")
+    return figure
+
+
+def ratios(
+    panels: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    level: tuple[float, str],
+    xlabel: str,
+    *,
+    looks: Looks = LOOKS,
+    counted: Mapping[str, float] | None = None,
+    printed: Mapping[str, float] | None = None,
+) -> Figure:
+    """Ratios with their intervals beside the expected one.
+
+    Args:
+        panels: title -> key of `looks` -> (ratio, low, high).
+        level: the expected ratio, and what it is; "" names none.
+        counted: key of `looks` -> the ratio of counted FLOPs, printed: the paper's.
+    """
+    counted, printed = counted or {}, printed or {}
+    order = [key for key in dict.fromkeys((*looks, *(k for panel in panels.values() for k in panel)))]
+    order = [key for key in order if any(key in panel for panel in panels.values())]
+    size = (2.9 * len(panels) + 1.2 + 3.5 * (len(panels) == 1), 0.4 * len(order) + 1.5)
+    hollow = {"marker": "D", "markersize": 9, "markeredgewidth": 1.8, "markerfacecolor": "none", "linestyle": "none"}
+    with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
+        for axis, (title, panel) in zip(axes.flat, panels.items()):
+            line = axis.axvline(level[0], color=GREY, linestyle="--", linewidth=1.5, label=level[1], zorder=1)
+            for name, (ratio, low, high) in panel.items():
+                y, bars = order.index(name), [[max(0, ratio - low)], [max(0, high - ratio)]]
+                axis.errorbar(ratio, y, xerr=bars, capsize=3, linewidth=2, **looks[name].marks)
+                if name in counted:
+                    axis.plot([counted[name]] * 2, [y - 0.3, y + 0.3], color=BLACK, linewidth=2.5)
+                if name in printed:
+                    axis.plot(printed[name], y, color=looks[name].color, zorder=4, **hollow)
+            axis.set_title(title)
+            lines_of(axis, [looks[name].label for name in order], xlabel)
+        keys = [line] if level[1] else []
+        if counted or printed:
+            thin = {"color": BLACK, "marker": "|", "markersize": 14, "markeredgewidth": 2.5, "linestyle": "none"}
+            keys.append(Line2D([], [], color=GREY, marker="o", linewidth=2, label="timed here, with interval"))
+            keys += [Line2D([], [], **thin, label="FLOPs"), Line2D([], [], color=GREY, **hollow, label="the paper's")]
+        figure.legend(handles=keys, loc="outside lower center", ncols=3)
+    return figure

@@ -63,34 +63,6 @@ def _map(axis: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[s
     axis.spines[:].set_color("#CCCCCC")
 
 
-def embedding(panels: dict[str, np.ndarray], labels: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Figure 5: two-dimensional embeddings side by side, coloured by true class, each class's name at its median.
-
-    Args:
-        panels: title -> (N, 2).
-        labels: (N,) true classes.
-    """
-    with canvas(1, len(panels), (4.6 * len(panels), 4.4), squeeze=False) as (figure, axes):
-        for axis, (title, points) in zip(axes.flat, panels.items()):
-            for k, name in enumerate(classes):
-                own = points[labels == k]
-                axis.scatter(*own.T, s=9, color=CLASSES[k % len(CLASSES)], linewidths=0)
-                x, y = np.median(own, axis=0)
-                axis.text(
-                    x,
-                    y,
-                    name,
-                    ha="center",
-                    va="center",
-                    fontsize=12,
-                    weight="bold",
-                    bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.75, "linewidth": 0},
-                )
-            axis.set(title=title, xticks=[], yticks=[])
-            axis.grid(False)
-    return figure
-
-
 def figure(record: dict) -> Figure:
     """The maps of a record side by side, wrong answers with a black edge, the measures below."""
     labels, panels, notes, wrong = np.array(record["labels"]), {}, {}, {}

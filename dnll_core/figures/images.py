@@ -14,27 +14,6 @@ from torch.nn.functional import avg_pool2d
 from dnll_core.figures.style import BLACK, BLUE, METHODS, RED, canvas
 
 
-def domains(rows: dict[str, tuple[np.ndarray, Sequence[str]]]) -> Figure:
-    """A row of images for each domain, all on one scale of brightness, so that a change of contrast is seen.
-
-    Args:
-        rows: title -> (N, H, W) uint8 images and the title of each of them, the same N in all rows.
-    """
-    columns = len(next(iter(rows.values()))[0])
-    with canvas(len(rows), columns, (0.8 * columns + 1.4, 1.1 * len(rows)), squeeze=False) as (figure, axes):
-        for row, (title, (images, titles)) in zip(axes, rows.items()):
-            for axis, image, name in zip(row, images, titles, strict=True):
-                axis.imshow(image, cmap="gray_r", vmin=0, vmax=255, interpolation="nearest")
-                axis.set_title(name, fontsize=9)
-                axis.set(xticks=[], yticks=[])
-                axis.spines[:].set_visible(False)
-            row[0].text(-0.25, 0.5, title, transform=row[0].transAxes, ha="right", va="center")
-    return figure
-
-
-# -- pictures ----------------------------------------------------------------------------------------------------------
-
-
 def colour_images(n: int = 8) -> Tensor:
     """Small colour photographs to augment, (n, 3, 32, 32) uint8, cut from the two that come with scikit-learn."""
     squares = []
@@ -135,16 +114,24 @@ def opinions(
     return figure
 
 
-def view_rows(rows: dict[str, np.ndarray], scale: float = 0.72) -> Figure:
-    """Images in labelled rows. rows: label -> (N, H, W) grey or (N, H, W, 3) colour; one grey scale for all of them."""
+def view_rows(
+    rows: dict[str, np.ndarray], titles: dict[str, Sequence[str]] | None = None, scale: float = 0.72
+) -> Figure:
+    """Images in labelled rows, on one scale of brightness.
+
+    Args:
+        rows: label -> (N, H, W) grey or (N, H, W, 3) colour.
+        titles: label -> what stands above each image of that row.
+    """
     columns = max(len(images) for images in rows.values())
     low, high = min(x.min() for x in rows.values()), max(x.max() for x in rows.values())
-    size = (columns * scale + 1.7, len(rows) * scale)
+    size = (columns * scale + 1.7, len(rows) * scale * (1.3 if titles else 1))
     with canvas(len(rows), columns, size, squeeze=False) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         for line, (label, images) in zip(axes, rows.items()):
             line[0].text(-0.15, 0.5, label, transform=line[0].transAxes, ha="right", va="center")
-            for axis, image in zip(line, images):
+            for axis, image, title in zip(line, images, (titles or {}).get(label, [""] * columns)):
                 axis.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
+                axis.set_title(title, fontsize=9)
     return figure

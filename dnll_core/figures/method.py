@@ -1,10 +1,4 @@
-"""The figures of notebook 02: from an image to a loss, and what the submodels pass to each other while they train.
-
-    show(tracks({"recorded": groups}, "agreement", "agreement of the submodels"), alt="...")
-
-`VARIANTS` gives each experiment of `experiments.transfers` its look: the colour and marker say who teaches whom, a
-solid line with full markers is equal probability (EP), a broken line with open markers the Error Perception Mechanism.
-"""
+"""The figures of notebooks 02 and 10: from an image to a loss, and what submodels pass to each other in training."""
 
 from __future__ import annotations
 
@@ -14,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from dnll_core.figures.style import _BROKEN, BLACK, BLUE, GREEN, GREY, ORANGE, RED, VARIANTS, _markers, canvas
+from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREEN, ORANGE, RED, canvas
+from dnll_core.study.records import frame
 
 
 def exchange(
@@ -122,20 +117,6 @@ def perception(
     return figure
 
 
-def evenness(curves: dict[str, tuple[Sequence[float], Sequence[float]]], xlabel: str = "epoch") -> Figure:
-    """How even R is while training goes on: 1 is equal probability, 0 one-hot. curves: label -> (x, y)."""
-    looks = ((BLUE, "-", "o"), (ORANGE, _BROKEN, "^"), (RED, (0, (1, 1.2)), "D"))
-    with canvas(1, 1, (6.8, 2.9)) as (figure, axis):
-        for (label, (x, y)), (color, dash, marker) in zip(curves.items(), looks):
-            axis.plot(x, y, marker, color=color, linestyle=dash, label=label, markevery=max(1, len(x) // 8))
-        for level, name in ((1, "equal probability"), (0, "one-hot")):
-            axis.axhline(level, color=GREY, linewidth=1.2, linestyle="--", zorder=1)
-            axis.text(max(x), level + 0.02, name, ha="right", color="#555555")
-        axis.set(xlabel=xlabel, ylabel="entropy of R / log(K − 1)", ylim=(-0.04, 1.15))
-        axis.legend(loc="lower right", bbox_to_anchor=(1, 0.1), fontsize=9)
-    return figure
-
-
 def weak_push(
     p: np.ndarray, losses: Sequence[np.ndarray], slopes: Sequence[np.ndarray], shares: dict[str, dict[int, float]]
 ) -> Figure:
@@ -156,7 +137,7 @@ def weak_push(
         left.legend(loc="upper center", fontsize=9)
         middle.axhline(0, color=BLACK, linewidth=0.8)
         middle.set(ylabel="∂ loss / ∂ logit of that class", title="Gradient")
-        marks = ((BLACK, "o", "-"), (ORANGE, "^", _BROKEN))
+        marks = ((BLACK, "o", "-"), (ORANGE, "^", BROKEN))
         for (name, values), (color, marker, dash) in zip(shares.items(), marks):
             right.plot(*zip(*values.items()), color=color, marker=marker, linestyle=dash, label=name)
         right.set(xscale="log", yscale="log", xlabel="K, classes", ylabel="share of cross-entropy's", ylim=(None, 40))
@@ -168,63 +149,11 @@ def weak_push(
     return figure
 
 
-def ratios(panels: dict[str, dict[str, tuple[float, float]]], level: float, name: str) -> Figure:
-    """Ratios with their intervals beside the expected one. panels: title -> {key of VARIANTS -> (ratio, half)}."""
-    order = [key for key in VARIANTS if any(key in panel for panel in panels.values())][::-1]
-    size = (2.9 * len(panels) + 1.2, 0.3 * len(order) + 1.5)
-    with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
-        for axis, (title, panel) in zip(axes.flat, panels.items()):
-            line = axis.axvline(level, color=GREY, linestyle="--", linewidth=1.5, label=name)
-            for key, (ratio, half) in panel.items():
-                look = _markers(VARIANTS[key])
-                axis.errorbar(ratio, order.index(key), xerr=half, capsize=3, linestyle="none", **look)
-            axis.set(title=title, xlabel="wrong sets per wrong pseudo-label", ylim=(-0.6, len(order) - 0.4))
-            axis.set_yticks(range(len(order)), [VARIANTS[key].label for key in order])
-        figure.legend(handles=[line], loc="outside lower center")
-    return figure
-
-
-def finals(groups: dict[str, list[float]]) -> Figure:
-    """One point for each run and a bar of mean ± sd for each variant, the best mean on top. groups: 0...1."""
-    order = sorted(groups, key=lambda name: np.mean(groups[name]))
-    with canvas(1, 1, (7, 0.36 * len(groups) + 0.8)) as (figure, axis):
-        for y, name in enumerate(order):
-            style, values = VARIANTS[name], np.asarray(groups[name])
-            bar = {"color": style.color, "capsize": 4, "linewidth": 2, "marker": "|", "markersize": 14}
-            axis.errorbar(values.mean(), y, xerr=values.std(ddof=1) if len(values) > 1 else None, **bar)
-            axis.plot(values, np.full(len(values), y + 0.24), linestyle="none", **_markers(style))
-        axis.set_yticks(range(len(order)), [f"{VARIANTS[name].label}, n = {len(groups[name])}" for name in order])
-        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axis.set(xlabel="test accuracy, last epoch: each run, and mean ± sd", ylim=(-0.5, len(order) - 0.3))
-    return figure
-
-
 _ROLES = (  # of a student towards an image: name, colour, hatch
     ("learns from the other student", GREEN, ""),
     ("teaches it, takes nothing from it", "#A6DBC9", "//"),
     ("neither is stable", "#D9D9D9", ".."),
 )
-
-
-def averages(student: np.ndarray, curves: dict[str, np.ndarray]) -> Figure:
-    """A weight over the steps with averages of it, and how far these are from it.
-
-    Args:
-        student: (T,) the weight after each step.
-        curves: label -> (T,): the average as published, then others.
-    """
-    steps = np.arange(1, len(student) + 1)
-    looks = ((ORANGE, "-", 2.2), (RED, (0, (4, 1.5)), 1.4), (BLACK, ":", 1.4))
-    with canvas(1, 2, (10, 3.4)) as (figure, (left, right)):
-        left.plot(steps, student, color=GREY, linewidth=3, alpha=0.6, label="the student's weight")
-        for (name, values), (color, dash, width) in zip(curves.items(), looks):
-            left.plot(steps, values, color=color, linestyle=dash, linewidth=width, label=name)
-            distance = np.abs(values - student).clip(min=1e-9)
-            right.plot(steps, distance, color=color, linestyle=dash, linewidth=1.4)
-        left.set(xlabel="step", ylabel="value", title="One weight, and its averages")
-        right.set(xlabel="step", ylabel="|average − weight|", yscale="log", title="How far they are from it")
-        figure.legend(loc="outside lower center", ncols=3)
-    return figure
 
 
 def roles(panels: dict[str, list[dict]]) -> Figure:
@@ -237,9 +166,9 @@ def roles(panels: dict[str, list[dict]]) -> Figure:
     """
     with canvas(1, len(panels), (4.9 * len(panels), 3.6), sharey=True, squeeze=False) as (figure, axes):
         for axis, (title, records) in zip(axes.flat, panels.items()):
-            learns = np.mean([[row["stabilised"] for row in record["history"]] for record in records], axis=0)
+            learns = frame(records).groupby("epoch")["stabilised"].mean()
+            epochs, learns = learns.index.to_numpy(int), learns.to_numpy()
             shares = [learns, np.minimum(learns, 1 - learns), (1 - 2 * learns).clip(min=0)]
-            epochs = [row["epoch"] for row in records[0]["history"]]
             bottom = np.zeros(len(learns))
             for share, (name, color, hatch) in zip(shares, _ROLES):
                 look = {"facecolor": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0}

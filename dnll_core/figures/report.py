@@ -6,9 +6,12 @@ python -m dnll_core.figures.report        # or: make figures
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import statistics
 from pathlib import Path
+
+from matplotlib.figure import Figure
 
 from dnll_core import results
 from dnll_core.bench.report import frame, load_benchmarks, milliseconds, spread
@@ -23,9 +26,9 @@ from dnll_core.paper import OURS, SECONDS
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
-from dnll_core.study.markdown import recorded_groups, unsearched_note
+from dnll_core.study.markdown import markdown, recorded_groups, seconds_of, unsearched_note, with_provenance
 from dnll_core.study.records import NAMES, Records, recorded
-from dnll_core.study.statistics import interval, percent, provenance_of
+from dnll_core.study.statistics import lead, paired, percent
 from dnll_core.study.tables import SETUP, Cell, cells
 
 ROOT = results.PACKAGE.parent
@@ -38,22 +41,19 @@ def quickstart_records(labels: int = 20) -> dict[str, list[dict]]:
 
 def quickstart_table() -> str:
     """The methods of the quickstart by number of labels, DNLL's lead over each, and where the numbers come from."""
-    by_labels = {labels: quickstart_records(labels) for labels in QUICKSTART_LABELS}
-    heads = [f"{labels} labels" for labels in by_labels]
-    lines = [f"| test accuracy (%) | {' | '.join(heads)} | seconds a run | n |", "|---" * (len(heads) + 3) + "|"]
-    leads = [f"| DNLL's lead (points) | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
-    for name in by_labels[QUICKSTART_LABELS[0]]:
-        own = [groups[name] for groups in by_labels.values()]
-        shown = [_with_worst(results.accuracies(records)) for records in own]
-        seconds = [record["seconds"] for records in own for record in records]
-        took = f"{statistics.fmean(seconds):.1f}" if seconds else "–"
-        n = "–".join(map(str, sorted({len(records) for records in own})))
-        lines.append(f"| {style.METHODS[name].label} | {' | '.join(shown)} | {took} | {n} |")
+    by_labels = {f"{labels} labels": quickstart_records(labels) for labels in QUICKSTART_LABELS}
+    lines, leads = [], []
+    for name in by_labels[f"{QUICKSTART_LABELS[0]} labels"]:
+        own, label = {heading: groups[name] for heading, groups in by_labels.items()}, style.METHODS[name].label
+        seconds = seconds_of([record for records in own.values() for record in records])
+        n = "–".join(map(str, sorted({len(records) for records in own.values()})))
+        shown = {heading: _with_worst(results.accuracies(records)) for heading, records in own.items()}
+        lines.append({"test accuracy (%)": label} | shown | {"seconds a run": seconds, "n": n})
         if name != "dnll":
-            cells = [_lead(groups["dnll"], groups[name]) for groups in by_labels.values()]
-            leads.append(f"| over {style.METHODS[name].label} | {' | '.join(cells)} |")
-    everything = [record for groups in by_labels.values() for records in groups.values() for record in records]
-    return "\n".join([*lines, "", *leads, "", f"<sub>{provenance_of(everything)}</sub>"])
+            ahead = {heading: _lead(groups["dnll"], groups[name]) for heading, groups in by_labels.items()}
+            leads.append({"DNLL's lead (points)": f"over {label}"} | ahead)
+    everything = (record for groups in by_labels.values() for records in groups.values() for record in records)
+    return with_provenance(lines, everything, markdown(leads))
 
 
 def _with_worst(values: list[float]) -> str:
@@ -61,10 +61,7 @@ def _with_worst(values: list[float]) -> str:
 
 
 def _lead(ours: list[dict], theirs: list[dict]) -> str:
-    """Mean difference in points on the splits that both have, with its 95 % interval."""
-    a, b = ({record["seed"]: 100 * results.accuracies([record])[0] for record in group} for group in (ours, theirs))
-    points = [a[seed] - b[seed] for seed in a.keys() & b.keys()]
-    return f"{statistics.fmean(points):+.1f} ± {interval(points):.1f}" if len(points) > 1 else "not recorded"
+    return lead([*paired(ours, theirs).values()])
 
 
 def groups_table(groups: dict[str, list[dict]]) -> str:
@@ -72,21 +69,13 @@ def groups_table(groups: dict[str, list[dict]]) -> str:
 
     A method without epochs has no best one.
     """
-    lines = [
-        "| method | test accuracy, last epoch (%) | best epoch on test (%) | seconds a run | n |",
-        "|---|---|---|---|---|",
-    ]
+    lines = []
     for name, records in groups.items():
-        label = style.METHODS[name].label
-        if not records:
-            lines.append(f"| {label} | not recorded | – | – | 0 |")
-            continue
         final, best = (percent(results.accuracies(records, which=which), 1) for which in ("final", "best"))
-        best = best if "history" in records[0] else "–"
-        seconds = sum(record["seconds"] for record in records) / len(records)
-        lines.append(f"| {label} | {final} | {best} | {seconds:.1f} | {len(records)} |")
-    everything = [record for records in groups.values() for record in records]
-    return "\n".join([*lines, "", f"<sub>{provenance_of(everything)}</sub>"])
+        line = {"method": style.METHODS[name].label, "test accuracy, last epoch (%)": final}
+        line["best epoch on test (%)"] = best if any("history" in record for record in records) else "–"
+        lines.append(line | {"seconds a run": seconds_of(records), "n": len(records)})
+    return with_provenance(lines, itertools.chain(*groups.values()))
 
 
 def campaign_records(campaign: str, experiments: dict[str, Experiment | Classical]) -> dict[str, list[dict]]:
@@ -97,27 +86,24 @@ def campaign_records(campaign: str, experiments: dict[str, Experiment | Classica
 
 def paper_table(folder: Path = results.RESULTS / "tables") -> str:
     """Every number of DNLL in Tables 1-6: recorded ones beside the paper's, the others by table, with the reason."""
-    lines = [
-        "| the paper's | cell, profile | paper (%) | last epoch (%) | best on test (%) | n | device |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines, missing = [], {"best on test (%)": "–", "n": 0, "device": "–"}
     for number, (dataset, network) in SETUP.items():
-        what = f"Table {number}: {NAMES[dataset]}, {NAMES[network]}"
+        what = {"the paper's": f"Table {number}: {NAMES[dataset]}, {NAMES[network]}"}
         ours = [cell for cell in cells(number, "paper") if cell.method == "dnll" and cell.printed is not None]
-        ours.sort(key=_by_labels)
         found = recorded_groups(number, folder)
         for profile, groups in found.items():
             own = [cell for cell in groups if cell.method == "dnll" and cell.printed is not None and groups[cell]]
             own.sort(key=_by_labels)
             for cell, (name, row) in zip(own, scorecard.compared(own, folder).iterrows()):
-                beside = (row["paper (%)"], row["last epoch (%)"], row["best on test (%)"], row["n"], row["device"])
                 mark = "" if cell.as_in_paper else f" ({scorecard.SMALLER})"
-                lines.append(" | ".join(map(str, (f"| {what}", f"{name}, {profile}{mark}", *beside))) + " |")
+                beside = row[["paper (%)", "last epoch (%)", "best on test (%)", "n", "device"]].map(str)
+                lines.append(what | {"cell, profile": f"{name}, {profile}{mark}"} | dict(beside))
         if not found:
-            printed = ", ".join(dict.fromkeys(f"{cell.printed:.2f}" for cell in ours))
+            printed = ", ".join(dict.fromkeys(f"{cell.printed:.2f}" for cell in sorted(ours, key=_by_labels)))
             why = "; ".join(dict.fromkeys(scorecard.missing_because(cell) for cell in ours))
-            lines.append(f"| {what} | {len(ours)} cells | {printed} | not recorded: {why} | – | 0 | – |")
-    return "\n".join(lines)
+            beside = {"paper (%)": printed, "last epoch (%)": f"not recorded: {why}"} | missing
+            lines.append(what | {"cell, profile": f"{len(ours)} cells"} | beside)
+    return markdown(lines)
 
 
 def _by_labels(cell: Cell) -> tuple:
@@ -132,20 +118,14 @@ def laptop_groups(folder: Path = results.RESULTS / "tables") -> dict[Cell, list[
 
 def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
     """Table 4 at profile "laptop": a line for each method, a column for each number of labels; caveats below."""
-    groups = laptop_groups(folder)
-    labels = sorted({cell.labels for cell in groups})
-    lines = [f"| last epoch (%) | {' | '.join(f'{n} labels' for n in labels)} | n | seconds a run |"]
-    lines.append("|---" * (len(labels) + 3) + "|")
+    groups, lines = laptop_groups(folder), []
     for method, caveat in dict.fromkeys((cell.method, cell.caveat) for cell in groups):
-        of = {cell.labels: records for cell, records in groups.items() if cell.method == method}
-        shown = [percent(results.accuracies(of[n])) if of[n] else "not recorded" for n in labels]
-        every = [record for records in of.values() for record in records]
-        counts = "...".join(dict.fromkeys(str(k) for k in (min(map(len, of.values())), max(map(len, of.values())))))
-        seconds = f"{statistics.fmean(record['seconds'] for record in every):.0f}" if every else "–"
-        name = style.METHODS[method].label + (f" ({caveat})" if caveat else "")
-        lines.append(f"| {name} | {' | '.join(shown)} | {counts} | {seconds} |")
-    everything = [record for records in groups.values() for record in records]
-    return "\n".join([*lines, "", unsearched_note(), "", f"<sub>{provenance_of(everything)}</sub>"])
+        of = {cell.labels: groups[cell] for cell in sorted(groups, key=_by_labels) if cell.method == method}
+        line = {"last epoch (%)": style.METHODS[method].label + (f" ({caveat})" if caveat else "")}
+        line |= {f"{n} labels": percent(results.accuracies(records)) for n, records in of.items()}
+        line["n"] = "...".join(dict.fromkeys(str(pick(map(len, of.values()))) for pick in (min, max)))
+        lines.append(line | {"seconds a run": seconds_of([*itertools.chain(*of.values())], 0)})
+    return with_provenance(lines, itertools.chain(*groups.values()), unsearched_note())
 
 
 def speed_table(folder: Path = results.RESULTS) -> str:
@@ -174,10 +154,13 @@ def speed_table(folder: Path = results.RESULTS) -> str:
 
 def misprint_table() -> str:
     """Every entry of `misprints.MISPRINTS`, in Markdown. "Computed" means that a test recomputes the contradiction."""
-    lines = ["| where | as printed | what is right | how we know |", "|---|---|---|---|"]
-    for m in MISPRINTS:
-        lines.append(f"| {m.where} | {m.printed} | {m.correct} | {'computed' if m.check else 'read'} |")
-    return "\n".join(lines)
+    how = {True: "computed", False: "read"}
+    return markdown(
+        [
+            {"where": m.where, "as printed": m.printed, "what is right": m.correct, "how we know": how[bool(m.check)]}
+            for m in MISPRINTS
+        ]
+    )
 
 
 def render(text: str, blocks: dict[str, str]) -> str:
@@ -208,23 +191,19 @@ def readme() -> str:
     return render((ROOT / "README.md").read_text(), blocks)
 
 
-def draw_figures(folder: Path) -> list[Path]:
-    """Draws every figure of `figures/` into `folder`. Returns their paths."""
+def figures() -> dict[str, Figure]:
+    """File name -> every figure of `figures/`, from the records of today."""
     groups = quickstart_records()
     networks = {name: groups[name] for name in groups if name not in CLASSIFIERS and groups[name]}
     levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS if groups[name]}
     digits = load_data("digits")
     three = images.channels_last(digits.x_train[digits.y_train == 3][0])
-    figures = {
+    return {
         "idea.png": images.idea(three, digits.classes, 3, 0.7),
-        "quickstart_curves.png": curves.lines(curves.curves(networks), levels),
+        "quickstart_curves.png": curves.curves({"": networks}, levels=levels),
         "table4_laptop.png": points_of_cells(laptop_groups()),
         "scorecard.png": scorecard_figure(scorecard.rows()),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        style.save(figure, folder / name)
-    return [folder / name for name in figures]
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -233,8 +212,10 @@ def main(arguments: list[str] | None = None) -> None:
     text = readme()
     with atomic_file(ROOT / "README.md") as file:
         file.write(text.encode())
-    for path in [ROOT / "README.md", *draw_figures(ROOT / "figures")]:
-        print(f"wrote {path.relative_to(ROOT)}")
+    print("wrote README.md")
+    for name, figure in figures().items():
+        style.save(figure, ROOT / "figures" / name)
+        print(f"wrote figures/{name}")
 
 
 if __name__ == "__main__":

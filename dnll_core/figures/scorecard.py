@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from dnll_core.figures.style import BLACK, GREEN, GREY, RED, canvas
+from dnll_core.figures.style import BLACK, GREEN, GREY, RED, TEXT, canvas, lines_of
 from dnll_core.paper.tables import OURS
 from dnll_core.study.records import NAMES
 from dnll_core.study.scorecard import SMALLER
@@ -44,9 +44,8 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
             middle, low, high = (finding[name] for name in ("difference", "low", "high"))
             axis.errorbar(middle, y, xerr=[[middle - low], [high - middle]], **bar)
         names = [f"{of['claim']} ({of['section']})".replace(", on ", ",\non ") for _, of in shown.iterrows()]
-        axis.set_yticks(range(len(shown)), names, fontsize=8)
-        axis.set_ylim(max(len(shown), 1) - 0.4, -0.6)
-        axis.grid(axis="y", visible=False)
+        lines_of(axis, names, f"points for the claim (right) or against it; beyond ±{LINEAR:g} logarithmic")
+        axis.tick_params(axis="y", labelsize=8)
         reach = max((abs(end) for end in (*shown["low"], *shown["high"])), default=LINEAR)
         axis.set_xscale("symlog", linthresh=LINEAR)
         axis.set_xlim(-1.3 * reach, 1.3 * reach)
@@ -54,7 +53,6 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
         ticks = [-tick for tick in steps[::-1]] + [0, *steps]
         axis.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
         axis.minorticks_off()
-        axis.set_xlabel(f"points for the claim (right) or against it; beyond ±{LINEAR:g} logarithmic")
         handles = [
             Line2D([], [], color=color, marker=marker, fillstyle=fill, linestyle="none", markersize=8, label=verdict)
             for verdict, (color, marker, fill) in _LOOKS.items()
@@ -66,7 +64,6 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
     return figure
 
 
-TEXT = "#555555"
 _VERDICTS = {  # tint, edge, sign: readable without colours
     "green": ("#CDEBDF", GREEN, "✓"),
     "red": ("#FBDCC8", RED, "✗"),

@@ -1,4 +1,4 @@
-"""The figures of notebook 12: milliseconds, ratios, where an iteration goes, time against accuracy, time against M.
+"""The figures of notebook 12: milliseconds, where an iteration goes, time against accuracy, time against M.
 
     show(iterations({"training iteration": {"dnll": [...], "mean-teacher": [...]}}), alt="...")
 
@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -20,20 +19,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from dnll_core.bench.report import milliseconds, quartiles, spread
-from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, canvas
+from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, TEXT, canvas, lines_of
 
 # how a part of an iteration is drawn, in its method's colour: (share of white, hatch)
 _LOOKS = {"label passes": (0.75, "///"), "forward": (0.45, ""), "backward": (0.0, "")}
 _OTHER = "everything else"
-
-
-def _rows(axis: Axes, names: Sequence[str]) -> None:
-    """Lays out a horizontal axis of amounts with a named row for each of them, the first on top."""
-    axis.set_yticks(range(len(names)), names)
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.xaxis.set_major_locator(MaxNLocator(6))
-    axis.grid(False, axis="y")
-    axis.tick_params(axis="y", length=0)
 
 
 def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
@@ -53,36 +43,9 @@ def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
                 axis.plot(times, np.full(len(times), y), style.marker, color=style.color, alpha=0.55, markersize=5)
                 number = milliseconds(median / 1000)
                 axis.annotate(number, (times.max(), y), (9, 0), textcoords="offset points", va="center", weight="bold")
-            right = 1220 * max(max(seconds) for seconds in groups.values())
-            axis.set(title=title, xlabel="milliseconds", xlim=(0, right))
-            _rows(axis, [METHODS[name].label for name in groups])
-    return figure
-
-
-def ratios(rows: dict[str, dict]) -> Figure:
-    """Ratios of times beside the ratio of counted FLOPs and the paper's.
-
-    Args:
-        rows: name -> {"color", "time": (ratio, low, high), "flops": ratio, "paper": ratio}.
-    """
-    with canvas(1, 1, (7.6, 0.62 * len(rows) + 1.35)) as (figure, axis):
-        axis.axvline(1, color=GREY, linewidth=1, linestyle="--", zorder=1)
-        for y, row in enumerate(rows.values()):
-            value, low, high = row["time"]
-            bars = [[max(0, value - low)], [max(0, high - value)]]
-            axis.errorbar(value, y, xerr=bars, color=row["color"], capsize=4, linewidth=2, marker="o", markersize=8)
-            axis.plot([row["flops"]] * 2, [y - 0.3, y + 0.3], color=BLACK, linewidth=2.5, solid_capstyle="butt")
-            look = {"marker": "D", "markersize": 9, "markeredgewidth": 1.8, "linestyle": "none"}
-            axis.plot(row["paper"], y - 0.02, markerfacecolor="none", markeredgecolor=row["color"], zorder=4, **look)
-        right = 1.1 * max(max(row["paper"], row["flops"], *row["time"]) for row in rows.values())
-        axis.set(xlabel="ratio of the times of a training iteration", xlim=(0, right))
-        _rows(axis, list(rows))
-        keys = [
-            Line2D([], [], color=GREY, marker="o", markersize=8, linewidth=2, label="timed here, with interval"),
-            Line2D([], [], color=BLACK, marker="|", markersize=14, markeredgewidth=2.5, linewidth=0, label="FLOPs"),
-            Line2D([], [], color=GREY, markerfacecolor="none", label="paper, Table 7", **look),
-        ]
-        figure.legend(handles=keys, loc="outside lower center", ncols=3)
+            lines_of(axis, [METHODS[name].label for name in groups], "milliseconds")
+            axis.xaxis.set_major_locator(MaxNLocator(6))
+            axis.set(title=title, xlim=(0, 1220 * max(max(seconds) for seconds in groups.values())))
     return figure
 
 
@@ -113,9 +76,10 @@ def parts(panels: dict[str, dict[str, dict[str, float]]], units: Sequence[str]) 
                         axis.text(left + amount / 2, y, text, ha="center", va="center", bbox=box, **look)
                     left += amount
                 axis.annotate(f"{left:.0f}", (left, y), (5, 0), textcoords="offset points", va="center", weight="bold")
-            axis.set(title=title, xlabel=unit, xlim=(0, 1.14 * longest))
-            _rows(axis, [METHODS[name].label for name in groups])
-        keys = [_look(part, "#555555") for part in (*_LOOKS, _OTHER)]
+            lines_of(axis, [METHODS[name].label for name in groups], unit)
+            axis.xaxis.set_major_locator(MaxNLocator(6))
+            axis.set(title=title, xlim=(0, 1.14 * longest))
+        keys = [_look(part, TEXT) for part in (*_LOOKS, _OTHER)]
         handles = [
             Patch(facecolor=color, hatch=hatch, edgecolor="white", label=part)
             for part, (color, hatch) in zip((*_LOOKS, _OTHER), keys)
@@ -150,7 +114,7 @@ def trade(
         floor, top = min(values) - (2.2 if without else 0.9), max(values) + 0.9
         if without:
             axis.axhspan(floor, floor + 1.3, color="#F2F2F2", linewidth=0, zorder=0)
-            axis.text(0.03, floor + 1.05, "our accuracy: not recorded", va="center", color="#555555")
+            axis.text(0.03, floor + 1.05, "our accuracy: not recorded", va="center", color=TEXT)
         for name, ((multiple, low, high), accuracies) in ours.items():
             style = METHODS[name]
             bars = [[max(0, multiple - low)], [max(0, high - multiple)]]
@@ -186,7 +150,7 @@ def growth(rows: pd.DataFrame) -> Figure:
         right.plot(sizes, epochs, "o-", color=BLUE)
         line = epochs[0] * sizes / sizes[0]
         right.plot(sizes, line, "--", color=GREY, linewidth=1.2, zorder=1)
-        place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": "#555555"}
+        place = {"textcoords": "offset points", "ha": "left", "va": "top", "color": TEXT}
         right.annotate("in proportion to M", (sizes[len(sizes) // 2], line[len(sizes) // 2]), (10, -6), **place)
         right.set(title="one epoch", ylabel="seconds", yscale="log")
         right.yaxis.set_major_formatter("{x:g}")

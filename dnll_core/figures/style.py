@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
+from matplotlib.ticker import FixedLocator
 from PIL import Image
 
 # Okabe and Ito's eight colours, told apart by readers with any colour vision
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, RED, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#7F7F7F"
-# ten classes cannot all differ in colour for every reader, so `embedding` also writes each class's name at its place
+# ten classes cannot all differ in colour for every reader, so `embedding.maps` also writes each name at its place
 CLASSES = (BLUE, ORANGE, GREEN, RED, PINK, SKY, "#8C6D1F", "#4B4B4B", "#7A5BC7", "#A8B820")
 
 
@@ -28,6 +34,13 @@ class MethodStyle:
     color: str
     marker: str
     dash: str | tuple = "-"
+    hollow: bool = False
+
+    @property
+    def marks(self) -> dict:
+        """How its markers look, for `Axes.plot` and its kin."""
+        face = "white" if self.hollow else self.color
+        return {"color": self.color, "marker": self.marker, "markersize": 7, "markerfacecolor": face}
 
 
 METHODS = {
@@ -72,8 +85,19 @@ def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 4), 
     """A figure and its axes in the project's style; closed afterwards, so that Jupyter does not show it twice."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
-        yield figure, axes
-        plt.close(figure)
+        try:
+            yield figure, axes
+        finally:
+            plt.close(figure)
+
+
+def lines_of(axis: Axes, names: Sequence[str], xlabel: str) -> None:
+    """Names the lines 0, 1, ... of a panel, the first on top."""
+    axis.set_yticks(range(len(names)), names)
+    axis.set(xlabel=xlabel, ylabel="", ylim=(len(names) - 0.45, -0.6))
+    axis.grid(axis="y", visible=False)
+    axis.grid(axis="x", visible=True)
+    axis.tick_params(axis="y", length=0)
 
 
 def show(figure: Figure, alt: str) -> None:
@@ -92,28 +116,67 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes a figure without a date or a version in it, so that redrawing gives the same bytes."""
+    """Writes a PNG without a date or a version in it, so that redrawing gives the same bytes, and what `plotted` says.
+
+    The latter stands in its metadata as "Plotted": a picture is stale if a figure drawn anew says something else.
+    """
     with plt.rc_context(STYLE):
-        figure.savefig(path, metadata={"Software": None})
+        figure.savefig(path, metadata={"Software": None, "Plotted": plotted(figure)})
 
 
-_BROKEN = (0, (2.5, 1.5))
-VARIANTS = {  # key of `study.experiments.transfers`
-    "dnll mutual ep": MethodStyle("DNLL mutual, EP", BLACK, "P", "-"),
-    "dnll mutual epm": MethodStyle("DNLL mutual, EPM", BLACK, "P", _BROKEN),
-    "dnll self ep": MethodStyle("DNLL self, EP", SKY, "X", "-"),
-    "dnll self epm": MethodStyle("DNLL self, EPM", SKY, "X", _BROKEN),
-    "dnll both ep": MethodStyle("DNLL both, EP", METHODS["dnll"].color, METHODS["dnll"].marker, "-"),
-    "dnll both epm": MethodStyle("DNLL both, EPM", METHODS["dnll"].color, METHODS["dnll"].marker, _BROKEN),
-    "mutual-learning 0": MethodStyle("positive, no threshold", RED, METHODS["mutual-learning"].marker, (0, (5, 1))),
-    "mutual-learning 0.95": MethodStyle("positive, threshold 0.95", PINK, "*", (0, (1, 1.2))),
+def plotted(figure: Figure) -> str:
+    """SHA-256 of what a figure shows: the numbers that are drawn, to six digits, their colours, and all words.
+
+    Ask before it is rendered, for that settles limits and colours by the size of a font.
+    """
+    digest = hashlib.sha256()
+
+    def add(kind: str, *numbers) -> None:
+        digest.update(kind.encode())
+        for array in numbers:
+            array = np.ma.filled(np.ma.asarray(array, dtype=float), np.nan)
+            digest.update(f"{array.shape}{' '.join(f'{x:.5e}' for x in array.ravel() + 0.0)}".encode())  # no -0
+
+    for axis in figure.axes:
+        for line in axis.lines:
+            add(f"line {line.get_linestyle()} {line.get_marker()}", line.get_xydata(), to_rgba(line.get_color()))
+        for patch in axis.patches:
+            vertices = patch.get_patch_transform().transform(patch.get_path().vertices)
+            add(f"patch {patch.get_hatch()}", vertices, patch.get_facecolor())
+        for group in axis.collections:
+            paths = [path.vertices for path in group.get_paths()]
+            add("collection", *paths, group.get_offsets(), group.get_facecolor(), group.get_edgecolor())
+        for image in axis.images:
+            add("image", image.get_array(), image.get_clim())
+        fixed = [own for own in (axis.xaxis, axis.yaxis) if isinstance(own.get_major_locator(), FixedLocator)]
+        add("limits", axis.get_xlim(), axis.get_ylim())
+        words = [axis.get_title(place) for place in ("left", "center", "right")]
+        words += [
+            axis.get_xlabel(),
+            axis.get_ylabel(),
+            *(label.get_text() for own in fixed for label in own.get_ticklabels()),
+        ]
+        add("\n".join([*words, *(text.get_text() for text in axis.texts), *_keys(axis.get_legend())]))
+    add("\n".join([text.get_text() for text in figure.texts] + [key for of in figure.legends for key in _keys(of)]))
+    add(figure.get_suptitle(), figure.get_size_inches())
+    return digest.hexdigest()
+
+
+def _keys(legend: Legend | None) -> list[str]:
+    return [] if legend is None else [text.get_text() for text in (legend.get_title(), *legend.get_texts())]
+
+
+# Key of `study.experiments.transfers`: colour and marker say who teaches whom, broken lines and open markers are EPM.
+BROKEN = (0, (2.5, 1.5))
+_TEACHING = {"mutual": (BLACK, "P"), "self": (SKY, "X"), "both": (BLUE, "o")}
+VARIANTS = {
+    f"dnll {teaching} {selection}": MethodStyle(f"DNLL {teaching}, {selection.upper()}", *look, dash, dash == BROKEN)
+    for teaching, look in _TEACHING.items()
+    for selection, dash in (("ep", "-"), ("epm", BROKEN))
 }
+VARIANTS["mutual-learning 0"] = MethodStyle("positive, no threshold", RED, "D", (0, (5, 1)))
+VARIANTS["mutual-learning 0.95"] = MethodStyle("positive, threshold 0.95", PINK, "*", (0, (1, 1.2)))
+LOOKS = METHODS | VARIANTS
 
-
-def _markers(style: MethodStyle) -> dict:
-    """Full markers, and open ones for EPM."""
-    face = "white" if style.dash == _BROKEN else style.color
-    return {"color": style.color, "marker": style.marker, "markersize": 7, "markerfacecolor": face}
-
-
-PAPER = (0, (3, 2))  # the dash of the paper's numbers, in every figure of this file
+PAPER = (0, (3, 2))  # the dash of the paper's numbers, in every figure
+TEXT = "#555555"

@@ -9,27 +9,24 @@ The figure of all tables at once, `scorecard_figure`, is in `figures.scorecard`.
 
 from __future__ import annotations
 
-import statistics
+import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
+import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FormatStrFormatter, MaxNLocator
 
-from dnll_core import results
-from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, PAPER, canvas
-from dnll_core.study.records import NAMES
+from dnll_core.figures.curves import curves, ends, runs_and_mean
+from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREY, METHODS, PAPER, TEXT, MethodStyle, canvas, lines_of
+from dnll_core.study.records import NAMES, frame
 from dnll_core.study.tables import SETUP, Cell
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
 
-TEXT = "#555555"
 SHADE = "#EEEEEE"  # of lines with a caveat
-_BROKEN = (0, (5, 1.5))
-_VARIANTS = (("-", "full"), (_BROKEN, "open"), ((0, (1, 1.2)), "full"), ("-.", "open"))  # of one method
+_VARIANTS = (("-", False), ((0, (5, 1.5)), True), ((0, (1, 1.2)), False), ("-.", True))  # of one method: dash, hollow
 
 
 def title_of(cells: Sequence[Cell], what: str = "") -> str:
@@ -65,28 +62,29 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     drawn = [cell for cell in groups if groups[cell] or cell.printed is not None]
     lines = list(dict.fromkeys(_without_labels(cell) for cell in drawn or groups))
     panels = sorted({cell.labels for cell in drawn or groups}, key=lambda labels: labels or 0)
+    values = {cell: 100 * ends(groups[cell]) for cell in drawn}
+    seen = [cell.printed for cell in drawn if cell.printed is not None] + [x for own in values.values() for x in own]
     size = (3.1 * len(panels) + 2.6 + 1.6 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
     with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
-        seen = [cell.printed for cell in drawn if cell.printed is not None]
-        seen += [100 * value for cell in drawn for value in results.accuracies(groups[cell])]
         for axis, labels in zip(axes.flat, panels):
             for cell in (cell for cell in drawn if cell.labels == labels):
-                own = 100 * np.array(results.accuracies(groups[cell]))
+                y = lines.index(_without_labels(cell))
                 if cell.caveat:
-                    line = lines.index(_without_labels(cell))
-                    axis.axhspan(line - 0.5, line + 0.5, color=SHADE, linewidth=0, zorder=0)
-                _runs_of(axis, lines.index(_without_labels(cell)), cell, own)
-                if not len(own):
+                    axis.axhspan(y - 0.5, y + 0.5, color=SHADE, linewidth=0, zorder=0)
+                if cell.printed is not None:
+                    look = {"linestyle": PAPER, "color": BLACK, "linewidth": 1.6}
+                    axis.plot([cell.printed] * 2, [y - 0.42, y + 0.42], zorder=4, **look)
+                if len(values[cell]):
+                    # hollow: a departure from what the paper says
+                    look = dataclasses.replace(METHODS[cell.method], hollow=cell.role == "variant")
+                    runs_and_mean(axis, y, values[cell], look)
+                else:
                     left = cell.printed < (min(seen) + max(seen)) / 2  # the words go where there is room
                     place = {"xytext": (6 if left else -6, 0), "ha": "left" if left else "right", "va": "center"}
-                    where = (cell.printed, lines.index(_without_labels(cell)))
-                    axis.annotate("not recorded", where, textcoords="offset points", fontsize=8, color=GREY, **place)
+                    look = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
+                    axis.annotate("not recorded", (cell.printed, y), **look, **place)
             axis.set_title(f"{'all' if labels is None else labels} labels", fontsize=10)
-            axis.set_xlabel("test accuracy, last epoch (%)")
-            axis.grid(axis="y", visible=False)
-            axis.tick_params(axis="y", length=0)
-        axes[0, 0].set_yticks(range(len(lines)), lines)
-        axes[0, 0].set_ylim(len(lines) - 0.45, -0.55)
+            lines_of(axis, lines, "test accuracy, last epoch (%)")
         axes[0, 0].margins(x=0.09)
         figure.suptitle(title or title_of(list(groups)), x=0.01, ha="left", fontsize=11)
         figure.legend(handles=_keys(drawn, groups), loc="outside lower center", ncols=5, fontsize=9)
@@ -103,20 +101,6 @@ def _counted(groups: Groups) -> str:
     return "not recorded" if not counts else f"n = {counts[0]}" + (f"...{counts[-1]}" if counts[1:] else "")
 
 
-def _runs_of(axis: Axes, y: float, cell: Cell, own: np.ndarray) -> None:
-    """Runs and the paper's number on the line y. own: (n,) accuracies in percent."""
-    style = METHODS[cell.method]
-    if cell.printed is not None:
-        axis.plot([cell.printed] * 2, [y - 0.42, y + 0.42], linestyle=PAPER, color=BLACK, linewidth=1.6, zorder=4)
-    several = len(own) > 1
-    look = {"color": style.color, "marker": style.marker, "markersize": 7}
-    face = "white" if cell.role == "variant" else style.color  # hollow: a departure from what the paper says
-    axis.plot(own, np.full(len(own), y - 0.2 * several), linestyle="none", markerfacecolor=face, **look)
-    if several:
-        bar = {"capsize": 4, "linewidth": 2, "marker": "|", "markersize": 13}
-        axis.errorbar(own.mean(), y + 0.14, xerr=own.std(ddof=1), color=style.color, **bar)
-
-
 def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D | Patch]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
     keys = [Line2D([], [], label=f"a run, {_counted(groups)}", **look)]
@@ -131,55 +115,47 @@ def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D | Patch]:
 
 
 def curves_of_cells(groups: Groups, title: str | None = None, floor: float | None = None) -> Figure:
-    """Figure 4: test accuracy against epochs; each run thin, the mean of a cell thick, the paper's number at the end.
+    """Figure 4: test accuracy against epochs as `curves` draws it, and the paper's numbers as dashed lines.
 
     Args:
         groups: cells with records; others are left out. Cells of one method differ in dash and marker.
-        floor: lower end of the accuracy axis in percent; by default what all but the first quarter of the runs needs.
+        floor: lower end of the accuracy axis, 0...1; by default what all but the first quarter of the runs needs.
         title: by default `title_of`.
 
     Raises:
         ValueError: if no cell has a record.
     """
-    drawn = {cell: list(records) for cell, records in groups.items() if records}
+    drawn = {cell: records for cell, records in groups.items() if records}
     if not drawn:
         raise ValueError("curves_of_cells takes at least one cell with records.")
-    seen: dict[str, int] = {}
-    extent: list[float] = []
-    with canvas(1, 1, (7.4, 4.3)) as (figure, axis):
-        for cell, records in drawn.items():
-            style = METHODS[cell.method]
-            dash, fill = _VARIANTS[seen.setdefault(cell.method, 0) % len(_VARIANTS)]
-            seen[cell.method] += 1
-            epochs, runs = _percent_curves(records)
-            settled = runs[:, runs.shape[1] // 4 :]  # the first rise need not be seen in full
-            extent += [settled.min(), settled.max()]
-            for run in runs if len(runs) > 1 else ():
-                axis.plot(epochs, run, color=style.color, alpha=0.3, linewidth=0.8)
-            look = {"color": style.color, "marker": style.marker, "markersize": 7}
-            look["markevery"] = 0.12 if len(epochs) > 1 else 1  # the former alone would drop a single point
-            face = style.color if fill == "full" else "white"
-            label = f"{cell.name}, n = {len(runs)}"
-            mean = runs.mean(0)
-            axis.plot(epochs, mean, linestyle=dash, linewidth=2, markerfacecolor=face, label=label, **look)
-        for printed in sorted({cell.printed for cell in drawn if cell.printed is not None}):
-            axis.axhline(printed, color=BLACK, linestyle=PAPER, linewidth=1.1, zorder=1)
-            place = {"xytext": (0, 3), "textcoords": "offset points", "fontsize": 9}
-            axis.annotate(f"the paper {printed:.2f}", (1, printed), color=TEXT, **place)
-            extent.append(printed)
-        axis.set(xlabel="epoch (passes over the unlabelled images)", ylabel="test accuracy (%)")
-        axis.set_title(title or title_of(list(drawn)), loc="left")
-        axis.set_ylim(max(0, min(extent) - 1) if floor is None else floor, min(100, max(extent) + 1))
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.legend(loc="lower right", fontsize=9)
+    looks: dict[str, MethodStyle] = {}
+    for cell in drawn:
+        style = METHODS[cell.method]
+        dash, hollow = _VARIANTS[sum(look.color == style.color for look in looks.values()) % len(_VARIANTS)]
+        looks[cell.name] = MethodStyle(cell.name, style.color, style.marker, dash, hollow)
+    printed = sorted({cell.printed / 100 for cell in drawn if cell.printed is not None})
+    runs = frame(record for records in drawn.values() for record in records)
+    settled = runs.loc[runs["epoch"] > runs["epoch"].max() / 4, "test"]  # the first rise need not be seen in full
+    lowest = max(0, min([settled.min(), *printed]) - 0.01) if floor is None else floor
+    ylim = (lowest, min(1, max([settled.max(), *printed]) + 0.01))
+    panel = {cell.name: records for cell, records in drawn.items()}
+    figure = curves({title or title_of(list(drawn)): panel}, looks=looks, ylim=ylim)
+    [axis] = figure.axes
+    for level in printed:
+        axis.axhline(level, color=BLACK, linestyle=PAPER, linewidth=1.1, zorder=1)
+        place = {"xytext": (3, 0), "textcoords": "offset points", "fontsize": 9, "va": "center", "color": TEXT}
+        axis.annotate(f"the paper {100 * level:.2f}", (1, level), xycoords=axis.get_yaxis_transform(), **place)
     return figure
 
 
-def _percent_curves(records: Sequence[dict]) -> tuple[list[int], np.ndarray]:
-    """The evaluated epochs, and the mean test accuracy of the submodels in them in percent: (runs, epochs)."""
-    rows = [[row for row in record["history"] if "test" in row] for record in records]
-    runs = [[100 * statistics.fmean(row["test"]["submodels"]) for row in history] for history in rows]
-    return [row["epoch"] for row in rows[0]], np.array(runs)
+_LOOKS = {  # of EP and EPM, and of the paper's two, as in notebook 02
+    "ep": MethodStyle("EP", BLUE, "s"),
+    "epm": MethodStyle("EPM", BLUE, "o", BROKEN, hollow=True),
+}
+_PRINTED = {
+    name: dataclasses.replace(look, label=f"the paper, {look.label}", color=GREY, dash=PAPER)
+    for name, look in _LOOKS.items()
+}
 
 
 def sensitivity(groups: Groups, title: str | None = None) -> Figure:
@@ -201,50 +177,36 @@ def sensitivity(groups: Groups, title: str | None = None) -> Figure:
     with canvas(1, len(panels), (5.2 * len(panels) + 0.6, 4.2), sharey=True, squeeze=False) as (figure, axes):
         for axis, (name, panel) in zip(axes.flat, panels.items()):
             _against_m(axis, panel)
-            axis.set(title=name if len(panels) > 1 else "", xlabel="m, pseudo-negative labels of an image")
-        axes[0, 0].set_ylabel("test accuracy, last epoch (%)")
-        axes[0, 0].yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            axis.set_title(name if len(panels) > 1 else "")
+            axis.set(xlabel="m, pseudo-negative labels of an image", ylabel="test accuracy, last epoch (%)")
         figure.suptitle(title or title_of(list(groups)), x=0.01, ha="left", fontsize=11)
         several = any(len(records) > 1 for records in groups.values())
         label = f"{'mean ± sd' if several else 'a run'}, {_counted(groups)}"
-        handles = [_line(selection, BLUE, f"{selection.upper()}, {label}") for selection in _LOOKS]
-        if any(cell.printed is not None for cell in plain):
-            handles += [_line(selection, GREY, f"the paper, {selection.upper()}", PAPER) for selection in _LOOKS]
+        keys = [dataclasses.replace(look, label=f"{look.label}, {label}") for look in _LOOKS.values()]
+        keys += _PRINTED.values() if any(cell.printed is not None for cell in plain) else ()
+        handles = [Line2D([], [], linestyle=key.dash, label=key.label, **key.marks) for key in keys]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
-_LOOKS = {"ep": ("-", "s"), "epm": (_BROKEN, "o")}  # dash and marker; those of EPM are open, as in notebook 02
-
-
-def _line(selection: str, color: str, label: str, dash: str | tuple | None = None) -> Line2D:
-    own, marker = _LOOKS[selection]
-    face = "white" if selection == "epm" else color
-    look = {"marker": marker, "markerfacecolor": face, "markersize": 6, "linewidth": 2 if dash is None else 1.3}
-    return Line2D([], [], color=color, linestyle=dash or own, label=label, **look)
-
-
 def _against_m(axis: Axes, panel: Groups) -> None:
-    for side, (selection, (dash, marker)) in zip((-1, 1), _LOOKS.items()):
-        own = sorted((cell for cell in panel if cell.experiment.selection == selection), key=lambda c: c.experiment.m)
-        printed = [(cell.experiment.m, cell.printed) for cell in own if cell.printed is not None]
-        open_or = {color: "white" if selection == "epm" else color for color in (BLUE, GREY)}
+    runs = frame(record for records in panel.values() for record in records)
+    last = runs.groupby(["experiment", "seed"], as_index=False).last()
+    for side, (selection, look) in zip((-1, 1), _LOOKS.items()):
+        cells = sorted((c for c in panel if c.experiment.selection == selection), key=lambda c: c.experiment.m)
+        printed = [(cell.experiment.m, cell.printed) for cell in cells if cell.printed is not None]
         if len(printed) > 1:
-            look = {"marker": marker, "markersize": 5, "markerfacecolor": open_or[GREY], "linewidth": 1.3}
-            axis.plot(*zip(*printed), linestyle=PAPER, color=GREY, zorder=1, **look)
-        found = {c.experiment.m: 100 * np.array(results.accuracies(panel[c])) for c in own if panel[c]}
-        if not found:
+            own = _PRINTED[selection]
+            axis.plot(*zip(*printed), linestyle=own.dash, linewidth=1.3, zorder=1, **(own.marks | {"markersize": 5}))
+        own = last[last["selection"] == selection]
+        if own.empty:
             continue
-        m = np.array(list(found)) + 0.06 * side  # beside each other, so that no bar hides one
-        means = [values.mean() for values in found.values()]
-        sd = [values.std(ddof=1) if len(values) > 1 else 0 for values in found.values()]
-        look = {"marker": marker, "markersize": 8, "markerfacecolor": open_or[BLUE], "linewidth": 2, "capsize": 4}
-        bars = axis.errorbar(m, means, yerr=sd if any(sd) else None, color=BLUE, linestyle=dash, **look)
-        for part in bars.lines[2]:
-            part.set_linestyle("-")
-        for place, values in zip(m, found.values()):
-            if len(values) > 1:
-                axis.plot(np.full(len(values), place + 0.08 * side), values, ".", color=BLUE, alpha=0.6, markersize=6)
+        # beside each other, so that no bar hides one
+        m, accuracy = own["m"].to_numpy(float) + 0.06 * side, 100 * own["test"].to_numpy()
+        bars = {"err_style": "bars", "errorbar": "sd", "err_kws": {"capsize": 4}, "markeredgecolor": look.color}
+        seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=look.dash, linewidth=2, **bars, **look.marks)
+        if own["seed"].nunique() > 1:
+            axis.plot(m + 0.08 * side, accuracy, ".", color=BLUE, alpha=0.6, markersize=6)
     axis.set_xticks(sorted({cell.experiment.m for cell in panel}))
     axis.margins(x=0.12, y=0.1)
     axis.grid(axis="x", visible=False)

@@ -64,19 +64,16 @@ def transfer(rows: Sequence[dict], K: int) -> Figure:
             classes = np.unique(np.geomspace(2, max(row["K"] for row in rows), 60).round())
             single.plot(classes, theorem31(classes, 1, q)["single_error"], color=color)
             points(single, [row["K"] for row in own], [row["simulated_single_error"] for row in own], color=color)
-        for row in rows:
-            points(
-                rest, [rows.index(row)], [row["simulated_set_error"]], row["set_error"], color=colors[row["accuracy"]]
-            )
+        for i, row in enumerate(rows):
+            points(rest, [i], [row["simulated_set_error"]], row["set_error"], color=colors[row["accuracy"]])
         sets.text(K - 1, 1 - accuracies[0] + 0.015, "pseudo-labels (dotted)", ha="right", fontsize=9)
         sets.xaxis.set_major_locator(MaxNLocator(integer=True))
         sets.set(xlabel="m, negative labels in the set", ylabel="error rate", title=f"The set is wrong (K = {K})")
         sets.set_ylim(0, 1 - accuracies[0] + 0.08)
         sets.legend(title="dashed: Eq. 26", loc="center left", bbox_to_anchor=(0, 0.66))
         single.plot(classes, 1 / classes, ":", color=BLACK)
-        single.text(
-            0.97, 0.93, "dotted: drawn blindly from all K, 1/K", ha="right", transform=single.transAxes, fontsize=9
-        )
+        place = {"ha": "right", "transform": single.transAxes, "fontsize": 9}
+        single.text(0.97, 0.93, "dotted: drawn blindly from all K, 1/K", **place)
         single.set(xscale="log", yscale="log")
         ticks = sorted({2, *(row["K"] for row in rows)})
         single.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -84,24 +81,12 @@ def transfer(rows: Sequence[dict], K: int) -> Figure:
         single.set(xlabel="K, classes", title="One of its labels is wrong, whatever m")
         rest.axhline(0, color=BLACK, linestyle="--", linewidth=1)
         edges = [i for i, row in enumerate(rows[1:], start=1) if row["K"] != rows[i - 1]["K"]]
-        for start, end in zip([0, *edges], [*edges, len(rows)]):
-            rest.axvspan(start - 0.5, end - 0.5, color=GREY, alpha=0.10 if [0, *edges].index(start) % 2 else 0)
-            rest.text(
-                (start + end - 1) / 2,
-                0.98,
-                f"K = {rows[start]['K']}",
-                transform=rest.get_xaxis_transform(),
-                ha="center",
-                va="top",
-                fontsize=9,
-            )
-        rest.set(
-            xlabel="cells of the grid (K, m, accuracy)",
-            xticks=[],
-            title="Simulated set error minus Eq. 26",
-            xlim=(-1, len(rows)),
-            ylabel="difference",
-        )
+        place = {"transform": rest.get_xaxis_transform(), "ha": "center", "va": "top", "fontsize": 9}
+        for i, (start, end) in enumerate(zip([0, *edges], [*edges, len(rows)])):
+            rest.axvspan(start - 0.5, end - 0.5, color=GREY, alpha=0.10 * (i % 2))
+            rest.text((start + end - 1) / 2, 0.98, f"K = {rows[start]['K']}", **place)
+        rest.set(xlabel="cells of the grid (K, m, accuracy)", ylabel="difference", xlim=(-1, len(rows)), xticks=[])
+        rest.set_title("Simulated set error minus Eq. 26")
         rest.margins(y=0.15)
     return figure
 

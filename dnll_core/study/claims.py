@@ -25,7 +25,6 @@ from dnll_core.study.findings import (
     Finding,
     Question,
     Setting,
-    accuracy_lead,
     changed,
     decided,
     not_recorded,
@@ -34,7 +33,16 @@ from dnll_core.study.findings import (
 )
 from dnll_core.study.records import NAMES, Records, benchmark
 from dnll_core.study.settings import METHODS, TITLES
-from dnll_core.study.statistics import OVERFITTED, REACHED, WINDOW, epochs_to, lost, shared_errors, track
+from dnll_core.study.statistics import (
+    OVERFITTED,
+    REACHED,
+    WINDOW,
+    accuracy_lead,
+    epochs_to,
+    lost,
+    shared_errors,
+    track,
+)
 
 CLOSE = 2.0  # points within which two accuracies are close
 ABOUT = 0.1  # share within which two times are about the same

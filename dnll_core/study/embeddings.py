@@ -99,20 +99,6 @@ def measures(points: ArrayLike, labels: ArrayLike, k: int = NEIGHBOURS) -> dict[
     return {"neighbours": neighbour_accuracy(points, labels, k), "silhouette": silhouette(points, labels)}
 
 
-def perplexity_of(squared_distances: ArrayLike, sigma: float) -> float:
-    """The perplexity 2^H of a point whose neighbours count in proportion to exp(-d^2/(2 sigma^2)).
-
-    t-SNE solves this for sigma, point by point, so that every point has the same effective number of neighbours.
-
-    Args:
-        squared_distances: (N,) to the others, in the units of sigma squared.
-    """
-    exponents = -np.asarray(squared_distances, dtype=float) / (2 * sigma**2)
-    p = np.exp(exponents - exponents.max())
-    p /= p.sum()
-    return float(2 ** -(p * np.log2(p, where=p > 0, out=np.zeros_like(p))).sum())
-
-
 def _rows(points: ArrayLike) -> np.ndarray:
     points = np.asarray(points)
     return points.reshape(len(points), -1)

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from dnll_core import results
 from dnll_core.config import Experiment
 from dnll_core.study.records import Records, where
-from dnll_core.study.statistics import SEEDS, interval, margin, margins, verdict_of
+from dnll_core.study.statistics import SEEDS, interval_ends, margin, margins, verdict_of
 from dnll_core.study.tables import PROFILES, Cell, cells, profiles_of
 
 Setting = tuple[Experiment, ...]
@@ -136,9 +136,9 @@ def judged(
     notes += [f"{len(seeds) - n} incomplete left out"] * (n < len(seeds))
     notes += [f"no record of {apart(missing, settings)}"] * bool(missing)
     if n >= SEEDS:
-        mean, half = statistics.fmean(means), interval(means)
-        notes += ["all equal, so the interval has no width"] * (half == 0)
-        return decided(mean, mean - half, mean + half, n, data, what, notes, unit, holds, same=same)
+        low, high = interval_ends(means)
+        notes += ["all equal, so the interval has no width"] * (low == high)
+        return decided(statistics.fmean(means), low, high, n, data, what, notes, unit, holds, same=same)
     numbers = ", ".join(f"{value:+.2f}" for value in means or sorted(values.values()))
     notes.append(f"{'seed by seed' if means else 'run by run'}; a verdict needs {SEEDS} complete seeds")
     evidence = f"{what}: {numbers} {unit} ({'; '.join(notes)}): undecided."
@@ -183,12 +183,6 @@ def apart(settings: Sequence[Setting], among: Sequence[Setting]) -> str:
         if len(every) > 1:
             told.append(f"{name} = {', '.join(map(str, sorted(own)))}")
     return ", ".join(told)
-
-
-def accuracy_lead(record: dict, other: dict) -> float:
-    """Points of test accuracy, last epoch, mean of the submodels."""
-    a, b = results.accuracies([record, other])
-    return 100 * (a - b)
 
 
 # -- settings of cells -------------------------------------------------------------------------------------------------

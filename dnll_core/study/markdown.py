@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from dnll_core import results
 from dnll_core.common import opened
-from dnll_core.paper.tables import LABELS, NUMBERS, OURS
+from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.records import Records
 from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, chosen_changes
@@ -26,13 +27,29 @@ Groups = Mapping[Cell, Sequence[dict]]
 # -- tables in Markdown ------------------------------------------------------------------------------------------------
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """A frame with its index as a table in Markdown; numbers with two decimals, NaN and None as "–"."""
-    head = [frame.index.name or "", *map(str, frame.columns)]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for name, row in zip(frame.index, frame.itertuples(index=False)):
-        lines.append(f"| {' | '.join([str(name), *map(_shown, row)])} |")
-    return "\n".join(lines)
+def markdown(table: pd.DataFrame | Sequence[Mapping[str, object]]) -> str:
+    """A table in Markdown; numbers with two decimals, NaN and None as "–".
+
+    Args:
+        table: a frame, whose index is the first column, or its lines, at least one, with the same keys.
+    """
+    if isinstance(table, pd.DataFrame):
+        head = [table.index.name or "", *map(str, table.columns)]
+        rows = [[str(name), *row] for name, row in zip(table.index, table.itertuples(index=False))]
+    else:
+        head, rows = list(table[0]), [line.values() for line in table]
+    lines = [f"| {' | '.join(map(_shown, row))} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
+
+
+def with_provenance(table: pd.DataFrame | Sequence[Mapping[str, object]], records: Iterable[dict], *notes: str) -> str:
+    """`markdown`, then notes, then where the numbers come from, in small print."""
+    return "\n\n".join([markdown(table), *notes, f"<sub>{provenance_of(list(records))}</sub>"])
+
+
+def seconds_of(records: Sequence[dict], decimals: int = 1) -> str:
+    """Mean seconds of a run, "–" without one."""
+    return f"{statistics.fmean(r['seconds'] for r in records):.{decimals}f}" if records else "–"
 
 
 def _shown(value: object) -> str:
@@ -51,13 +68,11 @@ def results_table(groups: Groups) -> str:
         line = {"cell": cell.shown, "n": len(group)}
         for name, which in (("last epoch", "final"), ("best on test", "best"), ("ensemble, last epoch", "ensemble")):
             line[f"{name} (%)"] = percent(results.accuracies(group, which=which)) if group else "–"
-        line["seconds a run"] = f"{statistics.fmean(r['seconds'] for r in group):.1f}" if group else "–"
-        lines.append(line | {"paper (%)": cell.printed})
+        lines.append(line | {"seconds a run": seconds_of(group), "paper (%)": cell.printed})
     frame = pd.DataFrame(lines).set_index("cell").astype({"paper (%)": float})
     if frame["paper (%)"].isna().all():
         frame = frame.drop(columns="paper (%)")
-    everything = [record for group in groups.values() for record in group]
-    return f"{markdown(frame)}\n\n<sub>{provenance_of(everything)}</sub>"
+    return with_provenance(frame, itertools.chain(*groups.values()))
 
 
 def recorded_groups(table: int, folder: str | Path = CELL_RECORDS) -> dict[str, dict[Cell, list[dict]]]:
@@ -122,17 +137,9 @@ def unsearched_note() -> str:
 
 def printed_table(table: int) -> str:
     """Table 1, 2, 3 or 4 as the paper prints it, in Markdown; the best of each column in bold."""
-    rows: dict[str, dict[int, float | None]] = {}
-    for key, value in NUMBERS.items():
-        if key.table == table:
-            rows.setdefault(key.method, {})[key.labels] = value
-    best = {labels: max(row[labels] or 0 for row in rows.values()) for labels in LABELS[table]}
-    lines = [f"| the paper's Table {table} | {' | '.join(f'{n} labels' for n in LABELS[table])} |"]
-    lines.append("|---" * (len(LABELS[table]) + 1) + "|")
-    for method, row in rows.items():
-        shown = ["–" if v is None else f"**{v:.2f}**" if v == best[n] else f"{v:.2f}" for n, v in row.items()]
-        lines.append(f"| {method} | {' | '.join(shown)} |")
-    return "\n".join(lines)
+    printed = _printed(table)
+    shown = printed.map(_shown).where(printed != printed.max(), printed.map("**{:.2f}**".format))
+    return markdown(shown.rename(columns="{} labels".format).rename_axis(f"the paper's Table {table}"))
 
 
 def standing(table: int, labels: int) -> tuple[int, int, str, float]:
@@ -141,12 +148,20 @@ def standing(table: int, labels: int) -> tuple[int, int, str, float]:
     Returns:
         Its rank, of how many methods with a number, the best of the others, and DNLL's lead on it in points.
     """
-    column = {
-        key.method: value
-        for key, value in NUMBERS.items()
-        if key.table == table and key.labels == labels and value is not None
-    }
-    own = column.pop(OURS)
-    rival = max(column, key=column.get)
-    rank = 1 + sum(value > own for value in column.values())
-    return rank, len(column) + 1, rival, round(own - column[rival], 2)
+    column = _printed(table)[labels].dropna()
+    others = column.drop(OURS)
+    return (
+        1 + int((others > column[OURS]).sum()),
+        len(column),
+        others.idxmax(),
+        round(float(column[OURS] - others.max()), 2),
+    )
+
+
+def _printed(table: int) -> pd.DataFrame:
+    """(methods, labels) of a table as the paper prints it, NaN for its "-"."""
+    rows: dict[str, dict[int, float | None]] = {}
+    for key, value in NUMBERS.items():
+        if key.table == table:
+            rows.setdefault(key.method, {})[key.labels] = value
+    return pd.DataFrame(rows).T.astype(float)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
+
+import pandas as pd
 
 from dnll_core import results
 from dnll_core.bench import report
@@ -50,6 +53,44 @@ def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     return [mine[seed] for seed in sorted(mine)]
 
 
+FIELDS = ("method", "source", "dataset", "labels", "m", "selection", "teaching")  # of an experiment, in `frame`
+
+
+def frame(records: Iterable[dict]) -> pd.DataFrame:
+    """One row for each evaluated epoch of each record.
+
+    Columns: "experiment", its name; its FIELDS; "seed"; "epoch", "step" and "seconds" since the start; "test" and
+    "validation", accuracies 0...1, mean of the submodels; "test ensemble" and "validation ensemble", of their mean
+    probabilities; then whatever else an epoch recorded, "loss" or "agreement", by its name. Missing is NA or NaN. A
+    method without epochs has a single row, without an epoch.
+    """
+    lines = []
+    for record in records:
+        fields = record["experiment"]
+        of = {"experiment": results.experiment_name(fields)} | {name: fields.get(name) for name in FIELDS}
+        final = {name: {**of_set, "submodels": [of_set["mean"]]} for name, of_set in record["final"].items()}
+        for row in record.get("history", [final | {"seconds": record["seconds"]}]):
+            if final.keys() & row.keys():
+                lines.append(of | {"seed": record["seed"]} | _flat(row))
+    first = ["experiment", *FIELDS, "seed", "epoch", "step", "seconds"]
+    first += [f"{name}{what}" for what in ("", " ensemble") for name in ("test", "validation")]
+    found = pd.DataFrame(lines, columns=list(dict.fromkeys([*first, *(name for line in lines for name in line)])))
+    whole = dict.fromkeys(("labels", "m", "seed", "epoch", "step"), "Int64")
+    return found.astype(whole | dict.fromkeys(first[first.index("seconds") :], float))
+
+
+def _flat(row: dict) -> dict:
+    """A row of a history with a name for each number."""
+    found = {}
+    for name, value in row.items():
+        if not isinstance(value, dict):
+            found[name] = value
+            continue
+        found |= {name: results.mean_of(value)} if "submodels" in value else {}
+        found |= {f"{name} {key}": number for key, number in value.items() if key not in ("submodels", "mean")}
+    return found
+
+
 # how data sets and networks are written that have a name of their own
 NAMES = {name: data.title for name, data in SETS.items() if data.title}
 NAMES |= {"cnn13": "CNN-13", "wrn28-2": "WRN-28-2", "cnn3": "CNN-3"}
@@ -66,6 +107,14 @@ class Records:
         folder = Path(folder).resolve()
         state = tuple((path, results.state_of(path)) for path in sorted(folder.rglob("*.json")))
         self.runs, self.benchmarks = _read(folder, state)
+
+    def frame(self) -> pd.DataFrame:
+        """All records as `frame` has them. Of the last epochs, for example:
+
+        last = records.frame().groupby(["experiment", "seed"]).last()
+        last.groupby("experiment")["test"].agg(["mean", "std", "count"])
+        """
+        return frame(record for of_seed in self.runs.values() for record in of_seed.values())
 
     def of(self, experiment: Experiment) -> dict[int, dict]:
         """Seed -> record of this very experiment, in the order of the seeds."""

@@ -19,21 +19,21 @@ WINDOW, OVERFITTED = 5, 0.5  # epochs, points: a run overfits if its last epochs
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
-def _curve(record: dict) -> list[tuple[int, float]]:
-    """(epoch, test accuracy 0...1, mean of the submodels) of the evaluated epochs."""
-    return [(r["epoch"], statistics.fmean(r["test"]["submodels"])) for r in record["history"] if "test" in r]
+def curve(record: dict, held_out: str = "test") -> list[tuple[int, float]]:
+    """(epoch, accuracy 0...1, mean of the submodels) of the epochs that were evaluated on this set."""
+    return [(row["epoch"], results.mean_of(row[held_out])) for row in record["history"] if held_out in row]
 
 
 def epochs_to(record: dict, share: float = REACHED) -> int:
     """The first evaluated epoch with at least this share of the final test accuracy."""
-    curve = _curve(record)
-    return next(epoch for epoch, accuracy in curve if accuracy >= share * curve[-1][1])
+    found = curve(record)
+    return next(epoch for epoch, accuracy in found if accuracy >= share * found[-1][1])
 
 
 def lost(record: dict, window: int = WINDOW) -> float:
     """Points of test accuracy between the best `window` evaluated epochs in a row and the last ones; at least 0."""
-    curve = [accuracy for _, accuracy in _curve(record)]
-    means = [statistics.fmean(curve[i : i + window]) for i in range(max(1, len(curve) - window + 1))]
+    found = [accuracy for _, accuracy in curve(record)]
+    means = [statistics.fmean(found[i : i + window]) for i in range(max(1, len(found) - window + 1))]
     return 100 * (max(means) - means[-1])
 
 
@@ -59,9 +59,29 @@ def interval(values: Sequence[float], confidence: float = 0.95) -> float:
     return float(stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
 
 
-def _mean_sd(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and sample standard deviation, 0 for a single value."""
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+def interval_ends(values: Sequence[float]) -> tuple[float, float]:
+    """(low, high) of the 95 % interval of Student's t for the mean of n values; infinite ones for a single value."""
+    mean, half = statistics.fmean(values), interval(values)
+    return mean - half, mean + half
+
+
+def accuracy_lead(record: dict, other: dict, which: str = "final") -> float:
+    """Points of test accuracy by which a record is ahead; for `which` see `results.accuracies`."""
+    a, b = results.accuracies([record, other], which=which)
+    return 100 * (a - b)
+
+
+def paired(ours: Sequence[dict], theirs: Sequence[dict], which: str = "final") -> dict[int, float]:
+    """Seed -> `accuracy_lead` of the two records with this seed, for the seeds that both have, in order."""
+    a, b = ({record["seed"]: record for record in group} for group in (ours, theirs))
+    return {seed: accuracy_lead(a[seed], b[seed], which) for seed in sorted(a.keys() & b.keys())}
+
+
+def lead(points: Sequence[float], decimals: int = 1) -> str:
+    """The mean of differences in points and half its 95 % interval: "+3.1 ± 0.4"; of fewer than two "not recorded"."""
+    if len(points) < 2:
+        return "not recorded"
+    return f"{statistics.fmean(points):+.{decimals}f} ± {interval(points):.{decimals}f}"
 
 
 def accuracy_of(group: list[dict]) -> tuple[float, float]:
@@ -71,7 +91,12 @@ def accuracy_of(group: list[dict]) -> tuple[float, float]:
 
 
 def percent(values: list[float], decimals: int = 2) -> str:
-    """Accuracies 0...1 in percent, with the two decimals of the paper: "94.29 ± 0.12", a single one without ±."""
+    """Accuracies 0...1 in percent, with the two decimals of the paper: "94.29 ± 0.12", a single one without ±.
+
+    Without any it is "not recorded".
+    """
+    if not values:
+        return "not recorded"
     mean, sd = (f"{100 * value:.{decimals}f}" for value in results.mean_sd(values))
     return f"{mean} ± {sd}" if len(values) > 1 else mean
 
@@ -84,7 +109,7 @@ def comparison(groups: dict[str, list[dict]], held_out: str = "test") -> pd.Data
         columns = {"last epoch, mean of submodels": "final", "their ensemble": "ensemble", "best on test": "best"}
         for column, which in columns.items():
             values = results.accuracies(records, held_out, which)
-            row[f"{column} (%)"] = percent(values, 1) if values else "not recorded"
+            row[f"{column} (%)"] = percent(values, 1)
         row["seconds a run"] = f"{statistics.fmean(r['seconds'] for r in records):.1f}" if records else "not recorded"
         rows.append(row)
     return pd.DataFrame(rows).set_index("method")

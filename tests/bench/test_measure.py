@@ -530,13 +530,6 @@ def test_iterations_draw_every_time_and_the_median():
     assert axis.get_xlim()[0] == 0 and axis.get_xlim()[1] > 600
 
 
-def test_ratios_draw_time_count_and_paper():
-    row = {"color": "#0072B2", "time": (2.1, 1.9, 2.2), "flops": 2.0, "paper": 1.99}
-    [axis] = figures.speed.ratios({"a ÷ b": row}).axes
-    values = {float(x) for line in axis.lines for x in np.atleast_1d(line.get_xdata())}
-    assert {1.0, 2.1, 2.0, 1.99} <= values
-
-
 def test_parts_add_up_and_small_ones_are_drawn_as_one():
     amounts = {"label passes": 50, "forward": 100, "backward": 199, "losses": 3, "rest": 2}
     [axis] = figures.speed.parts({"counted": {"dnll": amounts}}, ["images"]).axes

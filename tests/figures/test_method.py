@@ -10,15 +10,8 @@ from dnll_core.study.experiments import transfers
 CLASSES = ("a", "b", "c", "d")
 
 
-def record(values, key="agreement"):
-    return {"history": [{"epoch": i + 1, key: value} for i, value in enumerate(values)]}
-
-
-def test_every_variant_has_a_style_of_its_own_even_without_colour():
+def test_variants_are_the_experiments_of_notebook_02():
     assert list(VARIANTS) == list(transfers())
-    looks = {(style.marker, str(style.dash)) for style in VARIANTS.values()}
-    assert len(looks) == len(VARIANTS)
-    assert len({style.label for style in VARIANTS.values()}) == len(VARIANTS)
 
 
 def test_view_rows_have_one_grey_scale():
@@ -63,34 +56,3 @@ def test_weak_push_draws_what_it_is_given():
     assert left.lines[1].get_ydata() == pytest.approx(2 * p)
     assert middle.lines[0].get_ydata() == pytest.approx(p - 1)
     assert list(right.lines[0].get_ydata()) == [1.0, 0.1]
-
-
-def test_tracks_draw_the_mean_thick_and_each_run_thin():
-    groups = {"dnll both ep": [record([0.2, 0.4]), record([0.4, 0.8])], "mutual-learning 0": [record([1, 1])]}
-    figure = figures.curves.tracks(
-        {"live": groups, "recorded": {"dnll both ep": groups["dnll both ep"]}}, "agreement", "y"
-    )
-    live, recorded = figure.axes
-    assert len(live.lines) == 4 and len(recorded.lines) == 3
-    assert list(live.lines[2].get_ydata()) == pytest.approx([0.3, 0.6])
-    [legend] = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["DNLL both, EP", "positive, no threshold"]
-
-
-def test_tracks_take_a_function_of_a_row():
-    groups = {"dnll self epm": [record([0.2, 0.4]), record([0.4, 0.8])]}
-    figure = figures.curves.tracks({"x": groups}, lambda row: 1 - row["agreement"], "y", each=False, percent=False)
-    [line] = figure.axes[0].lines
-    assert list(line.get_ydata()) == pytest.approx([0.7, 0.4])
-    assert list(line.get_xdata()) == [1, 2]
-
-
-def test_ratios_and_finals_place_every_variant():
-    figure = figures.method.ratios(
-        {"all": {"dnll both ep": (0.3, 0.1), "dnll both epm": (0.4, 0.1)}}, 1 / 3, "expected"
-    )
-    assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["DNLL both, EPM", "DNLL both, EP"]
-    assert len(figure.axes[0].containers) == 2
-    figure = figures.method.finals({"dnll both ep": [0.9, 0.8], "mutual-learning 0": [0.7]})
-    names = [text.get_text() for text in figure.axes[0].get_yticklabels()]
-    assert names == ["positive, no threshold, n = 1", "DNLL both, EP, n = 2"]

@@ -1,12 +1,17 @@
 """The README's table and the figures are what the records give today."""
 
+import copy
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+from PIL import Image
 from scipy import stats
 
 from dnll_core import results
 from dnll_core.figures import report
+from dnll_core.figures.style import plotted
 from dnll_core.study.experiments import QUICKSTART_LABELS
 from dnll_core.study.searches import REPORTED
 from dnll_core.study.statistics import percent
@@ -16,9 +21,37 @@ def test_the_readme_is_not_stale():
     assert report.readme() == (report.ROOT / "README.md").read_text(), "run: make figures"
 
 
-def test_the_figures_are_committed(tmp_path):
-    names = {path.name for path in report.draw_figures(tmp_path)}
-    assert names == {path.name for path in (report.ROOT / "figures").glob("*.png")}, "run: make figures"
+def stale(folder):
+    """Names of figures that do not show the records of today."""
+    found = {path.name: Image.open(path).info.get("Plotted") for path in Path(folder).glob("*.png")}
+    today = {name: plotted(figure) for name, figure in report.figures().items()}
+    return {name for name in found.keys() | today.keys() if found.get(name) != today.get(name)}
+
+
+def test_the_figures_are_not_stale():
+    assert stale(report.ROOT / "figures") == set(), "run: make figures"
+
+
+def test_a_figure_is_stale_after_one_changed_record(monkeypatch):
+    """One epoch of one run of forty, by a tenth of a point."""
+    records = report.quickstart_records
+
+    def changed(*labels):
+        groups = copy.deepcopy(records(*labels))
+        groups["dnll"][0]["history"][9]["test"]["submodels"][0] += 0.002
+        return groups
+
+    monkeypatch.setattr(report, "quickstart_records", changed)
+    assert stale(report.ROOT / "figures") == {"quickstart_curves.png"}
+
+
+def test_a_figure_without_a_digest_or_that_nothing_draws_is_stale(tmp_path):
+    for path in (report.ROOT / "figures").glob("*.png"):
+        shutil.copy(path, tmp_path)
+    Image.open(tmp_path / "idea.png").save(tmp_path / "idea.png")
+    shutil.copy(tmp_path / "scorecard.png", tmp_path / "old.png")
+    (tmp_path / "scorecard.png").unlink()
+    assert stale(tmp_path) == {"idea.png", "old.png", "scorecard.png"}
 
 
 def test_table_has_the_mean_of_the_records():
@@ -44,15 +77,7 @@ def test_the_lead_in_the_table_is_of_the_same_splits_and_has_student_s_interval(
             assert f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}" in report.quickstart_table()
 
 
-def test_a_lead_is_of_the_splits_that_both_have_and_missing_records_are_said(monkeypatch, tmp_path):
-    def of(method, values):
-        made = {seed: {"seed": seed, "final": {"test": {"mean": v, "ensemble": v}}} for seed, v in values.items()}
-        return [*made.values()]
-
-    ours, theirs = of("dnll", {1: 0.9, 2: 0.8, 3: 0.7}), of("other", {0: 0.1, 2: 0.7, 3: 0.4})
-    low, high = stats.ttest_1samp([10, 30], 0).confidence_interval(0.95)
-    assert report._lead(ours, theirs) == f"{20:+.1f} ± {(high - low) / 2:.1f}"
-    assert report._lead(ours, theirs[:2]) == "not recorded"  # a single pair
+def test_missing_records_are_said(monkeypatch, tmp_path):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
     table = report.quickstart_table()
     assert table.count("not recorded") >= 4 * 3 + 3 * 3

@@ -1,28 +1,18 @@
 """The figure of the claims, and the interval that it draws."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
 from dnll_core.figures.scorecard import claims_figure
-from dnll_core.study.statistics import interval, verdict_of, with_interval
+from dnll_core.study.statistics import verdict_of, with_interval
 
 
 def row(claim, differences, **changes):
     low, high = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
     fields = {"claim": claim, "section": "4.4", "verdict": verdict_of(low, high), "difference": np.mean(differences)}
     return fields | {"low": low, "high": high, "unit": "points", "n": len(differences)} | changes
-
-
-def test_the_interval_is_that_of_scipys_t_test():
-    values = [0.2, 0.4, 0.9, 1.0]
-    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert interval(values) == pytest.approx((high - low) / 2)
-    assert interval(values, confidence=0.5) < interval(values)
-    assert interval([1.0]) == math.inf
 
 
 def test_each_claim_in_points_is_drawn_with_its_interval_and_verdict():

@@ -1,64 +1,95 @@
-"""Figures: the same bytes when drawn again, and the numbers in them are those of the arguments."""
+"""Figures: the same bytes when drawn again, a digest of what they show, and one look for each method."""
 
+import inspect
 import io
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from gallery import FIGURES, MANY, RUNS
+from matplotlib.figure import Figure
 from PIL import Image
 
 from dnll_core import figures
-from dnll_core.figures.style import METHODS, save, show
+from dnll_core.figures.style import LOOKS, METHODS, VARIANTS, canvas, plotted, save, show
 
 
-def record(values):
-    history = [{"epoch": i + 1, "test": {"submodels": [v, v]}} for i, v in enumerate(values)]
-    return {"history": history}
-
-
-def drawn():
-    image = np.arange(64).reshape(8, 8)
-    curve = figures.curves.curves({"dnll": [record([0.1, 0.5]), record([0.3, 0.7])]})
-    return {
-        "idea": figures.images.idea(image, list("0123456789"), 3, 0.7),
-        "grid": figures.images.image_grid(np.stack([image] * 3), ["a", "b", "c"], columns=2),
-        "curves": figures.curves.lines(curve, {"label-spreading": 0.9}),
-        "embedding": figures.embedding.embedding(
-            {"x": np.random.RandomState(0).rand(20, 2)}, np.arange(20) % 2, ["no", "yes"]
-        ),
-        "opinions": figures.images.opinions(np.stack([image] * 2), [0, 1], {"dnll": [0, 0]}, ["no", "yes"]),
-    }
-
-
-def test_redrawn_files_are_identical(tmp_path):
+@pytest.mark.parametrize("name", FIGURES)
+def test_redrawn_files_are_identical_and_say_what_they_show(name, tmp_path):
     for i in range(2):
-        for name, figure in drawn().items():
-            save(figure, tmp_path / f"{name}{i}.png")
-    for name in drawn():
-        assert (tmp_path / f"{name}0.png").read_bytes() == (tmp_path / f"{name}1.png").read_bytes()
+        save(FIGURES[name](), tmp_path / f"{i}.png")
+    first, second = ((tmp_path / f"{i}.png").read_bytes() for i in range(2))
+    assert first == second
+    assert Image.open(tmp_path / "0.png").info["Plotted"] == plotted(FIGURES[name]())
+    assert not plt.get_fignums()  # closed, so that Jupyter does not show it twice
 
 
-def test_curves_draw_each_run_and_the_mean():
-    [axis] = figures.curves.curves({"dnll": [record([0.1, 0.5]), record([0.3, 0.7])]}).axes
-    drawn = [line.get_ydata().tolist() for line in axis.lines]
-    assert drawn == [[0.1, 0.5], [0.3, 0.7], pytest.approx([0.2, 0.6])]
-    assert axis.lines[-1].get_label() == "DNLL, n = 2"
+def test_no_two_figures_are_said_to_show_the_same():
+    assert len({plotted(draw()) for draw in FIGURES.values()}) == len(FIGURES)
+
+
+def test_every_function_that_draws_a_figure_is_in_the_gallery():
+    modules = (getattr(figures, name) for name in figures.__all__)
+    found = {
+        name.removesuffix("_figure")
+        for module in modules
+        for name, function in vars(module).items()
+        if inspect.isfunction(function) and inspect.signature(function).return_annotation in (Figure, "Figure")
+    }
+    # drawn with the records of Figure 5 and of `bench --growth` in their own tests
+    assert found - {"figure", "growth"} == set(FIGURES)
+
+
+def draw(x=(1, 2), label="a", color="red", text="t", title="T", word="w", face="blue", shade=1.0, tick="one"):
+    with canvas() as (figure, axis):
+        axis.plot([0, 1], x, color=color, label=label)
+        axis.bar([0, 1], [1, 1 + shade], color=face)
+        axis.scatter([0, 1], [shade, 1])
+        axis.imshow(np.full((2, 2), shade), vmin=0, vmax=3)
+        axis.text(0, 0, text)
+        axis.set_title(title)
+        axis.set_xticks([0, 1], [tick, "two"])
+        axis.legend(title=word)
+    return figure
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"x": (1, 2.001)},
+        {"label": "b"},
+        {"color": "green"},
+        {"text": "u"},
+        {"title": "U"},
+        {"word": "v"},
+        {"face": "red"},
+        {"shade": 1.01},
+        {"tick": "1"},
+    ],
+    ids=str,
+)
+def test_the_digest_changes_with_whatever_is_shown(change):
+    assert plotted(draw()) == plotted(draw(x=(1, 2 + 1e-9)))  # rounding is not shown
+    assert plotted(draw(**change)) != plotted(draw())
+
+
+def test_the_digest_changes_with_one_run_in_ten():
+    other = [*MANY[:-1], RUNS[0] | {"seed": 9}]
+    for kind in (figures.curves.finals, lambda groups: figures.curves.curves({"": groups})):
+        assert plotted(kind({"dnll": MANY})) != plotted(kind({"dnll": other}))
 
 
 def test_idea_states_theorem_3_1():
-    texts = [
-        text.get_text()
-        for axis in figures.images.idea(np.zeros((8, 8)), list("0123456789"), 3, 0.7).axes
-        for text in axis.texts
-    ]
+    texts = [text.get_text() for axis in FIGURES["idea"]().axes for text in axis.texts]
     assert "wrong 30.0% of the time" in texts
     assert "wrong 3.3% of the time" in texts
 
 
 def test_no_two_methods_share_a_style():
-    looks = [(style.color, style.dash) for style in METHODS.values()]
-    assert len(set(looks)) == len(looks)
-    assert len({style.label for style in METHODS.values()}) == len(looks)
+    for styles, look in ((METHODS, lambda s: (s.color, s.dash)), (VARIANTS, lambda s: (s.marker, str(s.dash)))):
+        assert len({look(style) for style in styles.values()}) == len(styles)
+    assert len({style.label for style in LOOKS.values()}) == len(LOOKS) == len(METHODS) + len(VARIANTS)
 
 
 def test_channels_last():
@@ -71,7 +102,7 @@ def test_show_attaches_the_alt_text(monkeypatch):
 
     shown = []
     monkeypatch.setattr(IPython.display, "display", lambda bundle, raw, metadata: shown.append((bundle, metadata)))
-    show(drawn()["grid"], "three pictures")
+    show(FIGURES["image_grid"](), "three pictures")
     [(bundle, metadata)] = shown
     assert metadata == {"image/png": {"alt": "three pictures"}}
     image = Image.open(io.BytesIO(bundle["image/png"]))

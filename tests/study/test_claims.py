@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from fabricated import record, write
+from fabricated import record, run, write
 
 from dnll_core import results
 from dnll_core.config import Experiment
@@ -160,9 +160,6 @@ def test_convergence(tmp_path):
 
 
 def test_curves_by_hand():
-    def run(*accuracies):
-        return {"history": [{"epoch": i + 1, "test": {"submodels": [a]}} for i, a in enumerate(accuracies)]}
-
     assert epochs_to(run(0.1, 0.8, 0.9, 1.0), 0.8) == 2
     assert lost(run(0.1, 0.9, 0.9, 0.7, 0.7), 2) == pytest.approx(20)
     assert lost(run(0.1, 0.2, 0.3), 2) == 0

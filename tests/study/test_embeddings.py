@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dnll_core.study.embeddings import measures, neighbour_accuracy, perplexity_of, project, silhouette
+from dnll_core.study.embeddings import measures, neighbour_accuracy, project, silhouette
 
 
 @pytest.fixture
@@ -63,14 +63,6 @@ def test_measures_do_not_depend_on_scale_or_shape(clouds):
     assert set(found) == {"neighbours", "silhouette"}
     assert measures(torch.from_numpy(7 * points).view(60, 1, 5), torch.from_numpy(labels)) == pytest.approx(found)
     assert found["neighbours"] == neighbour_accuracy(points, labels)
-
-
-def test_perplexity_is_the_effective_number_of_neighbours():
-    assert perplexity_of([2.0, 2.0, 2.0], sigma=0.3) == pytest.approx(3)
-    assert perplexity_of([1, 1 + np.log(2), 1 + np.log(2)], sigma=np.sqrt(0.5)) == pytest.approx(2**1.5)
-    assert perplexity_of([0.0, 1e6], sigma=1.0) == pytest.approx(1)
-    wider = [perplexity_of([1.0, 4.0, 9.0, 16.0], sigma) for sigma in (0.3, 1, 3, 100)]
-    assert wider == sorted(wider) and wider[-1] == pytest.approx(4, abs=0.01)
 
 
 def test_t_sne_repeats_with_a_seed_and_keeps_digits_together():

@@ -11,9 +11,9 @@ from scipy import stats
 from dnll_core import results
 from dnll_core.config import Experiment
 from dnll_core.study import tables
-from dnll_core.study.findings import Question, accuracy_lead, apart, changed, judged, not_recorded, of_tables, rival
+from dnll_core.study.findings import Question, apart, changed, judged, not_recorded, of_tables, rival
 from dnll_core.study.records import Records
-from dnll_core.study.statistics import VERDICTS
+from dnll_core.study.statistics import VERDICTS, accuracy_lead
 from dnll_core.study.tables import cells
 
 A, B = Experiment(m=3, labels=20), Experiment(m=1, labels=20)

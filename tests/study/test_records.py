@@ -99,3 +99,41 @@ def test_the_configuration_of_a_record():
     assert config_of(spreading.to_dict() | {"field_of_the_future": 1}) is None
     assert config_of(A.to_dict() | {"field_of_the_future": 1}) is None
     assert config_of({}) == Experiment()
+
+
+# -- as a frame --------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_has_a_row_for_each_evaluated_epoch_with_the_numbers_of_the_record():
+    records = Records(results.RESULTS / "methods")
+    found = records.frame()
+    rows = []
+    for of_seed in records.runs.values():
+        for each in of_seed.values():
+            for row in each["history"]:
+                if "test" in row:
+                    one, two = each["experiment"], row["test"]["submodels"]
+                    rows.append([one["method"], one["m"], each["seed"], row["epoch"], sum(two) / len(two)])
+                    rows[-1] += [row["test"]["ensemble"], row["seconds"], row["loss"]]
+    columns = ["method", "m", "seed", "epoch", "test", "test ensemble", "seconds", "loss"]
+    assert len(rows) == len(found) > 1000
+    assert found[columns].astype(object).to_numpy().tolist() == [pytest.approx(row) for row in rows]
+    last = found.groupby(["experiment", "seed"])["test"].last()
+    for (name, seed), accuracy in last.items():
+        assert accuracy == pytest.approx(records.runs[name][seed]["final"]["test"]["mean"])
+
+
+def test_a_frame_takes_runs_without_epochs_and_epochs_without_evaluation():
+    spreading = Classical("label-spreading", "digits", labels=20)
+    fitted = record(spreading, 1, 0.7)
+    del fitted["history"]
+    run = record(A, 0, 0.9, curve=[0.3, 0.5, 0.9], agreement=[0.1, 0.2, 0.3])
+    del run["history"][1]["test"]
+    run["history"][2]["target"] = {"information": 0.8}
+    found = records.frame([fitted, run])
+    assert found["method"].tolist() == ["label-spreading", "dnll", "dnll"]
+    assert found["test"].tolist() == pytest.approx([0.7, 0.3, 0.9])
+    assert found["epoch"].isna().tolist() == [True, False, False] and found["epoch"].tolist()[1:] == [1, 3]
+    assert found["agreement"].tolist()[1:] == [0.1, 0.3]
+    assert found["target information"].tolist()[2] == 0.8
+    assert records.frame([]).empty and "test" in records.frame([])

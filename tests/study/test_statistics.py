@@ -4,9 +4,22 @@ import math
 
 import numpy as np
 import pytest
-from test_results import fake
+from fabricated import run
+from scipy import stats
 
-from dnll_core.study.statistics import comparison, margin, margins, percent, provenance_of, verdict_of
+from dnll_core.study.statistics import (
+    comparison,
+    curve,
+    interval,
+    interval_ends,
+    lead,
+    margin,
+    margins,
+    paired,
+    percent,
+    provenance_of,
+    verdict_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,11 +47,45 @@ def test_margins_are_those_of_all_values_between(holds, ends):
 
 
 def test_comparison_and_percent():
-    group = [fake(0.8, [(0.7, 0.9), (0.8, 0.8)]), fake(0.6, [(0.5, 0.5), (0.6, 0.6)])]
-    table = comparison({"a": group, "none": []})
+    table = comparison({"a": [run(0.7, 0.8), run(0.9, 0.6, seed=1)], "none": []})
     assert table.loc["a", "last epoch, mean of submodels (%)"] == "70.0 ± 14.1"
+    assert table.loc["a", "best on test (%)"] == "86.0 ± 7.1"  # of the better submodel
     assert table.loc["none", "n"] == 0
     assert table.loc["none", "seconds a run"] == "not recorded"
-    assert percent([0.5], 1) == "50.0" and percent([0.5]) == "50.00"
+    assert percent([0.5], 1) == "50.0" and percent([0.5]) == "50.00" and percent([]) == "not recorded"
     assert percent([0.8, 0.6]) == "70.00 ± 14.14"
     assert provenance_of([]) == "not recorded"
+
+
+def test_a_curve_leaves_out_what_was_not_evaluated():
+    record = run(0.3, 0.5, 0.9)
+    del record["history"][1]["test"]
+    assert curve(record) == [(1, pytest.approx(0.3)), (3, pytest.approx(0.9))]
+    assert curve(record, "validation") == []
+
+
+# -- intervals and pairs -----------------------------------------------------------------------------------------------
+
+
+def test_interval_by_hand():
+    # n = 2: t = tan(0.475 pi) = 12.706 with one degree of freedom, sd of 0 and 2 is sqrt 2, so 12.706 * sqrt 2 / sqrt 2
+    assert interval([0, 2]) == pytest.approx(math.tan(0.475 * math.pi))
+    assert interval([0.3]) == math.inf
+
+
+def test_the_interval_is_that_of_scipys_t_test():
+    values = [0.2, 0.4, 0.9, 1.0]
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert interval(values) == pytest.approx((high - low) / 2)
+    assert interval_ends(values) == pytest.approx((low, high))
+    assert interval(values, confidence=0.5) < interval(values)
+
+
+def test_a_lead_is_of_the_seeds_that_both_have():
+    ours = [run(value, seed=seed) for seed, value in {3: 0.7, 1: 0.9, 2: 0.8}.items()]
+    theirs = [run(value, seed=seed) for seed, value in {0: 0.1, 2: 0.7, 3: 0.4}.items()]
+    found = paired(ours, theirs)
+    assert list(found) == [2, 3] and [*found.values()] == pytest.approx([10, 30])
+    low, high = stats.ttest_1samp([10, 30], 0).confidence_interval(0.95)
+    assert lead([*found.values()]) == f"{20:+.1f} ± {(high - low) / 2:.1f}"
+    assert lead([*paired(ours, theirs[:2]).values()]) == "not recorded"  # a single pair
