@@ -115,7 +115,7 @@ def runs_and_mean(axis: Axes, y: float, values: Sequence[float], look: MethodSty
 
 def ends(records: Sequence[dict]) -> np.ndarray:
     """(n,) test accuracies 0...1 of the last epoch, mean of the submodels, a run each."""
-    return frame(records).groupby("seed")["test"].last().to_numpy()
+    return frame(records).groupby(["experiment", "seed"])["test"].last().to_numpy()
 
 
 def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> Figure:
