@@ -18,7 +18,7 @@ import pandas as pd
 from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.data.sets import SETS
-from dnll_core.results import RESULTS, RecordError
+from dnll_core.results import RecordError, root
 
 RESAMPLES = 10_000
 FEW = 8  # rounds; a bootstrap of three covers the median in three cases out of four, not 95 %
@@ -214,14 +214,16 @@ def read_benchmark(path: Path) -> dict:
         raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None
 
 
-def load_benchmarks(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
+def load_benchmarks(folder: str | Path | None = None) -> dict[str, dict]:
     """The records of `bench.measure.measure` in a folder, by file name without its ending; empty if there are none.
+
+    folder: None for the one below `results.root()`.
 
     Raises:
         RecordError: naming a file that cannot be read as such a record.
     """
     records = {}
-    for path in sorted(Path(folder).glob("*.json")):
+    for path in sorted(Path(folder or root() / "bench").glob("*.json")):
         record = read_benchmark(path)
         if record.get("settings"):  # else one of `bench.measure.growth`
             records[path.stem] = record

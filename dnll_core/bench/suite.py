@@ -203,9 +203,13 @@ def load_suite(folder: str | Path) -> dict[tuple[str, bool], dict]:
     return found
 
 
-def aims_table(folder: str | Path = results.RESULTS) -> str:
-    """What was aimed at and what was measured, in Markdown, from the records below `folder`; or that it was not."""
-    records = load_suite(Path(folder) / "bench")
+def aims_table(folder: str | Path | None = None) -> str:
+    """What was aimed at and what was measured, in Markdown, from the records below `folder`; or that it was not.
+
+    folder: None for `results.root()`.
+    """
+    folder = Path(folder or results.root())
+    records = load_suite(folder / "bench")
     lines = ["| what | aim | measured | met | device |", "|---|---|---|---|---|"]
     for t in TARGETS:
         record = records.get((t.record, t.gpu))
@@ -214,7 +218,7 @@ def aims_table(folder: str | Path = results.RESULTS) -> str:
             continue
         measured, met = t.read(record)
         lines.append(f"| {t.what} | {t.target} | {measured} | {'yes' if met else 'no'} | {record['device']} |")
-    return "\n".join([*lines, digits_row(Path(folder) / "quickstart")])
+    return "\n".join([*lines, digits_row(folder / "quickstart")])
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
+from dnll_core import results
 from dnll_core.figures.style import BLACK, METHODS, STYLE, VARIANTS, _markers, canvas
 from dnll_core.study.statistics import _mean_sd, interval
 
@@ -48,13 +49,23 @@ def _accuracies(records: Sequence[dict], held_out: str) -> tuple[list[int], np.n
     return [row["epoch"] for row in rows[0]], np.array(runs)
 
 
+def _something_of_each(groups: dict[str, list]) -> None:
+    missing = [name for name, of_method in groups.items() if not len(of_method)]
+    if missing or not groups:
+        raise results.RecordError(results.none_of(", ".join(missing) or "any method that is to be drawn"))
+
+
 def finals(groups: dict[str, list[float]], floor: str = "supervised") -> Figure:
     """One point for each run and a bar of mean ± sd for each method, the best mean on top.
 
     Args:
         groups: key of METHODS -> accuracies 0...1.
         floor: the method whose mean ± sd is drawn as a band behind all of them, if it is there.
+
+    Raises:
+        RecordError: if there is nothing of a method; it says where records are looked for and how they are made.
     """
+    _something_of_each(groups)
     order = sorted(groups, key=lambda name: np.mean(groups[name]))
     with canvas(1, 1, (8, 0.36 * len(groups) + 1.0)) as (figure, axis):
         if floor in groups:
@@ -108,7 +119,11 @@ def curves(groups: dict[str, list[dict]], held_out: str = "test", floor: float =
             (see `lines`).
         held_out: "test" or "validation".
         floor: lower end of the accuracy axis.
+
+    Raises:
+        RecordError: as `finals`.
     """
+    _something_of_each(groups)
     with canvas(1, 1, (7, 4)) as (figure, axis):
         for name, records in groups.items():
             style = METHODS[name]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from dnll_core import figures
+from dnll_core import figures, results
 from dnll_core.figures.style import save
 from dnll_core.study.statistics import interval
 
@@ -74,6 +74,14 @@ def test_finals_put_the_best_on_top_over_the_band_of_supervised_only():
     assert axis.lines[0].get_xdata() == pytest.approx([0.75, 0.75])
     [axis] = figures.curves.finals({"vat": [0.95]}).axes  # no band without supervised-only
     assert not axis.patches
+
+
+@pytest.mark.parametrize("draw", [figures.curves.curves, figures.curves.finals])
+def test_without_records_it_is_said_where_they_are_looked_for_and_how_they_are_made(draw, monkeypatch):
+    monkeypatch.setenv("DNLL_RESULTS", "/kept/here")
+    for groups, what in (({}, "any method"), ({"dnll": []}, "dnll"), ({"vat": [0.9], "dnll": []}, "dnll")):
+        with pytest.raises(results.RecordError, match=f"no records of {what}.* below /kept/here.*dnll_core.campaign"):
+            draw(groups)
 
 
 def test_differences_are_in_points_with_the_first_on_top():
