@@ -117,3 +117,13 @@ def test_a_wheel_works_in_an_empty_folder(wheel, tmp_path):
     done = python("-m", "dnll_core.figures.report")
     assert done.returncode == 2 and "of a clone of the repository" in done.stderr
     assert {path.name for path in site.iterdir() if path.name != "dnll_core"} == {"dnll_core-0.1.0.dist-info"}
+
+
+def test_a_push_runs_the_test_command_of_the_readme():
+    [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    [command] = [step["run"] for step in job["steps"] if "run" in step]
+    [python] = [step["with"]["python-version"] for step in job["steps"] if "python-version" in step.get("with", {})]
+    assert f"\n{command} " in (ROOT / "README.md").read_text()
+    assert PROJECT["requires-python"] == f">={python}"
+    target, _, name = command.partition(" ")
+    assert target == "make" and f"\n{name}: " in (ROOT / "Makefile").read_text()
