@@ -119,6 +119,15 @@ def digest_of(content: dict) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, check_circular=False).encode()).hexdigest()
 
 
+def data_folder() -> Path:
+    """`data/` of the clone that this package is or that the current folder is in; else of the current folder."""
+    here = Path.cwd()
+    for clone in (Path(__file__).resolve().parent.parent, here, *here.parents):
+        if (clone / "dnll_core").is_dir() and (clone / "data" / "README.md").is_file():
+            return clone / "data"
+    return here / "data"
+
+
 def today() -> str:
     """The date in UTC, for example 2026-01-31."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import statistics
 from collections.abc import Iterable
@@ -15,20 +16,33 @@ from pathlib import Path
 
 from dnll_core.checks import check_record
 from dnll_core.common import FORMAT as FORMAT
-from dnll_core.common import atomic_file, opened, sealed
+from dnll_core.common import atomic_file, data_folder, opened, sealed
 from dnll_core.names import experiment_name as experiment_name
 from dnll_core.names import run_name
 from dnll_core.provenance import COMMIT as COMMIT
-from dnll_core.provenance import PACKAGE, difference
 from dnll_core.provenance import commit as commit
+from dnll_core.provenance import difference
 from dnll_core.provenance import source_hash as source_hash
 
-RESULTS = PACKAGE.parent / "data" / "results"
 RUN_FILE = re.compile(r"-seed\d+\.json$")
 
 
 class RecordError(ValueError):
     """A file that is not a readable record."""
+
+
+def root() -> Path:
+    """The folder of the records that are kept: the environment variable DNLL_RESULTS, else in `common.data_folder`."""
+    chosen = os.environ.get("DNLL_RESULTS")
+    return Path(chosen).expanduser() if chosen else data_folder() / "results"
+
+
+def none_of(what: str, folder: str | Path | None = None) -> str:
+    """What to say where there are no records: where they were looked for (None: `root()`), and how they are made."""
+    return (
+        f"There are no records of {what} below {folder or root()}. `python -m dnll_core.campaign --out {root()}` makes "
+        "them (--help says which); the environment variable DNLL_RESULTS names another folder."
+    )
 
 
 def save(record: dict, folder: str | Path = "runs/records") -> Path:
@@ -65,16 +79,17 @@ def to_json(record: dict) -> str:
     return text[: text.rindex("\n}")] + ',\n "history": [\n' + rows + "\n ]\n}"
 
 
-def load(folder: str | Path = RESULTS, **fields) -> list[dict]:
+def load(folder: str | Path | None = None, **fields) -> list[dict]:
     """The records below `folder` whose experiment has these values, sorted by path; an empty list if there are none.
 
+    folder: None for `root()`.
     A file is parsed and checked again only when it has changed, so what is inside a record is shared, and not to be
     changed.
 
     Raises:
         RecordError: naming a file that cannot be read as a record.
     """
-    records = []
+    records, folder = [], root() if folder is None else folder
     for path in sorted(Path(folder).rglob("*-seed*.json")):
         inside = path.relative_to(folder).parts[:-1]
         if not RUN_FILE.search(path.name) or any(part.startswith(".") or part == "search" for part in inside):

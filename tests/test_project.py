@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
@@ -85,14 +87,81 @@ def test_the_extra_is_imported_where_it_is_asked_for():
             assert "dask_pool" not in ast.unparse(node) or isinstance(node, ast.FunctionDef | ast.Expr), path
 
 
-def test_a_wheel_holds_every_file_of_the_package(tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The path of a wheel that is built from a copy of the package."""
+    folder = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
-    shutil.copytree(ROOT / "dnll_core", tmp_path / "dnll_core", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "dnll_core", folder / "dnll_core", ignore=shutil.ignore_patterns("__pycache__"))
     build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "wheels", "."]
-    subprocess.run(build, cwd=tmp_path, check=True, capture_output=True)
-    [wheel] = (tmp_path / "wheels").glob("*.whl")
+    subprocess.run(build, cwd=folder, check=True, capture_output=True)
+    [path] = (folder / "wheels").glob("*.whl")
+    return path
+
+
+def test_a_wheel_holds_every_file_of_the_package(wheel):
     source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dnll_core").rglob("*") if path.is_file()}
     source = {name for name in source if "__pycache__" not in name}
     assert {Path(name).suffix for name in source} == {".py", ".csv", ".toml"}
     assert source == {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("dnll_core/")}
+
+
+ELSEWHERE = """
+from pathlib import Path
+from dnll_core import Experiment, figures, load_data, results, train
+from dnll_core.figures.report import laptop_groups
+from dnll_core.study import markdown, scorecard
+
+assert Path(results.__file__).is_relative_to(SITE)
+images = load_data("digits").x_test
+run = train(Experiment(dataset="digits", labels=20, epochs=1), seed=0, progress=False)
+assert run.predict(images[:5]).shape == (5, 10)
+run.save()
+[record] = results.load("runs")
+three = figures.images.channels_last(images[0])
+figures.style.save(figures.images.idea(three, tuple("0123456789"), 3, 0.7), "idea.png")
+figures.style.save(figures.theory.set_pairs(5, 2), "theory.png")
+figures.style.save(figures.curves.curves({"": {"dnll": [record]}}), "curves.png")
+figures.style.save(figures.tables.points_of_cells(laptop_groups()), "table4.png")
+assert set(scorecard.rows()["verdict"]) == {"missing", "reference", "not attempted"}
+here = str(Path.cwd() / "data" / "results")
+assert here in markdown.recorded_table(4)
+try:
+    figures.curves.curves({"": {"dnll": results.load()}})
+except results.RecordError as error:
+    assert here in str(error) and "dnll_core.campaign" in str(error)
+else:
+    raise AssertionError
+"""
+
+
+@pytest.mark.long
+def test_a_wheel_works_in_an_empty_folder(wheel, tmp_path):
+    site, here = tmp_path / "site-packages", tmp_path / "here"
+    here.mkdir()
+    zipfile.ZipFile(wheel).extractall(site)  # all that installing a package of pure Python does
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DNLL_")}
+
+    def python(*words):
+        told = {"env": environment | {"PYTHONPATH": str(site)}, "cwd": here, "capture_output": True, "text": True}
+        return subprocess.run([sys.executable, *words], **told)
+
+    done = python("-c", f"SITE = {str(site)!r}\n{ELSEWHERE}")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in here.iterdir()} == {"runs", "idea.png", "theory.png", "curves.png", "table4.png"}
+    done = python("-m", "dnll_core.campaign", "--tables", "4", "--profile", "quick", "--dry-run")
+    assert "6 runs" in done.stdout, done.stderr
+    done = python("-m", "dnll_core.figures.report")
+    assert done.returncode == 2 and "of a clone of the repository" in done.stderr
+    assert {path.name for path in site.iterdir() if path.name != "dnll_core"} == {"dnll_core-0.1.0.dist-info"}
+
+
+def test_a_push_runs_the_test_command_of_the_readme():
+    [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    [command] = [step["run"] for step in job["steps"] if "run" in step]
+    [python] = [step["with"]["python-version"] for step in job["steps"] if "python-version" in step.get("with", {})]
+    assert f"\n{command} " in (ROOT / "README.md").read_text()
+    assert PROJECT["requires-python"] == f">={python}"
+    target, _, name = command.partition(" ")
+    assert target == "make" and f"\n{name}: " in (ROOT / "Makefile").read_text()

@@ -10,7 +10,7 @@ import pytest
 from test_house import imports_of, modules, name_of
 
 from dnll_core import provenance
-from dnll_core.results import RESULTS
+from dnll_core.results import root
 
 ROOT = provenance.PACKAGE.parent
 MADE_BY = ("run", "methods.classical", "bench.measure")
@@ -93,7 +93,7 @@ def recorded_sources():
         for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
             look(inner)
 
-    for path in RESULTS.rglob("*.json"):
+    for path in root().rglob("*.json"):
         look(json.loads(path.read_bytes()))
     return {one for one in found if not any(commit.endswith("+") for commit in one[0])}
 

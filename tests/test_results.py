@@ -17,7 +17,7 @@ import guard
 import pytest
 from fabricated import sitting
 
-from dnll_core import Experiment, load_data, names, provenance, results, train
+from dnll_core import Experiment, common, load_data, names, provenance, results, train
 from dnll_core.config import ConfigError
 from dnll_core.data import split_labels
 from dnll_core.methods import classical
@@ -30,8 +30,8 @@ from dnll_core.study.searches import REPORTED
 from dnll_core.study.statistics import provenance_of
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 512, "epochs": 2, "lr": 0.1}
-COMMITTED = sorted(p for p in results.RESULTS.rglob("*-seed*.json") if "search" not in p.parts)
-TRIALS = sorted((results.RESULTS / "search").rglob("*-seed*.json"))
+COMMITTED = sorted(p for p in results.root().rglob("*-seed*.json") if "search" not in p.parts)
+TRIALS = sorted((results.root() / "search").rglob("*-seed*.json"))
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +309,29 @@ def test_a_commit_is_that_of_the_package_and_not_of_the_project_around_it(tmp_pa
     assert commit_in(top) == git("rev-parse", "HEAD")[:12] + "+"
 
 
+# -- where they lie ----------------------------------------------------------------------------------------------------
+
+
+def test_records_are_looked_for_in_the_environment_then_the_clone_then_here(tmp_path, monkeypatch):
+    clone = Path(__file__).resolve().parent.parent
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DNLL_RESULTS", raising=False)
+    assert results.root() == clone / "data" / "results"  # wherever one stands
+    installed = tmp_path / "site-packages" / "dnll_core"
+    installed.mkdir(parents=True)
+    (tmp_path / "data" / "results").mkdir(parents=True)  # no clone's
+    monkeypatch.setattr(common, "__file__", str(installed / "common.py"))
+    assert results.root() == tmp_path / "data" / "results"
+    monkeypatch.chdir(installed)
+    assert results.root() == installed / "data" / "results"
+    monkeypatch.chdir(clone / "notebooks")
+    assert results.root() == clone / "data" / "results"
+    monkeypatch.setenv("DNLL_RESULTS", str(tmp_path / "kept"))
+    results.save(fabricated.record(Experiment(), 3), tmp_path / "kept")
+    assert results.root() == tmp_path / "kept"
+    assert [record["seed"] for record in results.load()] == [3]
+
+
 # -- names -------------------------------------------------------------------------------------------------------------
 
 
@@ -480,7 +503,7 @@ def test_the_quickstarts_campaign_is_recorded_whole_and_holds_nothing_else():
     """All methods on the same splits, so that differences can be taken."""
     runs = CAMPAIGNS["quickstart"].runs()
     names = {results.run_name(config.to_dict(), seed) for config in runs for seed in REPORTED}
-    assert {path.stem for path in (results.RESULTS / "quickstart").glob("*.json")} == names
+    assert {path.stem for path in (results.root() / "quickstart").glob("*.json")} == names
 
 
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)

@@ -19,7 +19,7 @@ from dnll_core.bench.subject import PARTS
 from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.data.sets import SETS
-from dnll_core.results import RESULTS, RecordError
+from dnll_core.results import RecordError, root
 
 RESAMPLES = 10_000
 FEW = 8  # rounds; a bootstrap of three covers the median in three cases out of four, not 95 %
@@ -206,15 +206,17 @@ def describe(record: dict) -> str:
 # -- records -----------------------------------------------------------------------------------------------------------
 
 
-def load_benchmarks(folder: str | Path = RESULTS / "bench") -> dict[str, dict]:
+def load_benchmarks(folder: str | Path | None = None) -> dict[str, dict]:
     """The benchmarks in a folder, by file name without its ending; empty if there are none.
 
     Every JSON file there is a record of `bench.measure.measure`, of whatever settings, on whatever machine.
 
+    folder: None for the one below `results.root()`.
+
     Raises:
         RecordError: naming a file that cannot be read as such a record.
     """
-    return {path.stem: _read(path) for path in sorted(Path(folder).glob("*.json"))}
+    return {path.stem: _read(path) for path in sorted(Path(folder or root() / "bench").glob("*.json"))}
 
 
 def _read(path: Path) -> dict:

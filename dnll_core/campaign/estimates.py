@@ -127,7 +127,7 @@ class Expected:
     def __init__(self, out: Path, capture: bool):
         self.out, self.capture = out, capture
         self.timed: dict[Kind, float | Exception] = {}
-        self.recorded = measured([results.RESULTS]) if capture else {}
+        self.recorded = measured([results.root()]) if capture else {}
 
     def seconds(self, task: Task, pool: Pool) -> float | None:
         """None if nothing is known of it, and its iterations cannot be timed in the pool either."""

@@ -5,8 +5,7 @@
 
 The first load of mnist, usps, cifar10 or svhn downloads the originals with Torchvision into `<root>/raw/<name>` and
 keeps the arrays in one prepared file, `<root>/<name>.npz`, which later loads read. digits comes with scikit-learn; a
-folder of one's own images is read as it is. The root is the argument, else the environment variable DNLL_DATA, else
-`data/` of the checkout. Augmentation and normalisation happen elsewhere.
+folder of one's own images is read as it is. Augmentation and normalisation happen elsewhere.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dnll_core.common import unknown
+from dnll_core.common import data_folder, unknown
 from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.domain import shift
 from dnll_core.data.folders import load_folder
@@ -28,12 +27,9 @@ from dnll_core.data.splits import hold_out
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
-    """The folder of prepared files: `root`, else DNLL_DATA, else `data/` of the checkout, else `./data`."""
+    """The folder of prepared files: `root`, else the environment variable DNLL_DATA, else `common.data_folder`."""
     chosen = root or os.environ.get("DNLL_DATA")
-    if chosen:
-        return Path(chosen).expanduser()
-    checkout = Path(__file__).resolve().parents[2]
-    return checkout / "data" if (checkout / "pyproject.toml").is_file() else Path("data")
+    return Path(chosen).expanduser() if chosen else data_folder()
 
 
 def load_data(

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
+from dnll_core import results
 from dnll_core.figures.style import BLACK, GREY, LOOKS, MethodStyle, canvas, lines_of
 from dnll_core.study.records import frame
 from dnll_core.study.statistics import interval_ends
@@ -48,7 +49,12 @@ def curves(
         log: epochs on a log scale, where most happens in the first.
         spread: False draws the means alone.
         percent: whether the value is a share 0...1.
+
+    Raises:
+        RecordError: if there is nothing of a method; it says where records are looked for and how they are made.
     """
+    for groups in panels.values():
+        _something_of_each(groups)
     count, handles = len(panels), {}
     runs = {key: {len(of[key]) for of in panels.values() if key in of} for of in panels.values() for key in of}
     said = all(len(numbers) == 1 for numbers in runs.values())  # else the titles have to say n
@@ -113,6 +119,12 @@ def runs_and_mean(axis: Axes, y: float, values: Sequence[float], look: MethodSty
         seaborn.pointplot(x=values, y=[y + 0.14] * len(values), errorbar=errorbar, **bar, **row)
 
 
+def _something_of_each(groups: Groups) -> None:
+    missing = [name for name, records in groups.items() if not len(records)]
+    if missing or not groups:
+        raise results.RecordError(results.none_of(", ".join(missing) or "any method that is to be drawn"))
+
+
 def ends(records: Sequence[dict]) -> np.ndarray:
     """(n,) test accuracies 0...1 of the last epoch, mean of the submodels, a run each."""
     return frame(records).groupby(["experiment", "seed"])["test"].last().to_numpy()
@@ -123,7 +135,11 @@ def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> F
 
     Args:
         floor: the group whose mean ± sd is drawn as a band behind all of them, if it is there.
+
+    Raises:
+        RecordError: as `curves`.
     """
+    _something_of_each(groups)
     values = {name: ends(records) for name, records in groups.items()}
     order = sorted(values, key=lambda name: -values[name].mean())
     with canvas(1, 1, (8, 0.36 * len(groups) + 1.0)) as (figure, axis):

@@ -24,6 +24,7 @@ from dnll_core.figures.tables import points_of_cells
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper import OURS, SECONDS
 from dnll_core.paper.misprints import MISPRINTS
+from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
 from dnll_core.study.markdown import markdown, recorded_groups, seconds_of, unsearched_note, with_provenance
@@ -31,7 +32,7 @@ from dnll_core.study.records import NAMES, Records, recorded
 from dnll_core.study.statistics import lead, paired, percent
 from dnll_core.study.tables import SETUP, Cell, cells
 
-ROOT = results.PACKAGE.parent
+ROOT = PACKAGE.parent
 
 
 def quickstart_records(labels: int = 20) -> dict[str, list[dict]]:
@@ -80,11 +81,11 @@ def groups_table(groups: dict[str, list[dict]]) -> str:
 
 def campaign_records(campaign: str, experiments: dict[str, Experiment | Classical]) -> dict[str, list[dict]]:
     """Name of the experiment -> its records below `data/results/<campaign>`, best mean test accuracy last."""
-    groups = {name: recorded(e, results.RESULTS / campaign) for name, e in experiments.items()}
+    groups = {name: recorded(e, results.root() / campaign) for name, e in experiments.items()}
     return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))
 
 
-def paper_table(folder: Path = results.RESULTS / "tables") -> str:
+def paper_table(folder: Path | None = None) -> str:
     """Every number of DNLL in Tables 1-6: recorded ones beside the paper's, the others by table, with the reason."""
     lines, missing = [], {"best on test (%)": "–", "n": 0, "device": "–"}
     for number, (dataset, network) in SETUP.items():
@@ -110,13 +111,13 @@ def _by_labels(cell: Cell) -> tuple:
     return cell.labels or 0, cell.experiment.m, cell.experiment.selection  # of Table 5 by m, then EP before EPM
 
 
-def laptop_groups(folder: Path = results.RESULTS / "tables") -> dict[Cell, list[dict]]:
+def laptop_groups(folder: Path | None = None) -> dict[Cell, list[dict]]:
     """The cells of Table 4 at profile "laptop" with their records."""
-    records = Records(folder)
+    records = Records(folder or results.root() / "tables")
     return {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
 
 
-def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
+def laptop_table(folder: Path | None = None) -> str:
     """Table 4 at profile "laptop": a line for each method, a column for each number of labels; caveats below."""
     groups, lines = laptop_groups(folder), []
     for method, caveat in dict.fromkeys((cell.method, cell.caveat) for cell in groups):
@@ -128,8 +129,9 @@ def laptop_table(folder: Path = results.RESULTS / "tables") -> str:
     return with_provenance(lines, itertools.chain(*groups.values()), unsearched_note())
 
 
-def speed_table(folder: Path = results.RESULTS) -> str:
+def speed_table(folder: Path | None = None) -> str:
     """DNLL's iteration beside those of Table 7's other methods, on each machine recorded; a run of the quickstart."""
+    folder = folder or results.root()
     others = {"mean-teacher": "Mean Teacher", "dual-student": "Dual Student"}  # as Table 7 names them
     printed = {name: SECONDS["train", name] for name in (OURS, *others.values())}
     ratios = [f"{printed[OURS] / printed[name]:.2f}" for name in others.values()]
@@ -208,7 +210,10 @@ def figures() -> dict[str, Figure]:
 
 def main(arguments: list[str] | None = None) -> None:
     about = __doc__.split("\n\n")[0]
-    argparse.ArgumentParser("python -m dnll_core.figures.report", description=about).parse_args(arguments)
+    parser = argparse.ArgumentParser("python -m dnll_core.figures.report", description=about)
+    parser.parse_args(arguments)
+    if not (ROOT / "README.md").is_file():
+        parser.error(f"it writes the README and figures/ of a clone of the repository, and {ROOT} is none")
     text = readme()
     with atomic_file(ROOT / "README.md") as file:
         file.write(text.encode())

@@ -113,7 +113,6 @@ def _labels(labels: ArrayLike, n: int) -> np.ndarray:
 
 EMBEDDED = ("supervised", "dnll")  # the two of Figure 5
 UNTRAINED = ("pixels", "a fresh network")  # what Figure 5 leaves out
-FOLDER = results.RESULTS / "embeddings"
 
 
 def fewest_labels(of_table: Iterable[Cell]) -> dict[str, Cell]:

@@ -19,8 +19,6 @@ from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, chosen_changes
 from dnll_core.study.statistics import percent, provenance_of
 from dnll_core.study.tables import Cell, cells, profiles_of
 
-CELL_RECORDS = results.RESULTS / "tables"
-
 Groups = Mapping[Cell, Sequence[dict]]
 
 
@@ -75,13 +73,15 @@ def results_table(groups: Groups) -> str:
     return with_provenance(frame, itertools.chain(*groups.values()))
 
 
-def recorded_groups(table: int, folder: str | Path = CELL_RECORDS) -> dict[str, dict[Cell, list[dict]]]:
+def recorded_groups(table: int, folder: str | Path | None = None) -> dict[str, dict[Cell, list[dict]]]:
     """Profile -> cell -> its records below `folder`, for the profiles of a table that have any, the longest first.
+
+    folder: None for the one of the campaign's tables, below `results.root()`.
 
     Raises:
         RecordError: naming a file that cannot be read.
     """
-    records, found = Records(folder), {}
+    records, found = Records(folder or results.root() / "tables"), {}
     for profile in profiles_of(table)[:-1]:
         groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(table, profile)}
         if any(groups.values()):
@@ -89,13 +89,15 @@ def recorded_groups(table: int, folder: str | Path = CELL_RECORDS) -> dict[str, 
     return found
 
 
-def recorded_table(table: int, folder: str | Path = CELL_RECORDS) -> str:
+def recorded_table(table: int, folder: str | Path | None = None) -> str:
     """The records of the longer profiles beside the paper's numbers, and what is not recorded, with the reason.
 
     A cell stands there if it has a record, or a number of the paper; the others are counted below. Of the profiles
     without any record, the paper's stands there as a table if no other does.
     """
     parts, recorded, longer = [], recorded_groups(table, folder), profiles_of(table)[:-1]
+    if not (looked_for := Path(folder or results.root() / "tables")).is_dir():
+        parts.append(results.none_of(f"Table {table}", looked_for))
     for profile in longer:
         of_profile = sorted(cells(table, profile), key=lambda cell: cell.labels or 0)  # stable: then by priority
         reasons = {scorecard.missing_because(cell) for cell in of_profile if not recorded.get(profile, {}).get(cell)}
@@ -123,7 +125,7 @@ def recorded_table(table: int, folder: str | Path = CELL_RECORDS) -> str:
 def unsearched_note() -> str:
     """What to say below a table with cells that are NOT_SEARCHED: what they ran without, and what that may mean."""
     [chosen] = {chosen_changes(method)["weight_decay"] for method in AS_RECORDED}
-    trials = opened((results.RESULTS / "search" / "laptop-start.json").read_bytes())["trials"]
+    trials = opened((results.root() / "search" / "laptop-start.json").read_bytes())["trials"]
     without, with_it = (
         next(trial["mean"] for trial in trials if trial["changes"] == changes)
         for changes in ({}, {"weight_decay": chosen})

@@ -99,12 +99,14 @@ NAMES |= {"cnn13": "CNN-13", "wrn28-2": "WRN-28-2", "cnn3": "CNN-3"}
 class Records:
     """Training records and benchmarks below a folder: read when they are first asked for, and again when they changed.
 
+    folder: None for `results.root()`.
+
     Raises:
         RecordError: naming a file that cannot be read.
     """
 
-    def __init__(self, folder: str | Path = results.RESULTS):
-        folder = Path(folder).resolve()
+    def __init__(self, folder: str | Path | None = None):
+        folder = Path(folder or results.root()).resolve()
         state = tuple((path, results.state_of(path)) for path in sorted(folder.rglob("*.json")))
         self.runs, self.benchmarks = _read(folder, state)
 

@@ -31,17 +31,17 @@ TIME = 0.05  # ... and a time if its ratio to Mean Teacher's exceeds the paper's
 SMALLER = "smaller network"  # how a number is marked that cannot reach or miss the paper's
 
 
-def compared(of_table: Iterable[Cell], folder: str | Path = results.RESULTS / "tables") -> pd.DataFrame:
+def compared(of_table: Iterable[Cell], folder: str | Path | None = None) -> pd.DataFrame:
     """One row for each cell, by its name.
 
     Columns: "n"; "last epoch (%)" and "best on test (%)", mean ± sd over the recorded seeds; "paper (%)" and
     "difference (points)", numbers, NaN where there is none; "seconds a run"; "device"; "why not": why there
-    is no record.
+    is no record. folder: None for the one of the campaign's tables, below `results.root()`.
 
     Raises:
         RecordError: naming a file below `folder` that cannot be read.
     """
-    records, lines = Records(folder), []
+    records, lines = Records(folder or results.root() / "tables"), []
     for cell in of_table:
         group = list(records.of(cell.experiment).values())
         line = {"cell": cell.name, "n": len(group), "last epoch (%)": "not recorded", "best on test (%)": "–"}
@@ -73,7 +73,7 @@ def missing_because(cell: Cell) -> str:
 # -- every number of the paper -----------------------------------------------------------------------------------------
 
 
-def rows(folder: str | Path = results.RESULTS) -> pd.DataFrame:
+def rows(folder: str | Path | None = None) -> pd.DataFrame:
     """One row for each number of Tables 1-7, and for each reading of it that has a cell of its own.
 
     Columns: table, dataset, network, row (the paper's name), labels, selection, m, printed, cell, reading, profile,
@@ -161,7 +161,7 @@ def _times(records: Records) -> list[dict]:
     return lines
 
 
-def findings(folder: str | Path = results.RESULTS) -> pd.DataFrame:
+def findings(folder: str | Path | None = None) -> pd.DataFrame:
     """Every claim with what was found.
 
     Columns: claim, with the data and the network that it was judged on; section; difference, which speaks for the claim

@@ -11,7 +11,7 @@ from dnll_core.bench.subject import Setting
 from dnll_core.bench.suite import NEEDS_GPU, ROUNDS, SUITE, machine, main, run
 from dnll_core.config import Experiment
 from dnll_core.figures.report import speed_table
-from dnll_core.results import RESULTS, RecordError, save
+from dnll_core.results import RecordError, root, save
 
 
 @pytest.fixture(autouse=True)
@@ -96,7 +96,7 @@ def test_the_readme_shows_every_machine_beside_the_paper(tmp_path):
 
 
 def test_the_readme_shows_what_is_recorded():
-    assert speed_table() in (RESULTS.parent.parent / "README.md").read_text()
+    assert speed_table() in (root().parent.parent / "README.md").read_text()
 
 
 def test_the_command_writes_a_record(tmp_path, monkeypatch, capsys):

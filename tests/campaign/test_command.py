@@ -18,7 +18,7 @@ from campaign.test_tasks import FAST, LONGER, final, inline, task_of
 from fabricated import record
 from PIL import Image
 
-from dnll_core import results, train
+from dnll_core import provenance, results, train
 from dnll_core.campaign import command, notebooks, plan, pool, tasks
 from dnll_core.campaign.notebooks import RunsFailed, run_cells
 from dnll_core.campaign.plan import _images_of, missing, rename_checkpoints, table_tasks
@@ -336,7 +336,7 @@ def test_a_signal_to_all_processes_stops_the_runs_with_their_checkpoints(tmp_pat
     """As GNU timeout, systemd and Slurm send it, and the kernel when a terminal is closed; some of them twice."""
     (tmp_path / "endless.py").write_text(SCRIPT)
     words = [sys.executable, str(tmp_path / "endless.py"), str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(results.PACKAGE.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(provenance.PACKAGE.parent)}
     with open(tmp_path / "log.txt", "wb") as log:
         campaign = subprocess.Popen(words, stdout=log, stderr=log, env=environment, start_new_session=True)
     try:

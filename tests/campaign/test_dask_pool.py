@@ -143,7 +143,7 @@ def test_without_any_worker_that_is_said_and_ctrl_c_ends_the_campaign(tmp_path):
     with distributed.SpecCluster(scheduler=quiet) as cluster:
         words = [sys.executable, "-m", "distributed.cli.dask_worker", cluster.scheduler_address]
         words += ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path / "dask")]
-        environment = {**os.environ, "PYTHONPATH": str(results.PACKAGE.parent)}
+        environment = {**os.environ, "PYTHONPATH": str(provenance.PACKAGE.parent)}
         with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as worker:
             thread = threading.Thread(target=kill, args=(worker,))
             thread.start()

@@ -44,7 +44,7 @@ def test_iterations_are_those_of_the_trainer(changes):
 
 
 def test_iterations_without_the_data_are_those_of_recorded_runs():
-    recorded = results.load(results.RESULTS, dataset="mnist")
+    recorded = results.load(results.root(), dataset="mnist")
     assert recorded
     for record in recorded:
         assert iterations(Experiment(**record["experiment"])) == record["history"][-1]["step"]
@@ -90,7 +90,7 @@ def test_a_run_of_several_sittings_tells_of_each_machine_apart(tmp_path):
 
 
 def test_a_record_of_format_1_counts_as_one_part(tmp_path):
-    known = [path for path in results.RESULTS.glob("methods/*-20-dnll-*seed0.json")]
+    known = [path for path in results.root().glob("methods/*-20-dnll-*seed0.json")]
     (tmp_path / known[0].name).write_bytes(known[0].read_bytes())
     [old] = results.load(tmp_path)
     assert list(measured([tmp_path]).values()) == [old["seconds"] / old["history"][-1]["step"]]
@@ -130,7 +130,7 @@ def test_methods_without_iterations_and_records_of_another_version(tmp_path):
 
 
 def test_committed_records_and_benchmarks_can_be_read():
-    known = measured([results.RESULTS])
+    known = measured([results.root()])
     assert any(kind[0] == "cnn13" for kind in known)  # of Table 7's benchmark
     assert all(seconds > 0 for seconds in known.values())
 

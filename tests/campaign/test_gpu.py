@@ -38,7 +38,7 @@ def whole(monkeypatch, tmp_path):
     (tmp_path / "tests" / "test_else.py").write_text("def test(): assert False")
     monkeypatch.setattr(gpu, "TESTS", tmp_path / "tests")
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)  # no workers for one test
-    monkeypatch.setattr(results, "RESULTS", tmp_path / "recorded")
+    monkeypatch.setenv("DNLL_RESULTS", str(tmp_path / "recorded"))
     monkeypatch.setattr(gpu, "processes", lambda *_: pools.append(1) or contextlib.nullcontext(inline()))
     monkeypatch.setattr(plan, "cells", lambda table, profile, dataset: CELLS[table])
     monkeypatch.setattr(estimates, "AROUND", 0.0)
@@ -134,7 +134,7 @@ def test_records_of_this_device_and_folder_tell_how_long_a_cell_takes(trial, mon
 
 
 def test_what_is_recorded_in_the_repository_is_left_out(trial):
-    results.save(worker.record_of(DNLL, 0), results.RESULTS / "tables")
+    results.save(worker.record_of(DNLL, 0), results.root() / "tables")
     assert begun(trial("--tables", "4")) == ["4: b", "4: other"]
 
 

@@ -140,6 +140,11 @@ def test_without_records_every_printed_number_says_why(tmp_path):
         assert f"--tables {table} --profile short" in text
         assert ("laptop" in text) == ("laptop" in profiles_of(table))
     assert recorded_groups(4, tmp_path) == {}
+    assert "There are no records" not in text
+    text = recorded_table(4, tmp_path / "absent")
+    assert text.startswith(
+        f"There are no records of Table 4 below {tmp_path / 'absent'}. `python -m dnll_core.campaign"
+    )
 
 
 def test_records_stand_beside_the_paper(tmp_path):

@@ -16,7 +16,7 @@ from dnll_core.campaign.worker import record_of, shared_data
 from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.config import Experiment
 from dnll_core.data import prepared
-from dnll_core.results import PACKAGE
+from dnll_core.provenance import PACKAGE
 
 
 @pytest.mark.long

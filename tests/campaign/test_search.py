@@ -212,7 +212,7 @@ def test_a_dry_run_of_a_search_names_every_run(tiny, tmp_path, capsys):
 )
 def test_a_committed_search_is_the_summary_of_records_like_those_of_today(name, tmp_path):
     """Its records, made up from its own numbers, give it back."""
-    committed = opened((results.RESULTS / "search" / f"{name}.json").read_bytes())
+    committed = opened((results.root() / "search" / f"{name}.json").read_bytes())
     committed.pop("format", None)
     made = search.search_of(name)
     origin = {key: committed[key] for key in ("torch", "source_sha256", "commit")}
@@ -271,7 +271,7 @@ def test_every_method_gets_as_many_trials():
 
 
 def recorded_search(name):
-    return json.loads((results.RESULTS / "search" / f"{name}.json").read_text())
+    return json.loads((results.root() / "search" / f"{name}.json").read_text())
 
 
 def of_digits(method):
@@ -336,7 +336,7 @@ def test_a_method_without_a_search_on_mnist_takes_what_the_digits_chose_but_in_i
     assert laptop(method, "usps") == rule.replace(**elsewhere)
     assert laptop(method, "mnist") == rule.replace(**AS_RECORDED[method])
     ran = {cell.labels: cell.experiment.to_dict() for cell in cells(4, "laptop") if cell.method == method}
-    recorded = results.load(results.RESULTS / "tables", dataset="mnist", method=method, network="small")
+    recorded = results.load(results.root() / "tables", dataset="mnist", method=method, network="small")
     assert {record["experiment"]["labels"]: record["experiment"] for record in recorded} == ran
     assert len(recorded) == len(ran) == 3
 
@@ -366,7 +366,7 @@ def test_stages_of_the_quickstarts_searches_meet_on_no_split_and_report_on_none(
     assert {name.rsplit("-", 1)[0] for name in stages} == {f"digits-{method}" for method in QUICKSTART}
     for stage, seeds in ((1, CHOOSING[:4]), (2, CHOOSING[4:10]), (3, CHOOSING[10:])):
         assert all(own == set(seeds) for name, own in stages.items() if name.endswith(f"-{stage}"))
-    for path in (results.RESULTS / "search").glob("*.json"):
+    for path in (results.root() / "search").glob("*.json"):
         assert not set(json.loads(path.read_text())["seeds"]) & set(REPORTED), path
     assert not set(CHOOSING) & set(REPORTED)
 
@@ -381,5 +381,5 @@ def test_trials_of_the_last_stages_are_ranked_by_mean_minus_one_sd():
 
 
 def test_no_search_is_without_its_record():
-    recorded = {path.stem for path in (results.RESULTS / "search").glob("*.json")}
+    recorded = {path.stem for path in (results.root() / "search").glob("*.json")}
     assert recorded == set(SEARCHES)

@@ -24,6 +24,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torchvision import datasets
 
+from dnll_core import common
 from dnll_core.data import load, load_data, prepared
 from dnll_core.data.dataset import DataError, array_digests
 from dnll_core.data.sets import SETS
@@ -367,17 +368,13 @@ def test_failed_write_leaves_nothing(error, originals, tmp_path, monkeypatch):
     assert_holds(load_data("usps", tmp_path, progress=False), arrays)
 
 
-def test_root_is_argument_then_environment_then_checkout(originals, tmp_path, monkeypatch):
-    checkout = load.Path(load.__file__).resolve().parents[2]
-    assert load.data_root() == checkout / "data"
+def test_root_is_argument_then_environment_then_that_of_the_clone(originals, tmp_path, monkeypatch):
+    assert load.data_root() == common.data_folder()
     arrays = originals("usps", tmp_path / "here" / "raw" / "usps")
     monkeypatch.setenv("DNLL_DATA", str(tmp_path / "here"))
     assert load.data_root(tmp_path) == tmp_path
     assert_holds(load_data("usps", progress=False), arrays)
     assert (tmp_path / "here" / "usps.npz").is_file()
-    monkeypatch.delenv("DNLL_DATA")
-    monkeypatch.setattr(load, "__file__", str(tmp_path / "site-packages" / "dnll_core" / "data" / "load.py"))
-    assert load.data_root() == load.Path("data")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from fabricated import run
 from gallery import MANY
 
-from dnll_core import figures
+from dnll_core import figures, results
 from dnll_core.figures.curves import curves, differences, finals, ratios
 
 
@@ -118,3 +118,11 @@ def test_roles_fill_the_whole_panel():
     assert tops == pytest.approx([0.1, 0.2, 1.0])
     tops = [max(y for x, y in area.get_paths()[0].vertices if x == 3) for area in axis.collections]
     assert tops == pytest.approx([0.52, 1.0, 1.0])  # equals teach each other, and no share is negative
+
+
+@pytest.mark.parametrize("draw", [lambda groups: curves({"": groups}), finals])
+def test_without_records_it_is_said_where_they_are_looked_for_and_how_they_are_made(draw, monkeypatch):
+    monkeypatch.setenv("DNLL_RESULTS", "/kept/here")
+    for groups, what in (({}, "any method"), ({"dnll": []}, "dnll"), ({"vat": [run(0.9)], "dnll": []}, "dnll")):
+        with pytest.raises(results.RecordError, match=f"no records of {what}.* below /kept/here.*dnll_core.campaign"):
+            draw(groups)

@@ -78,7 +78,7 @@ def test_the_lead_in_the_table_is_of_the_same_splits_and_has_student_s_interval(
 
 
 def test_missing_records_are_said(monkeypatch, tmp_path):
-    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setenv("DNLL_RESULTS", str(tmp_path))
     table = report.quickstart_table()
     assert table.count("not recorded") >= 4 * 3 + 3 * 3
     assert "inf" not in table
@@ -89,7 +89,7 @@ def test_the_laptops_table_marks_what_was_not_searched():
     marked = [line.split(" | ")[0] for line in lines if "(not searched on MNIST) |" in line]
     names = ("mutual learning", "Π model", "Temporal Ensembling", "VAT", "MixMatch")
     assert marked == [f"| {name} (not searched on MNIST)" for name in names]
-    trials = json.loads((results.RESULTS / "search" / "laptop-start.json").read_text())["trials"]
+    trials = json.loads((results.root() / "search" / "laptop-start.json").read_text())["trials"]
     cost = {trial["changes"].get("weight_decay"): trial["mean"] for trial in trials if len(trial["changes"]) < 2}
     plain = next(trial["mean"] for trial in trials if not trial["changes"])
     assert f"cost DNLL {100 * (plain - cost[5e-3]):.1f} points" in note

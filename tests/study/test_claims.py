@@ -8,7 +8,7 @@ from fabricated import record, run, write
 
 from dnll_core import results
 from dnll_core.config import Experiment
-from dnll_core.results import RESULTS
+from dnll_core.results import root
 from dnll_core.study.claims import claims
 from dnll_core.study.experiments import ADAPTATION_EPOCHS, adaptation, addons, transfers
 from dnll_core.study.findings import Finding
@@ -262,7 +262,7 @@ def test_the_theorems_need_no_records(tmp_path):
     assert "0.0092" in finding.evidence
 
 
-@pytest.mark.parametrize("folder", ["empty", RESULTS])
+@pytest.mark.parametrize("folder", ["empty", root()])
 def test_every_claim_has_a_finding(tmp_path, folder):
     records = Records(tmp_path if folder == "empty" else folder)
     assert len({claim.text for claim in claims()}) == len(claims())

@@ -9,7 +9,7 @@ from sklearn.metrics import silhouette_score
 
 from dnll_core import figures, load_data, results, train
 from dnll_core.config import Experiment
-from dnll_core.study.embeddings import EMBEDDED, FOLDER, fewest_labels, load_figure5, main, record_of
+from dnll_core.study.embeddings import EMBEDDED, fewest_labels, load_figure5, main, record_of
 from dnll_core.study.records import Records
 from dnll_core.study.tables import cells
 
@@ -57,7 +57,7 @@ def test_the_fewest_labels_and_of_several_readings_the_first():
 
 def test_committed_records_are_of_recorded_runs():
     records = Records()
-    for path in FOLDER.glob("*.json"):
+    for path in (results.root() / "embeddings").glob("*.json"):
         for one in load_figure5(path)["representations"].values():
             if "experiment" in one:
                 assert records.of(Experiment(**one["experiment"]))[0]["final"] == one["final"], path

@@ -42,7 +42,7 @@ def test_a_record_under_an_older_name_counts_once(tmp_path):
 
 def test_the_readme_parses_every_record_at_most_once(parses):
     report.readme()
-    paths = sorted(results.RESULTS.rglob("*-seed*.json"))
+    paths = sorted(results.root().rglob("*-seed*.json"))
     seen = [parses[path.read_bytes()] for path in paths]
     assert max(seen) == 1
     shown = {count for path, count in zip(paths, seen) if path.parent.name in ("quickstart", "methods", "tables")}
@@ -105,7 +105,7 @@ def test_the_configuration_of_a_record():
 
 
 def test_a_frame_has_a_row_for_each_evaluated_epoch_with_the_numbers_of_the_record():
-    records = Records(results.RESULTS / "methods")
+    records = Records(results.root() / "methods")
     found = records.frame()
     rows = []
     for of_seed in records.runs.values():

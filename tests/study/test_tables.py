@@ -259,7 +259,7 @@ def test_which_cells_are_as_in_the_paper():
 
 def test_what_was_not_searched_on_mnist_says_so():
     for cell in cells(4, "laptop"):
-        searched = (results.RESULTS / "search" / f"laptop-{cell.method}.json").exists()
+        searched = (results.root() / "search" / f"laptop-{cell.method}.json").exists()
         assert searched == (cell.method in LAPTOP_CHOSEN)
         assert cell.caveat == ("" if searched else "not searched on MNIST")
         assert cell.shown == (cell.name if searched else f"{cell.name} (not searched on MNIST)")
