@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import difflib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -154,6 +155,17 @@ def bar_is_off(wanted: bool) -> bool | None:
 def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
     """A bar over `total` iterations that starts at `done`, see `bar_is_off`."""
     return tqdm(total=total, initial=done, disable=bar_is_off(wanted), unit="it", dynamic_ncols=True, leave=False)
+
+
+def program(name: str, doc: str) -> argparse.ArgumentParser:
+    """The parser of `python -m <name>`: two paragraphs of its docstring above the options, the others below."""
+    about, examples, *explanation = doc.split("\n\n")
+    return argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=f"{about}\n\n{examples}",
+        epilog="\n\n".join(explanation),
+        formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=118),
+    )
 
 
 def positive(text: str) -> int:

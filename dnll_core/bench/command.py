@@ -19,7 +19,7 @@ from pathlib import Path
 from dnll_core.bench.measure import measure, save
 from dnll_core.bench.report import describe
 from dnll_core.bench.subject import Setting, in_turn
-from dnll_core.common import positive
+from dnll_core.common import positive, program
 from dnll_core.config import METHODS, ConfigError, Experiment
 from dnll_core.data.sets import NAMES
 from dnll_core.models import NETWORKS
@@ -48,14 +48,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
 
 
 def parser() -> argparse.ArgumentParser:
-    about, examples, explanation, *_ = __doc__.split("\n\n")
-    layout = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(
-        prog="python -m dnll_core.bench",
-        description=f"{about}\n\n{examples}",
-        epilog=explanation,
-        formatter_class=lambda prog: layout(prog, max_help_position=30, width=118),
-    )
+    made = program("dnll_core.bench", __doc__)
     what = made.add_argument_group("what is measured").add_argument
     what("--method", default="dnll", help=f"one of: {', '.join(METHODS)} (default dnll)")
     what("--network", default="auto", help=f"one of: {', '.join(NETWORKS)} (default: the data set's)")

@@ -63,15 +63,15 @@ def measure(
         for name, setting in settings.items():
             subjects[name], measured[name] = _made_ready(setting, warmup, seed, stack)
             measured[name] |= _looked_into(subjects[name], profiled)
-        on_cpu = all(subject.trainer.learner.device.type == "cpu" for subject in subjects.values())
+        on_cpu = all(subject.learner.device.type == "cpu" for subject in subjects.values())
         iterations, burst = iterations or (5 if on_cpu else 30), burst or (1 if on_cpu else 10)
         for kind, work in (("train", Subject.train_seconds), ("inference", Subject.inference_seconds)):
             works = {name: functools.partial(work, subject, burst) for name, subject in subjects.items()}
             for name, times in interleaved(works, iterations, kind, progress).items():
                 measured[name][kind] = times
-        ceilings = {compute: ceiling(compute) for compute in {s.trainer.learner.compute for s in subjects.values()}}
+        ceilings = {compute: ceiling(compute) for compute in {s.learner.compute for s in subjects.values()}}
         for name, subject in subjects.items():
-            measured[name]["ceiling"] = ceilings[subject.trainer.learner.compute]
+            measured[name]["ceiling"] = ceilings[subject.learner.compute]
     provenance = next(iter(subjects.values())).provenance
     shared = {key: provenance[key] for key in ("torch", "python", "commit")}
     shared |= {"source_sha256": source_hash("bench.measure"), "source_of": "bench.measure"}
@@ -86,7 +86,7 @@ def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextl
         torch.cuda.reset_peak_memory_stats(device)
         in_use = torch.cuda.memory_allocated(device)
     subject = Subject(setting, seed)
-    compute, captured, times = subject.trainer.learner.compute, subject.trainer.captured, []
+    compute, captured, times = subject.learner.compute, subject.trainer.captured, []
     stack.enter_context(own_random_state(device, seed))
     if compute.threads not in (None, torch.get_num_threads()):  # once for all, where all settings have as many
         stack.enter_context(compute.own_threads())
@@ -113,7 +113,7 @@ def _made_ready(setting: Setting, warmup: int | None, seed: int, stack: contextl
 def _looked_into(subject: Subject, profiled: int) -> dict:
     """What is measured of a setting beside its times, in iterations of its own."""
     host = None
-    if subject.trainer.learner.device.type == "cuda":
+    if subject.learner.device.type == "cuda":
         host = statistics.median(subject.host_seconds() for _ in range(10))
     return {
         "parts": {part: statistics.median(times) for part, times in profile(subject, profiled).items()},

@@ -127,20 +127,21 @@ class Subject:
             data = in_a_file(data)
         where = {"device": setting.device, "precision": setting.precision, "pool": pool}
         self.trainer, self.provenance = prepare(e, seed, **where, progress=False, dataset=data)
-        if setting.threads is not None and self.trainer.learner.device.type == "cpu":
-            self.trainer.learner.compute = dataclasses.replace(self.trainer.learner.compute, threads=setting.threads)
-            self.provenance["device"] = self.trainer.learner.compute.describe()
+        self.learner = self.trainer.learner
+        if setting.threads is not None and self.learner.device.type == "cpu":
+            self.learner.compute = dataclasses.replace(self.learner.compute, threads=setting.threads)
+            self.provenance["device"] = self.learner.compute.describe()
         if setting.step == "plain":
             make_plain(self.trainer)
-        self.trainer.learner.plan_epoch(0)
-        self.timer = Timer(self.trainer.learner.device)
-        if setting.step == "fast" and self.trainer.learner.device.type == "cuda":
-            with own_random_state(self.trainer.learner.device, seed):
-                self.trainer.captured = try_to_capture(self.trainer.learner)
+        self.learner.plan_epoch(0)
+        self.timer = Timer(self.learner.device)
+        if setting.step == "fast" and self.learner.device.type == "cuda":
+            with own_random_state(self.learner.device, seed):
+                self.trainer.captured = try_to_capture(self.learner)
         self.network = next(iter(self.trainer.predictors().values()))
-        pool = self.trainer.learner.data.unlabelled
+        pool = self.learner.data.unlabelled
         index = torch.arange(e.labelled_batch + e.unlabelled_batch) % len(pool)
-        self.images = pool[index].to(self.trainer.learner.device)  # from wherever the pool lies
+        self.images = pool[index].to(self.learner.device)  # from wherever the pool lies
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -148,7 +149,7 @@ class Subject:
 
         Only where that is a change: at each one torch's CPU library forgets its prepared kernels, which would be timed.
         """
-        compute = self.trainer.learner.compute
+        compute = self.learner.compute
         if compute.threads in (None, torch.get_num_threads()):
             yield
             return
@@ -167,13 +168,13 @@ class Subject:
 
     def step(self) -> None:
         """One more iteration. After the last of the epoch its first comes again."""
-        self.trainer.train_step(self.trainer.step % self.trainer.learner.steps_per_epoch)
+        self.trainer.train_step(self.trainer.step % self.learner.steps_per_epoch)
         self.trainer.step += 1
 
     def infer(self) -> None:
         """uint8 images, as many as in a training batch, to the logits of one submodel."""
-        with torch.no_grad(), self.trainer.learner.compute.autocast():
-            self.network(self.trainer.plain(self.images, self.trainer.learner.generator))
+        with torch.no_grad(), self.learner.compute.autocast():
+            self.network(self.trainer.plain(self.images, self.learner.generator))
 
     def train_seconds(self, burst: int = 1) -> float:
         """Seconds of one iteration, mean over `burst` of them."""
@@ -191,8 +192,8 @@ class Subject:
 
     def evaluation(self) -> dict:
         """{"images", "seconds"} of predicting held-out images with everything that is evaluated."""
-        images, _ = self.trainer.learner.data.held_out["test"]
-        if self.trainer.learner.device.type != "cpu":  # a full batch, and warm
+        images, _ = self.learner.data.held_out["test"]
+        if self.learner.device.type != "cpu":  # a full batch, and warm
             images = images.repeat(EVALUATION_BATCH // HELD_OUT, 1, 1, 1)
             self.trainer.predict(images)
         with self.at_work():
@@ -200,10 +201,9 @@ class Subject:
 
     def epoch(self) -> dict:
         """{"iterations", "plan"}: how many an epoch has, and the seconds of drawing the batches of all of them."""
-        learner = self.trainer.learner
         with self.at_work():
-            plan = statistics.median(self.timer.seconds(lambda: learner.plan_epoch(0)) for _ in range(3))
-        return {"iterations": learner.steps_per_epoch, "plan": plan}
+            plan = statistics.median(self.timer.seconds(lambda: self.learner.plan_epoch(0)) for _ in range(3))
+        return {"iterations": self.learner.steps_per_epoch, "plan": plan}
 
     def host_seconds(self) -> float:
         """Seconds until the host has launched an iteration, whose end on the device it does not wait for."""

@@ -7,7 +7,6 @@ The record of each is written as `<name>-<machine>.json`.
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from dnll_core.bench.measure import measure, save
 from dnll_core.bench.report import describe
 from dnll_core.bench.subject import Setting, in_turn
-from dnll_core.common import unknown
+from dnll_core.common import program, unknown
 from dnll_core.config import Experiment
 from dnll_core.device import cpu_name
 
@@ -57,8 +56,7 @@ def run(name: str, **changes) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    layout = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m dnll_core.bench.suite", description=__doc__, formatter_class=layout)
+    parser = program("dnll_core.bench.suite", __doc__)
     parser.add_argument("names", nargs="*", help=f"of: {', '.join(SUITE)} (default: all that suit this machine)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the records")
     options = parser.parse_args(arguments)

@@ -29,7 +29,7 @@ from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints,
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import Flag, interrupt_once, positive, stop_signals, unknown
+from dnll_core.common import Flag, interrupt_once, positive, program, stop_signals, unknown
 from dnll_core.config import ConfigError
 from dnll_core.results import commit
 from dnll_core.study import tables
@@ -39,14 +39,7 @@ from dnll_core.study.experiments import CAMPAIGNS
 
 
 def parser() -> argparse.ArgumentParser:
-    about, examples, explanation = __doc__.split("\n\n")
-    layout = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(
-        prog="python -m dnll_core.campaign",
-        description=f"{about}\n\n{examples}",
-        epilog=explanation,
-        formatter_class=lambda prog: layout(prog, max_help_position=30, width=118),
-    )
+    made = program("dnll_core.campaign", __doc__)
     what = made.add_argument_group("what is run").add_argument
     what("names", nargs="*", metavar="NAME", help=f"any of: {', '.join(CAMPAIGNS)}")
     what("--tables", nargs="+", type=int, default=[], metavar="N", help="of the paper: 1 to 6, in this order")
@@ -148,27 +141,21 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 @contextlib.contextmanager
-def ends_with_messages() -> Iterator[None]:
-    """Errors that explain themselves end the program with their message, SIGTERM and SIGHUP as Ctrl-C does."""
+def ends_with_messages(*further: type[Exception]) -> Iterator[None]:
+    """Errors that explain themselves, and `further`, end the program with their message.
+
+    SIGTERM and SIGHUP inside the block, as schedulers send them and closed terminals, are one KeyboardInterrupt: runs
+    then stop with their checkpoints. Further signals are ignored meanwhile, but for Ctrl-C.
+    """
     with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end a campaign
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        with sigterm_as_interrupt():
+        with stop_signals(interrupt_once(Flag())):
             yield
-    except (ConfigError, results.RecordError, WorkerDied) as error:
+    except (ConfigError, results.RecordError, WorkerDied, *further) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")
-
-
-@contextlib.contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP inside the block, as schedulers send them and closed terminals, are one KeyboardInterrupt.
-
-    Runs then stop with their checkpoints. Further signals are ignored meanwhile, but for Ctrl-C.
-    """
-    with stop_signals(interrupt_once(Flag())):
-        yield
 
 
 def _main(options: argparse.Namespace, started: float) -> None:

@@ -36,14 +36,14 @@ from dnll_core.bench import suite
 from dnll_core.bench.measure import save
 from dnll_core.bench.report import describe
 from dnll_core.campaign.archive import Archive
-from dnll_core.campaign.command import check_commit, sigterm_as_interrupt
+from dnll_core.campaign.command import check_commit, ends_with_messages
 from dnll_core.campaign.estimates import Expected
 from dnll_core.campaign.plan import TABLES as TABLE_RECORDS
 from dnll_core.campaign.plan import missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task, shared_data
-from dnll_core.common import atomic_file, positive
+from dnll_core.common import atomic_file, positive, program
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import DataError
 from dnll_core.provenance import PACKAGE
@@ -199,14 +199,7 @@ def session(archive: Archive, options: argparse.Namespace) -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    about, examples, *explanation = __doc__.split("\n\n")
-    layout = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(
-        prog="python -m dnll_core.campaign.gpu",
-        description=f"{about}\n\n{examples}",
-        epilog="\n\n".join(explanation),
-        formatter_class=lambda prog: layout(prog, max_help_position=30, width=118),
-    )
+    made = program("dnll_core.campaign.gpu", __doc__)
     option = made.add_argument
     option("--minutes", type=float, default=12.0, metavar="N", help="of this command, all in all (default 12)")
     option("--out", type=Path, default=Path("runs/gpu"), metavar="DIR", help="of everything (default runs/gpu)")
@@ -233,9 +226,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = made.parse_args(arguments)
     if not options.minutes > 0:
         made.error(f"--minutes takes a number above 0, not {options.minutes!r}")
-    with contextlib.suppress(AttributeError):  # a name that the terminal cannot show must not end this
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
+    with ends_with_messages(OSError, ValueError):
         given = options.commit
         if given is not None:
             os.environ[results.COMMIT] = given  # workers inherit it
@@ -246,7 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
         check_commit(options.uncommitted)
         out = options.out.resolve()
         archive = Archive(out, (options.archive or out / "results.tar.gz").resolve())
-        with sigterm_as_interrupt(), archive.renewed():
+        with archive.renewed():
             try:
                 session(archive, options)
             except KeyboardInterrupt:
@@ -255,10 +246,6 @@ def main(arguments: list[str] | None = None) -> None:
             except Exception as error:  # the log is what comes home
                 archive.say(str(error) if isinstance(error, ConfigError) else traceback.format_exc())
                 raise
-    except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
-    except (ConfigError, results.RecordError, OSError, ValueError) as error:
-        sys.exit(str(error))
     print(f"bring home {archive.path}")
 
 
