@@ -147,8 +147,8 @@ def compared(old: dict, new: dict) -> dict:
     for key in ("machine", "torch"):
         if old[key] != new[key]:
             raise SystemExit(f"{key}: {old[key]!r} and {new[key]!r}; one machine must compute both")
-    names = sorted(old["named"].keys() | new["named"].keys())
-    changed = [name for name in names if old["named"].get(name) != new["named"].get(name)]
+    names = sorted(old["named"])  # what only the new one names cannot differ
+    changed = [name for name in names if old["named"][name] != new["named"].get(name)]
     runs = {
         name: {"seed": 0, "equal": run == new["runs"].get(name), "experiment": run["experiment"]}
         for name, run in old["runs"].items()
