@@ -15,14 +15,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dnll_core.checks import check_record
-from dnll_core.common import FORMAT as FORMAT
 from dnll_core.common import atomic_file, data_folder, opened, sealed
-from dnll_core.names import experiment_name as experiment_name
 from dnll_core.names import run_name
-from dnll_core.provenance import COMMIT as COMMIT
-from dnll_core.provenance import commit as commit
 from dnll_core.provenance import difference
-from dnll_core.provenance import source_hash as source_hash
 
 RUN_FILE = re.compile(r"-seed\d+\.json$")
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from dnll_core import results
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import exclusive
-from dnll_core.common import Stop, stream_seed, today, unknown
+from dnll_core.common import FORMAT, Stop, stream_seed, today, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.domain import load_pair
@@ -80,7 +80,7 @@ class Run:
 
     def record(self) -> dict:
         """The run as plain JSON values, see `results`."""
-        record = {"format": results.FORMAT, "experiment": self.experiment.to_dict(), "seed": self.seed}
+        record = {"format": FORMAT, "experiment": self.experiment.to_dict(), "seed": self.seed}
         best = {"accuracy": results.accuracies([{"history": self.history}], "test", "best")[0]}
         told = {"final": self.final, "best_on_test": best, "history": self.history}
         return record | self.provenance | told

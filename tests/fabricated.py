@@ -3,6 +3,7 @@
 import statistics
 
 from dnll_core import results
+from dnll_core.common import FORMAT
 from dnll_core.config import Experiment
 from dnll_core.provenance import made
 
@@ -34,7 +35,7 @@ def record(experiment, seed, accuracy=0.5, curve=None, sittings=None, apart=0.01
     fields = experiment if isinstance(experiment, dict) else experiment.to_dict()
     sittings = sittings or [sitting(seconds=10.0 + seed)]
     seconds = sum(each["seconds"] for each in sittings)
-    about = {"format": results.FORMAT, "experiment": fields, "seed": seed, "seconds": seconds}
+    about = {"format": FORMAT, "experiment": fields, "seed": seed, "seconds": seconds}
     about |= made(sittings)
     return about | {"final": final, "history": history}
 

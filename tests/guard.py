@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
 
-from dnll_core import Experiment, results, train  # noqa: E402
+from dnll_core import Experiment, train  # noqa: E402
 from dnll_core.device import choose_compute  # noqa: E402
 
 # twenty iterations: a pass over the unlabelled digits
@@ -47,7 +47,8 @@ def fields_of(config) -> dict:
 
 def named() -> dict[str, str]:
     """Name -> run name, of every experiment that the project names."""
-    return {name: results.run_name(fields, 0) for name, fields in sorted(experiments_named().items())}
+    run_name = module("names", "results").run_name
+    return {name: run_name(fields, 0) for name, fields in sorted(experiments_named().items())}
 
 
 def experiments_named() -> dict[str, dict]:
@@ -125,16 +126,16 @@ def carried_out(experiment: Experiment, how: dict) -> dict:
 
 def computed() -> dict:
     torch.set_num_threads(1)
-    runs = {}
+    run_name, runs = module("names", "results").run_name, {}
     for name, (experiment, how) in cases().items():
         print(name, flush=True)
-        runs[name] = {"experiment": results.run_name(experiment.to_dict(), 0), **carried_out(experiment, dict(how))}
+        runs[name] = {"experiment": run_name(experiment.to_dict(), 0), **carried_out(experiment, dict(how))}
     classical = module("methods.classical", "classical")
     for method in CLASSICAL:
         record = classical.run_classical(method=method, dataset="digits", labels=20, seed=0)
         runs[f"digits {method}"] = {"final": record["final"], "experiment": record["experiment"]}
     return {
-        "commit": results.commit(),
+        "commit": module("provenance", "results").commit(),
         "machine": f"{choose_compute('cpu').describe()}, {torch.backends.cpu.get_cpu_capability()}",
         "torch": torch.__version__,
         "named": named(),

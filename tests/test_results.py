@@ -22,7 +22,8 @@ from dnll_core.config import ConfigError
 from dnll_core.data import split_labels
 from dnll_core.methods import classical
 from dnll_core.methods.classical import Classical, run_classical
-from dnll_core.provenance import OF_A_SITTING, made, where_made
+from dnll_core.names import experiment_name, run_name
+from dnll_core.provenance import COMMIT, OF_A_SITTING, commit, made, source_hash, where_made
 from dnll_core.results import RecordError
 from dnll_core.study.experiments import CAMPAIGNS
 from dnll_core.study.records import config_of
@@ -56,7 +57,7 @@ def test_record_holds_what_a_reader_needs(run):
         assert key in record
     assert record["images_per_second"] > 0
     assert record["labels_sha256"] == split_labels(load_data("digits"), 20, 3).hash()
-    assert (record["source_sha256"], record["source_of"]) == (results.source_hash("run"), "run")
+    assert (record["source_sha256"], record["source_of"]) == (source_hash("run"), "run")
     last = record["history"][-1]
     assert record["final"]["test"]["mean"] == pytest.approx(statistics.fmean(last["test"]["submodels"]))
     best = max(a for row in record["history"] for a in row["test"]["submodels"])
@@ -233,7 +234,7 @@ def test_a_record_made_elsewhere_is_not_replaced(tmp_path, key):
 def test_a_record_of_format_1_made_elsewhere_is_not_replaced(tmp_path):
     new = fabricated.record(Experiment(), 0, 0.5)
     old = {key: value for key, value in new.items() if key != "sittings"} | {"format": 1}
-    path = tmp_path / f"{results.run_name(new['experiment'], 0)}.json"
+    path = tmp_path / f"{run_name(new['experiment'], 0)}.json"
     path.write_text(json.dumps(old | {"torch": "2.11"}))
     with pytest.raises(RecordError, match=r"its torch is 2\.11, and this one's 2\.14"):
         results.save(new, tmp_path)
@@ -276,12 +277,12 @@ def commit_in(monkeypatch):
 
     def ask(package):
         monkeypatch.setattr(provenance, "PACKAGE", package)
-        results.commit.cache_clear()
-        return results.commit()
+        commit.cache_clear()
+        return commit()
 
     yield ask
     monkeypatch.undo()
-    results.commit.cache_clear()
+    commit.cache_clear()
 
 
 def test_a_commit_is_that_of_the_package_and_not_of_the_project_around_it(tmp_path, commit_in, monkeypatch):
@@ -290,7 +291,7 @@ def test_a_commit_is_that_of_the_package_and_not_of_the_project_around_it(tmp_pa
         done = subprocess.run(("git", "-C", tmp_path, *who, *words), check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
-    monkeypatch.delenv(results.COMMIT, raising=False)
+    monkeypatch.delenv(COMMIT, raising=False)
     installed, inside, top = (tmp_path / p / "dnll_core" for p in (".venv/site-packages", "src", "."))
     for package in (installed, inside, top):
         package.mkdir(parents=True)
@@ -300,7 +301,7 @@ def test_a_commit_is_that_of_the_package_and_not_of_the_project_around_it(tmp_pa
     git("add", ".gitignore", "src")
     git("commit", "-qm", "theirs")
     assert [commit_in(package) for package in (installed, inside, top)] == [None] * 3  # the last is not tracked
-    monkeypatch.setenv(results.COMMIT, "0123456789abcdef")
+    monkeypatch.setenv(COMMIT, "0123456789abcdef")
     assert commit_in(installed) == "0123456789ab"
     git("add", "dnll_core")
     git("commit", "-qm", "ours")
@@ -338,7 +339,7 @@ def test_records_are_looked_for_in_the_environment_then_the_clone_then_here(tmp_
 def test_the_id_of_a_run_tells_what_differs_from_the_defaults():
     told = {"m": 3, "network": "small", "weak": "identity", "strong": "noise"}  # the last three were "auto"
     identity = hashlib.sha256(json.dumps(dict(sorted(told.items()))).encode()).hexdigest()[:8]
-    assert results.run_name(Experiment(m=3).to_dict(), 7) == f"digits-20-dnll-{identity}-seed7"
+    assert run_name(Experiment(m=3).to_dict(), 7) == f"digits-20-dnll-{identity}-seed7"
 
 
 def test_a_field_that_is_added_changes_no_name(monkeypatch):
@@ -350,20 +351,20 @@ def test_a_field_that_is_added_changes_no_name(monkeypatch):
     frozen = json.loads((Path(__file__).parent / "named_experiments.json").read_text())
     for name, fields in known.items():
         ours = "network" in fields  # a method of scikit-learn has fields of its own
-        assert results.run_name(fields | {"invented": 0.5} if ours else fields, 0) == frozen[name]
+        assert run_name(fields | {"invented": 0.5} if ours else fields, 0) == frozen[name]
     e = Experiment().to_dict()
-    assert results.experiment_name(e | {"invented": 0.25}) != results.experiment_name(e)
+    assert experiment_name(e | {"invented": 0.25}) != experiment_name(e)
 
 
 def test_a_setting_of_scikit_learns_methods_counts_as_it_was_given():
     plain = Classical("self-training")
     given = [plain, plain.replace(k_best=50), plain.replace(threshold=0.0), plain.replace(base="logistic")]
-    assert len({results.experiment_name(config.to_dict()) for config in given}) == 4
+    assert len({experiment_name(config.to_dict()) for config in given}) == 4
 
 
 def test_a_folder_keeps_its_names_when_it_moves():
     def name(path):
-        return results.run_name(Experiment(dataset=f"folder:{path}").to_dict(), 0)
+        return run_name(Experiment(dataset=f"folder:{path}").to_dict(), 0)
 
     assert name("/a/pets") == name("b/c/pets/") == name("pets")
     assert name("pets").startswith("pets-20-dnll-")
@@ -378,8 +379,8 @@ def test_committed_records_have_the_names_of_their_runs():
     """As they are, and filled with the defaults of fields that are younger."""
     for path in [*COMMITTED, *TRIALS]:
         record = json.loads(path.read_text())
-        assert path.stem == results.run_name(config_of(record["experiment"]).to_dict(), record["seed"])
-        assert path.stem == results.run_name(record["experiment"], record["seed"])
+        assert path.stem == run_name(config_of(record["experiment"]).to_dict(), record["seed"])
+        assert path.stem == run_name(record["experiment"], record["seed"])
 
 
 # -- what they say -----------------------------------------------------------------------------------------------------
@@ -477,7 +478,7 @@ def test_equal_settings_of_a_classical_method_have_one_name_that_json_can_write(
         other = {name: kind(value) if name in whole else value for name, value in settings.items()}
         same = Classical(method, **other)
         assert same == plain
-        assert results.run_name(same.to_dict(), 0) == results.run_name(plain.to_dict(), 0)
+        assert run_name(same.to_dict(), 0) == run_name(plain.to_dict(), 0)
         assert json.loads(json.dumps(same.to_dict())) == plain.to_dict()
 
 
@@ -492,7 +493,7 @@ def test_self_training_with_its_defaults_is_recorded_under_the_name_of_its_task(
     monkeypatch.setattr(classical, "SMALL_POOL", 100)
     config = Classical("self-training", "digits", labels=20)
     record = run_classical(seed=0, **config.to_dict())
-    assert results.run_name(record["experiment"], 0) == results.run_name(config.to_dict(), 0)
+    assert run_name(record["experiment"], 0) == run_name(config.to_dict(), 0)
     used = classical.SelfTraining(k_best=1077 // 20).build()
     data = load_data("digits")
     expected = classical.predict(classical.fit(used, data, split_labels(data, 20, 0)), data.x_test)
@@ -502,7 +503,7 @@ def test_self_training_with_its_defaults_is_recorded_under_the_name_of_its_task(
 def test_the_quickstarts_campaign_is_recorded_whole_and_holds_nothing_else():
     """All methods on the same splits, so that differences can be taken."""
     runs = CAMPAIGNS["quickstart"].runs()
-    names = {results.run_name(config.to_dict(), seed) for config in runs for seed in REPORTED}
+    names = {run_name(config.to_dict(), seed) for config in runs for seed in REPORTED}
     assert {path.stem for path in (results.root() / "quickstart").glob("*.json")} == names
 
 

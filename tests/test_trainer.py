@@ -16,12 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from dnll_core import Experiment, evaluation, load_data, provenance, results, train
+from dnll_core import Experiment, evaluation, load_data, provenance, train
 from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
 from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError
 from dnll_core.learner import permuted_batches
+from dnll_core.provenance import source_hash
 from dnll_core.run import own_random_state, prepare
 from dnll_core.trainer import Trainer, TrainingDiverged
 
@@ -244,7 +245,7 @@ def test_a_record_lists_each_sitting(tmp_path, monkeypatch):
     assert alone.keys() == {*places[0], "iterations", "seconds"}
     assert alone["iterations"] == third["iterations"] + 3
     assert record["torch"] == f"1.0, then {torch.__version__}"
-    assert record["source_sha256"] == f"another, then {results.source_hash('run')}"
+    assert record["source_sha256"] == f"another, then {source_hash('run')}"
     assert record["device"] == whole["device"]
     monkeypatch.setattr(trainer_module, "today", lambda: "another day")
     monkeypatch.setattr(provenance, "source_hash", lambda of: "a third")

@@ -31,7 +31,7 @@ from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
 from dnll_core.common import Flag, interrupt_once, positive, program, stop_signals, unknown
 from dnll_core.config import ConfigError
-from dnll_core.results import commit
+from dnll_core.provenance import commit
 from dnll_core.study import tables
 from dnll_core.study.experiments import CAMPAIGNS
 

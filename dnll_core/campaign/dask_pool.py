@@ -20,9 +20,9 @@ from concurrent.futures import Future
 import torch
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
-from dnll_core import results
 from dnll_core.campaign.pool import Pool, WorkerDied, note_interrupts, stop_campaign
 from dnll_core.config import ConfigError
+from dnll_core.provenance import source_hash
 
 ANSWER = 30  # seconds to wait for a scheduler, and for its first worker
 
@@ -66,10 +66,10 @@ def remote_pool(address: str) -> Iterator[Pool]:
         except TimeoutError:
             raise ConfigError(f"the scheduler at {address} has no worker; start one with `dask worker`.") from None
         try:
-            versions = client.run(results.source_hash)
+            versions = client.run(source_hash)
         except ImportError as error:
             raise WorkerDied(f"a worker cannot import the package ({error}); install it there.") from None
-        other = [worker for worker, source in versions.items() if source != results.source_hash()]
+        other = [worker for worker, source in versions.items() if source != source_hash()]
         if other:
             raise WorkerDied(f"other versions of the package, whose results may differ, are at: {', '.join(other)}.")
         yield _pool(client)

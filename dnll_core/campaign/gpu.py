@@ -46,7 +46,7 @@ from dnll_core.campaign.worker import Task, shared_data
 from dnll_core.common import atomic_file, positive, program
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import DataError
-from dnll_core.provenance import PACKAGE
+from dnll_core.provenance import COMMIT, PACKAGE, commit, source_hash
 from dnll_core.study.tables import PROFILES, TABLES
 
 TESTS = PACKAGE.parent / "tests"  # of a clone
@@ -58,7 +58,7 @@ FIRST = ("dnll", "supervised")  # without the second the others cannot be read
 
 def tests_pass(archive: Archive, seconds: float) -> bool:
     """Whether the tests that need a GPU pass in so many seconds, in a process of their own; the folder remembers it."""
-    note, about = archive.out / "tests.json", {"source_sha256": results.source_hash(), "device": suite.machine()}
+    note, about = archive.out / "tests.json", {"source_sha256": source_hash(), "device": suite.machine()}
     if note.exists() and about.items() <= (told := json.loads(note.read_bytes())).items():
         archive.say(f"{note} says that the tests {'passed' if told['passed'] else 'did not pass'} before")
         return told["passed"]
@@ -215,7 +215,7 @@ def parser() -> argparse.ArgumentParser:
     )
     option("--profile", choices=PROFILES, default="short", help="size of the runs (default short)")
     option("--seeds", type=positive, metavar="N", help="0, 1, ... of each cell (default: those of the profile)")
-    what = f"that the files were copied from, where git cannot say it; or set {results.COMMIT}"
+    what = f"that the files were copied from, where git cannot say it; or set {COMMIT}"
     option("--commit", metavar="ID", help=what)
     option("--uncommitted", action="store_true", help="record though the package has uncommitted changes")
     return made
@@ -229,9 +229,9 @@ def main(arguments: list[str] | None = None) -> None:
     with ends_with_messages(OSError, ValueError):
         given = options.commit
         if given is not None:
-            os.environ[results.COMMIT] = given  # workers inherit it
-            results.commit.cache_clear()
-        options.commit = results.commit()
+            os.environ[COMMIT] = given  # workers inherit it
+            commit.cache_clear()
+        options.commit = commit()
         if given is not None and not options.commit.startswith(given[:12]):
             raise ConfigError(f"--commit {given}: this is a checkout of {options.commit}; leave --commit out.")
         check_commit(options.uncommitted)

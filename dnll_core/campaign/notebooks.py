@@ -16,6 +16,7 @@ from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import choose_compute
 from dnll_core.fields import Digits, OrNone, read
+from dnll_core.names import run_name
 from dnll_core.study.settings import at_length
 from dnll_core.study.tables import Cell, cells
 
@@ -70,7 +71,7 @@ def run_cells(
     if problems:
         raise RunsFailed("\n".join(problems))
     records = [record for _, record in report.recorded] if folder is None else results.load(folder)
-    found = {results.run_name(record["experiment"], record["seed"]): record for record in records}
+    found = {run_name(record["experiment"], record["seed"]): record for record in records}
     return {name: [found[Task(e, seed).name] for seed in range(seeds)] for name, e in experiments.items()}
 
 

@@ -15,6 +15,7 @@ from dnll_core.checkpoint import FILE, CheckpointError, exclusive, read_info
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
+from dnll_core.names import run_name
 from dnll_core.study.experiments import CAMPAIGNS
 from dnll_core.study.searches import CHOOSING
 from dnll_core.study.tables import cells
@@ -69,14 +70,14 @@ def table_tasks(
 
 
 def missing(tasks: list[Task]) -> list[Task]:
-    """The tasks that have no record in their folder yet: none of their name, see `results.experiment_name`.
+    """The tasks that have no record in their folder yet: none of their name, see `names.experiment_name`.
 
     Raises:
         RecordError: see `results.load`; also if the file of a task's record holds another run.
         ConfigError: if a folder of images has changed since runs on it were recorded.
     """
     done = {
-        (folder, results.run_name(record["experiment"], record["seed"])): record
+        (folder, run_name(record["experiment"], record["seed"])): record
         for folder in {task.folder for task in tasks}
         for record in results.load(folder)
     }
@@ -130,7 +131,7 @@ def rename_checkpoints(folder: Path) -> None:
     for file in sorted(folder.glob(f"{CHECKPOINTS}/*/{FILE}")):
         here, info = file.parent, read_info(file.parent)
         try:
-            there = here.with_name(results.run_name(info["experiment"], info["seed"]))
+            there = here.with_name(run_name(info["experiment"], info["seed"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # it is damaged, which is said when the run is to go on
         if not there.exists():

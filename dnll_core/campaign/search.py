@@ -29,6 +29,7 @@ from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.common import atomic_file, opened, positive, sealed, unknown
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.names import run_name
 from dnll_core.study.searches import SEARCHES, Search
 
 
@@ -66,7 +67,7 @@ def summary(name: str, search: Search, out: Path) -> dict | None:
     Raises:
         RecordError: see `results.load`.
     """
-    found = {results.run_name(record["experiment"], record["seed"]): record for record in results.load(out / name)}
+    found = {run_name(record["experiment"], record["seed"]): record for record in results.load(out / name)}
     runs = [[found.get(Task(*run).name) for run in search.runs(changes)] for changes in search.candidates]
     used = [record for of_trial in runs for record in of_trial]
     if None in used:

@@ -15,14 +15,15 @@ from pathlib import Path
 
 import torch
 
-from dnll_core import results
 from dnll_core.campaign.pool import interrupted
 from dnll_core.checkpoint import CheckpointError
+from dnll_core.common import FORMAT
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import DataError
 from dnll_core.data.load import load_data
 from dnll_core.device import choose_compute
 from dnll_core.methods.classical import Classical, run_classical
+from dnll_core.names import run_name
 from dnll_core.provenance import made, sitting
 from dnll_core.run import train
 from dnll_core.trainer import TrainingDiverged
@@ -50,7 +51,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        return results.run_name(self.config.to_dict(), self.seed)
+        return run_name(self.config.to_dict(), self.seed)
 
     @property
     def checkpoint(self) -> Path | None:
@@ -143,7 +144,7 @@ def diverged_record(task: Task, error: TrainingDiverged) -> dict:
     e = task.config
     compute = choose_compute(network=e.network)
     return {
-        "format": results.FORMAT,
+        "format": FORMAT,
         "experiment": e.to_dict(),
         "seed": task.seed,
         "diverged": str(error),

@@ -24,8 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
-from dnll_core import results
-from dnll_core.common import today, unknown
+from dnll_core.common import FORMAT, today, unknown
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.load import load_data
 from dnll_core.data.sets import NAMES
@@ -180,7 +179,7 @@ def run_classical(
     scores = {name: float((predict(classifier, x) == y.numpy()).mean()) for name, (x, y) in held_out.items()}
     seconds = round(time.perf_counter() - started, 2)
     return {
-        "format": results.FORMAT,
+        "format": FORMAT,
         "experiment": config.to_dict(),
         "seed": seed,
         "labels_sha256": split.hash(),

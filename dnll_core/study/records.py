@@ -13,18 +13,30 @@ from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.sets import SETS
 from dnll_core.methods.classical import CLASSIFIERS, Classical
+from dnll_core.names import experiment_name
 from dnll_core.paper.tables import SETTINGS
 from dnll_core.study.searches import perturbed
 from dnll_core.study.tables import SETUP
 
 
 def benchmark(records: Records, *methods: str) -> list[dict] | None:
-    """The settings of these methods in one benchmark like Table 7's, a GPU's before a processor's, or None."""
-    timed = [r["settings"] for r in records.benchmarks.values() if r["settings"].keys() >= {*methods}]
-    timed = [settings for settings in timed if _as_in_table_7(settings[methods[0]]["experiment"])]
-    # a processor's description counts its threads
-    best = min(timed, key=lambda settings: "thread" in settings[methods[0]]["device"], default=None)
-    return None if best is None else [best[method] for method in methods]
+    """The settings of these methods in one benchmark like Table 7's that has all of them, or None.
+
+    Of several: a GPU's before a processor's, then the one that was finished last (one without a date counts as the
+    oldest), then the first by name of its file. Benchmarks are never pooled.
+    """
+
+    def preferred(name: str) -> tuple[bool, str]:
+        of = records.benchmarks[name]
+        # a processor's description counts its threads
+        return "thread" not in of["settings"][methods[0]]["device"], of.get("finished") or ""
+
+    timed = [name for name in sorted(records.benchmarks) if records.benchmarks[name]["settings"].keys() >= {*methods}]
+    timed = [n for n in timed if _as_in_table_7(records.benchmarks[n]["settings"][methods[0]]["experiment"])]
+    if not timed:
+        return None
+    best = records.benchmarks[max(timed, key=preferred)]["settings"]  # the first of equals
+    return [best[method] for method in methods]
 
 
 def _as_in_table_7(fields: dict) -> bool:
@@ -45,11 +57,11 @@ def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     """The records of this very experiment below `folder`, by seed.
 
     A field that is younger than a record counts with its default, which is how runs without it behave; and a folder of
-    images may have moved (see `results.experiment_name`).
+    images may have moved (see `names.experiment_name`).
     """
-    name = results.experiment_name(experiment.to_dict())
+    name = experiment_name(experiment.to_dict())
     records = results.load(folder, method=experiment.method)
-    mine = {r["seed"]: r for r in reversed(records) if results.experiment_name(r["experiment"]) == name}
+    mine = {r["seed"]: r for r in reversed(records) if experiment_name(r["experiment"]) == name}
     return [mine[seed] for seed in sorted(mine)]
 
 
@@ -67,7 +79,7 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     lines = []
     for record in records:
         fields = record["experiment"]
-        of = {"experiment": results.experiment_name(fields)} | {name: fields.get(name) for name in FIELDS}
+        of = {"experiment": experiment_name(fields)} | {name: fields.get(name) for name in FIELDS}
         final = {name: {**of_set, "submodels": [of_set["mean"]]} for name, of_set in record["final"].items()}
         for row in record.get("history", [final | {"seconds": record["seconds"]}]):
             if final.keys() & row.keys():
@@ -120,7 +132,7 @@ class Records:
 
     def of(self, experiment: Experiment) -> dict[int, dict]:
         """Seed -> record of this very experiment, in the order of the seeds."""
-        return dict(sorted(self.runs.get(results.experiment_name(experiment.to_dict()), {}).items()))
+        return dict(sorted(self.runs.get(experiment_name(experiment.to_dict()), {}).items()))
 
     def of_perturbed(self, experiment: Experiment, number: int) -> dict[int, list[dict]]:
         """Seed -> records of its perturbations 0...number - 1 (`searches.perturbed`); seeds that have all of them."""
@@ -134,7 +146,7 @@ def _read(folder: Path, state: tuple) -> tuple[dict[str, dict[int, dict]], dict[
     """Name of an experiment -> seed -> record, and the benchmarks, of a folder whose files are in this state."""
     runs: dict[str, dict[int, dict]] = {}
     for record in results.load(folder):
-        runs.setdefault(results.experiment_name(record["experiment"]), {}).setdefault(record["seed"], record)
+        runs.setdefault(experiment_name(record["experiment"]), {}).setdefault(record["seed"], record)
     return runs, report.load_benchmarks(folder / "bench")
 
 

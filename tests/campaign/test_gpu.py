@@ -18,6 +18,7 @@ from dnll_core.campaign import archive, estimates, gpu, plan, worker
 from dnll_core.campaign.archive import Archive
 from dnll_core.campaign.tasks import Report
 from dnll_core.data.dataset import DataError
+from dnll_core.provenance import COMMIT, commit
 
 DNLL, MUTUAL = FAST.replace(method="dnll"), FAST.replace(method="mutual-learning")
 # by priority, a table's first supervised-only comes before DNLL with fewer labels
@@ -244,11 +245,11 @@ def no_git(monkeypatch):
         raise OSError("no git")
 
     monkeypatch.setattr(provenance.subprocess, "run", absent)
-    monkeypatch.delenv(results.COMMIT, raising=False)
-    results.commit.cache_clear()
+    monkeypatch.delenv(COMMIT, raising=False)
+    commit.cache_clear()
     yield
     monkeypatch.undo()
-    results.commit.cache_clear()
+    commit.cache_clear()
 
 
 def test_records_carry_the_commit_that_the_files_are_a_copy_of(no_git, trial):
@@ -264,16 +265,16 @@ def test_what_is_no_commit_is_named(no_git, trial):
 
 
 def test_a_checkout_knows_its_commit_better(trial, monkeypatch):
-    monkeypatch.setenv(results.COMMIT, "")
+    monkeypatch.setenv(COMMIT, "")
     answers = {"--show-prefix": "dnll_core/\n", "HEAD": "abcdef012345\n"}
     monkeypatch.setattr(
         provenance.subprocess, "run", lambda words, **_: SimpleNamespace(stdout=answers.get(words[-1], ""))
     )
-    results.commit.cache_clear()
+    commit.cache_clear()
     with pytest.raises(SystemExit, match="this is a checkout of abcdef012345"):
         trial("--commit", "0123456789abcdef")
     monkeypatch.undo()
-    results.commit.cache_clear()
+    commit.cache_clear()
 
 
 def test_every_test_that_needs_a_gpu_is_marked():

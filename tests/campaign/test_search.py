@@ -18,6 +18,7 @@ from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
 from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
+from dnll_core.provenance import commit, source_hash
 from dnll_core.study.experiments import adaptation, quickstart
 from dnll_core.study.searches import CHOOSING, FIRST_SEEDS, REPORTED, SEARCHES, Search, chosen
 from dnll_core.study.settings import (
@@ -246,8 +247,8 @@ def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
     path.unlink()
     results.save(other | {"commit": "000000000000"}, path.parent)
     found = search.summary("tiny", search.search_of("tiny", 1), tmp_path)
-    assert found["commit"] == f"000000000000, {results.commit()}"
-    assert (found["source_sha256"], found["source_of"]) == (results.source_hash("run"), "run")
+    assert found["commit"] == f"000000000000, {commit()}"
+    assert (found["source_sha256"], found["source_of"]) == (source_hash("run"), "run")
 
 
 def test_unknown_search(monkeypatch):

@@ -8,11 +8,12 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from dnll_core import Experiment, load_data, results, train
+from dnll_core import Experiment, load_data, train
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import DataError
 from dnll_core.data.domain import load_pair, shift
 from dnll_core.evaluation import without_labels
+from dnll_core.names import run_name
 from dnll_core.run import prepare
 from dnll_core.study.experiments import adaptation
 
@@ -133,7 +134,7 @@ def test_a_run_holds_what_was_seen_on_the_target_and_with_noise():
     assert set(record["final"]) == {"validation", "test"}
     noisy = record["test_on_strong_view"]
     assert len(noisy["submodels"]) == 2 and noisy["submodels"] != last["test"]["submodels"]
-    assert results.run_name(e.to_dict(), 0).startswith("digits-source-digits-target-None-dnll-")
+    assert run_name(e.to_dict(), 0).startswith("digits-source-digits-target-None-dnll-")
     assert "target" not in train(e.replace(source=None, labels=100), 0, progress=False).history[-1]
 
 

@@ -12,7 +12,7 @@ from dnll_core.config import Experiment
 from dnll_core.figures import report
 from dnll_core.methods.classical import Classical
 from dnll_core.study import records
-from dnll_core.study.records import Records, config_of, recorded
+from dnll_core.study.records import Records, benchmark, config_of, recorded
 
 A = Experiment(method="dnll", labels=20)
 B = A.replace(m=3)
@@ -137,3 +137,33 @@ def test_a_frame_takes_runs_without_epochs_and_epochs_without_evaluation():
     assert found["agreement"].tolist()[1:] == [0.1, 0.3]
     assert found["target information"].tolist()[2] == 0.8
     assert records.frame([]).empty and "test" in records.frame([])
+
+
+def timed(folder, name, device, finished, **changes):
+    """A benchmark of DNLL like Table 7's, told apart by its device."""
+    batch = {"labelled_batch": 50, "unlabelled_batch": 50}
+    e = Experiment(dataset="cifar10", labels=4000, network="cnn13", **batch).replace(**changes)
+    setting = {"device": device, "precision": "float32", "experiment": e.to_dict(), "train": [0.1] * 10}
+    (folder / "bench").mkdir(exist_ok=True)
+    date = {"finished": finished} if finished else {}
+    (folder / "bench" / f"{name}.json").write_text(json.dumps({"settings": {"dnll": setting}, **date}))
+
+
+def test_of_several_benchmarks_a_gpus_then_the_newest_then_the_first_by_name(tmp_path):
+    def found():
+        settings = benchmark(Records(tmp_path), "dnll")
+        return settings and settings[0]["device"]
+
+    timed(tmp_path, "other", "GPU of other batches", "2026-12-31", unlabelled_batch=100)
+    assert found() is None
+    timed(tmp_path, "cpu", "a processor, 2 threads", "2026-12-31")
+    assert found() == "a processor, 2 threads"
+    timed(tmp_path, "a", "GPU without a date", None)
+    assert found() == "GPU without a date"
+    timed(tmp_path, "b", "GPU of October", "2026-10-09")
+    assert found() == "GPU of October"
+    timed(tmp_path, "d", "GPU of November, d", "2026-11-01")
+    assert found() == "GPU of November, d"
+    timed(tmp_path, "c", "GPU of November, c", "2026-11-01")
+    assert found() == "GPU of November, c"
+    assert benchmark(Records(tmp_path), "dnll", "mean-teacher") is None
