@@ -16,10 +16,10 @@ import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from dnll_core import results
-from dnll_core.figures.style import BLACK, GREY, LOOKS, MethodStyle, canvas, lines_of
+from dnll_core.figures.style import BLACK, GREY, LOOKS, MethodStyle, canvas, lines_of, percents
 from dnll_core.study.records import frame
 from dnll_core.study.statistics import interval_ends
 
@@ -82,7 +82,7 @@ def curves(
                 axis.set_xticks(ticks, [str(tick) for tick in ticks])
                 axis.xaxis.set_minor_locator(NullLocator())
             if percent:
-                axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+                percents(axis.yaxis)
         keys = list(handles.values())
         if count > 1:
             figure.legend(handles=keys, loc="outside lower center", ncols=min(4, -(-len(keys) // 2)))
@@ -151,7 +151,7 @@ def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> F
             runs_and_mean(axis, y, values[name], looks[name])
         names = [f"{looks[name].label}, n = {len(values[name])}" for name in order]
         lines_of(axis, names, "test accuracy, last epoch: each run, and mean ± sd")
-        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        percents(axis.xaxis)
     return figure
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREEN, ORANGE, RED, canvas
+from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREEN, ORANGE, RED, canvas, percents
 from dnll_core.study.records import frame
 
 
@@ -179,7 +179,7 @@ def roles(panels: dict[str, list[dict]]) -> Figure:
             axis.set_xlim(epochs[0], max(epochs[-1], epochs[0] + 1))
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0, 0].set_ylabel("pairs of a student and an image")
-        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        percents(axes[0, 0].yaxis)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure

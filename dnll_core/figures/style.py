@@ -12,10 +12,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter
 from PIL import Image
 
 # Okabe and Ito's eight colours, told apart by readers with any colour vision
@@ -89,6 +90,11 @@ def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 4), 
             yield figure, axes
         finally:
             plt.close(figure)
+
+
+def percents(axis: Axis) -> None:
+    """Shares 0...1 along an axis in percent, with as many digits as its ticks have: 80%, 82.5%."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
 
 
 def lines_of(axis: Axes, names: Sequence[str], xlabel: str) -> None:

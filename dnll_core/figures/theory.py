@@ -17,9 +17,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dnll_core.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, canvas, show
+from dnll_core.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, canvas, percents, show
 from dnll_core.paper.simulate import Estimate, explorer_curves
 from dnll_core.paper.theorems import epm_error_rate, theorem31
 
@@ -141,7 +141,7 @@ def epm_errors(rows: Sequence[dict], confusion: np.ndarray, pointers: Mapping[st
             axis.set(xlabel="Pr$_k$[i] of the class i that R$_k$ points at", ylim=(0, None))
             axis.set_title(f"m = {m} of K = {K}, accuracy {accuracy:.2g}")
         axes[0, 0].set_ylabel("error rate of the transferred set")
-        axes[0, 0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        percents(axes[0, 0].yaxis)
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from dnll_core import figures
-from dnll_core.figures.style import LOOKS, METHODS, VARIANTS, canvas, plotted, save, show
+from dnll_core.figures.style import LOOKS, METHODS, VARIANTS, canvas, percents, plotted, save, show
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -109,3 +109,10 @@ def test_show_attaches_the_alt_text(monkeypatch):
     assert image.format == "PNG"
     assert image.mode == "P"  # a palette: small files
     assert bundle["text/plain"] == "<Figure size 160x200 with 4 Axes>"
+
+
+def test_ticks_in_percent_have_the_digits_that_they_need():
+    with canvas(1, 1, (3, 3)) as (_figure, axis):
+        percents(axis.xaxis)
+        format = axis.xaxis.get_major_formatter()
+        assert [format(value) for value in (0, 0.57, 0.825, 1)] == ["0%", "57%", "82.5%", "100%"]
