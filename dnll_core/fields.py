@@ -137,9 +137,10 @@ def read_toml(path: Path, kind: type[T]) -> T:
     Raises ConfigError if it does not fit; it names file, table and field, what is there and what is accepted.
     """
     try:
-        content = json.dumps(tomllib.loads(path.read_text(encoding="utf-8")))  # only from JSON a list makes a tuple
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.dumps(content, default=str)  # only from JSON a list makes a tuple
         return TypeAdapter(kind).validate_json(content)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
     except ValidationError as error:
         first, of, hints, depth = error.errors(include_url=False)[0], kind, {}, 0

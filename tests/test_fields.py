@@ -245,3 +245,12 @@ def test_a_toml_file_of_several_kinds_of_tables(tmp_path, old, new, told):
     with pytest.raises(ConfigError, match=re.escape(told)) as refusal:
         read_toml(path, Whole)
     assert str(path) in str(refusal.value)
+
+
+def test_a_toml_file_begins_with_a_mark_or_is_no_utf_8(tmp_path):
+    path = tmp_path / "rows.toml"
+    path.write_bytes("\ufeff[one]\r\ncount = 1\r\n".encode())  # as some editors save it
+    assert read_toml(path, dict[str, Row]) == {"one": Row(1)}
+    path.write_bytes("# é\n[one]\ncount = 1\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"rows.toml is not TOML: 'utf-8' codec can't decode byte 0xe9"):
+        read_toml(path, dict[str, Row])

@@ -118,7 +118,7 @@ Seeds = Annotated[InstanceOf[range], BeforeValidator(_seeds)]
 class _Entry:
     """A search as the file has it; its head says what each field is."""
 
-    start: dict[str, object] = Field(default_factory=dict)
+    start: dict[str, bool | int | float | str] = Field(default_factory=dict)
     like: str | None = None
     after: str | None = None
     trials: list[dict[str, object]] = Field(default_factory=list)
@@ -186,6 +186,9 @@ def _levels(start: Experiment | Classical, named: dict[str, dict], changes: dict
         if name not in named:
             raise ConfigError(unknown("changes", name, named))
         changes = named[name] | {field: value for field, value in changes.items() if field != "changes"}
+    for field, value in changes.items():
+        if value == []:
+            raise ConfigError(f"{field} = [] has no value to try.")
     values = [value if isinstance(value, list) else [value] for value in changes.values()]
     found = []
     for each in itertools.product(*values):

@@ -140,6 +140,9 @@ def test_a_file_of_searches_says_what_is_tried(tmp_path):
         ('seeds = "300-301"', 'seeds = "300 to 301"', "in [searches.second] seeds takes one, or FIRST-LAST, not"),
         ("draw = 4", "drawn = 4", "in [searches.third] field='drawn' is not known. Did you mean 'draw'?"),
         ("trials = [{}]", "", "in [searches.second] a search needs at least one candidate"),
+        ("m = [1, 3], lam", "m = [], lam", "in [searches.first] m = [] has no value to try"),
+        ("labels = 50", "labels = [50]", "in [searches.first] start.labels"),
+        ("lam = 5", "lam = 2026-01-31", "in [searches.first] lam takes a number from 0, not '2026-01-31'"),
         ("draw = 4", "draw = 2", "in [searches.third] a factor of 2 candidates has 1 to 2 levels"),
     ],
 )
