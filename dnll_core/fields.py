@@ -12,15 +12,11 @@ Example(epochs=0)  # ConfigError: epochs takes a whole number from 1 to 300, not
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
-import json
 import math
 import numbers
-import tomllib
 import typing
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -92,7 +88,7 @@ def _takes(hint: object) -> Iterator[str]:
         yield from _takes(part)
 
 
-def _refusal(error: ValidationError, hints: dict[str, object], depth: int = 0) -> Exception:
+def refusal(error: ValidationError, hints: dict[str, object], depth: int = 0) -> Exception:
     """What pydantic found first, in our words. hints: the types of all parameters, by name; depth: of their names."""
     first = error.errors(include_url=False)[0]
     kind, place, value = first["type"], [*first["loc"][depth:], 0][0], first["input"]
@@ -117,7 +113,7 @@ def checked(cls: type[T]) -> type[T]:
         try:
             made(self, *values, **named)
         except ValidationError as error:
-            raise _refusal(error, typing.get_type_hints(cls, include_extras=True)) from None
+            raise refusal(error, typing.get_type_hints(cls, include_extras=True)) from None
 
     cls.__init__ = __init__
     return cls
@@ -128,29 +124,4 @@ def read(name: str, kind: object, value: object) -> object:
     try:
         return TypeAdapter(kind, config=RULES).validate_python(value)
     except ValidationError as error:
-        raise _refusal(error, {name: kind}) from None
-
-
-def read_toml(path: Path, kind: type[T]) -> T:
-    """A TOML file as `kind`: a type with `RULES`, such as the `Example` above, or a dict of them by the tables' names.
-
-    Raises ConfigError if it does not fit; it names file, table and field, what is there and what is accepted.
-    """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        content = json.dumps(content, default=str)  # only from JSON a list makes a tuple
-        return TypeAdapter(kind).validate_json(content)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-    except ValidationError as error:
-        first, of, hints, depth = error.errors(include_url=False)[0], kind, {}, 0
-        for i, part in enumerate(first["loc"]):
-            if dataclasses.is_dataclass(of):
-                hints, depth = typing.get_type_hints(of, include_extras=True), i
-            of = typing.get_args(of)[1] if typing.get_origin(of) is dict else hints.get(part)
-        place = [*map(str, first["loc"])]
-        refused = f"{'.'.join(place[depth:])}: {first['msg']}, not {shown(first['input'])}."  # inside a field
-        if len(place) < depth + 2:
-            refused = _refusal(error, hints, depth)
-        where = f"in [{'.'.join(place[:depth])}] " if depth else ""
-        raise ConfigError(f"{path}: {where}{refused}") from None
+        raise refusal(error, {name: kind}) from None

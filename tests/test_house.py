@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dnll_core"
 FLOORS = [
     {"common"},
     {"fields"},
+    {"datafiles"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}
     | {"results", "names", "checks", "provenance", "colour", "resume"},
     {"data"},

@@ -30,6 +30,7 @@ from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.common import atomic_file, opened, positive, sealed, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.names import run_name
+from dnll_core.provenance import WHOLE
 from dnll_core.study.searches import SEARCHES, Search
 
 
@@ -76,7 +77,7 @@ def summary(name: str, search: Search, out: Path) -> dict | None:
     trials.sort(key=lambda trial: (trial["mean"] is None, -_worth(trial, search)))
     origin = {key: sorted({str(record[key]) for record in used}) for key in ("torch", "source_sha256")}
     commits = sorted({record["commit"] for record in used if record["commit"] is not None})
-    sources = sorted({record["source_of"] for record in used if "source_of" in record})
+    sources = sorted({record.get("source_of", WHOLE) for record in used})
     return {
         "search": name,
         "base": search.start.to_dict(),
@@ -87,7 +88,7 @@ def summary(name: str, search: Search, out: Path) -> dict | None:
         "trials": trials,
         **{key: ", ".join(values) for key, values in origin.items()},
         "commit": ", ".join(commits) or None,
-        **({"source_of": ", ".join(sources)} if sources else {}),
+        **({"source_of": ", ".join(sources)} if sources != [WHOLE] else {}),
     }
 
 

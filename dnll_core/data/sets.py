@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from dnll_core.fields import RULES, Count, Positive, read_toml
+from dnll_core.datafiles import read_toml
+from dnll_core.fields import RULES, Count, Positive
 
 
 @dataclass(frozen=True, kw_only=True, config=RULES)

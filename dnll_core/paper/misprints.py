@@ -19,7 +19,8 @@ from pydantic import PlainValidator
 from pydantic.dataclasses import dataclass
 
 from dnll_core.common import unknown
-from dnll_core.fields import RULES, ConfigError, read_toml
+from dnll_core.datafiles import read_toml
+from dnll_core.fields import RULES, ConfigError
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS, accuracy
 
 

@@ -24,7 +24,8 @@ from typing import Literal, NamedTuple
 from pydantic.dataclasses import dataclass
 
 from dnll_core.common import unknown
-from dnll_core.fields import RULES, ConfigError, read_toml
+from dnll_core.datafiles import read_toml
+from dnll_core.fields import RULES, ConfigError
 
 FOLDER = Path(__file__).parent
 OURS = "DNLL (Ours)"

@@ -18,7 +18,8 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.splits import stable_random
-from dnll_core.fields import RULES, Flag, Whole, read_toml
+from dnll_core.datafiles import read_toml
+from dnll_core.fields import RULES, Flag, Whole
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 
 FIRST_SEEDS = range(100, 104)  # of the searches that were made first

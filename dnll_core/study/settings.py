@@ -9,7 +9,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.fields import RULES, Count, read_toml
+from dnll_core.datafiles import read_toml
+from dnll_core.fields import RULES, Count
 from dnll_core.methods.classical import Classical
 from dnll_core.study.searches import SEARCHES, chosen
 

@@ -18,7 +18,7 @@ from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
 from dnll_core.common import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.provenance import commit, source_hash
+from dnll_core.provenance import WHOLE, commit, source_hash
 from dnll_core.study.experiments import adaptation, quickstart
 from dnll_core.study.searches import CHOOSING, FIRST_SEEDS, REPORTED, SEARCHES, Search, chosen
 from dnll_core.study.settings import (
@@ -249,6 +249,14 @@ def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
     found = search.summary("tiny", search.search_of("tiny", 1), tmp_path)
     assert found["commit"] == f"000000000000, {commit()}"
     assert (found["source_sha256"], found["source_of"]) == (source_hash("run"), "run")
+    del other["source_of"]  # as before hashes told what they are of
+    path.unlink()
+    old = {"source_sha256": "0" * 64, "sittings": [{**each, "source_sha256": "0" * 64} for each in other["sittings"]]}
+    for each in old["sittings"]:
+        del each["source_of"]
+    results.save(other | old, path.parent)
+    found = search.summary("tiny", search.search_of("tiny", 1), tmp_path)
+    assert found["source_of"] == f"run, {WHOLE}" and "0" * 64 in found["source_sha256"]
 
 
 def test_unknown_search(monkeypatch):
