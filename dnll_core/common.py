@@ -129,6 +129,19 @@ def data_folder() -> Path:
     return here / "data"
 
 
+def folder_in(variable: str) -> Path | None:
+    """The folder that an environment variable names, "~" for the user's own; None if it is not set, or empty.
+
+    Raises:
+        ValueError: if it names a file, or the folder of a user who does not exist.
+    """
+    text = os.environ.get(variable)
+    folder = Path(os.path.expanduser(text)) if text else None
+    if folder and (str(folder).startswith("~") or (folder.exists() and not folder.is_dir())):
+        raise ValueError(f"{variable}={text!r} is no folder; accepted: one that is there, or can be made.")
+    return folder
+
+
 def today() -> str:
     """The date in UTC, for example 2026-01-31."""
     return datetime.datetime.now(datetime.UTC).date().isoformat()

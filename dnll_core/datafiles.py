@@ -35,8 +35,9 @@ def read_toml(path: Path, kind: type[T]) -> T:
                 hints, depth = typing.get_type_hints(of, include_extras=True), i
             of = typing.get_args(of)[1] if typing.get_origin(of) is dict else hints.get(part)
         place = [*map(str, first["loc"])]
-        refused = f"{'.'.join(place[depth:])}: {first['msg']}, not {shown(first['input'])}."  # inside a field
-        if len(place) < depth + 2:
+        said = first["msg"].removeprefix("Value error, ")
+        refused = f"{'.'.join(place[depth:])}: {said}, not {shown(first['input'])}."  # inside a field, or no table
+        if hints and len(place) < depth + 2:
             refused = refusal(error, hints, depth)
         where = f"in [{'.'.join(place[:depth])}] " if depth else ""
         raise ConfigError(f"{path}: {where}{refused}") from None

@@ -42,12 +42,12 @@ def _real(value: object) -> float:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if not isinstance(value, bool) and math.isfinite(number := float(value)):
             return number
-    raise ValueError
+    raise ValueError("it takes a finite number")
 
 
 def _whole(value: object) -> int:
     if not (number := _real(value)).is_integer():
-        raise ValueError
+        raise ValueError("it takes a whole number")
     return int(number)
 
 

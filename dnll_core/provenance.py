@@ -120,7 +120,8 @@ def closure(of: str) -> set[Path]:
             found[name] = paths[name]
             left += [name.rpartition(".")[0], *_imported(paths[name].read_bytes())]
     folders = {path.parent for path in found.values()}
-    return {*found.values(), *(path for folder in folders for kind in DATA for path in folder.glob(kind))}
+    beside = {path for folder in folders for kind in DATA for path in folder.glob(kind) if path.is_file()}
+    return {*found.values()} | beside
 
 
 @functools.cache

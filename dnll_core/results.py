@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
 from dnll_core.checks import check_record
-from dnll_core.common import atomic_file, data_folder, opened, sealed
+from dnll_core.common import atomic_file, data_folder, folder_in, opened, sealed
 from dnll_core.names import run_name
 from dnll_core.provenance import difference
 
@@ -28,8 +27,7 @@ class RecordError(ValueError):
 
 def root() -> Path:
     """The folder of the records that are kept: the environment variable DNLL_RESULTS, else in `common.data_folder`."""
-    chosen = os.environ.get("DNLL_RESULTS")
-    return Path(chosen).expanduser() if chosen else data_folder() / "results"
+    return folder_in("DNLL_RESULTS") or data_folder() / "results"
 
 
 def none_of(what: str, folder: str | Path | None = None) -> str:

@@ -544,3 +544,16 @@ def test_a_copy_is_not_another_run(run, tmp_path):
         copy.write_bytes(path.read_bytes())
     assert len(results.load(tmp_path)) == 1
     assert len(results.load(hidden)) == 1  # whoever names the folder means it
+
+
+def test_a_variable_that_names_no_folder_is_refused_by_name(monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    for name, ask in {"DNLL_RESULTS": results.root, "DNLL_DATA": data_root}.items():
+        for wrong in (str(tmp_path / "file"), "~nobody-of-this-name/results"):
+            monkeypatch.setenv(name, wrong)
+            with pytest.raises(ValueError, match=f"{name}='{wrong}' is no folder; accepted: one that is there, or can"):
+                ask()
+        monkeypatch.setenv(name, str(tmp_path / "later"))
+        assert ask() == tmp_path / "later"
+        monkeypatch.setenv(name, "")
+        assert ask().is_relative_to(ROOT / "data")

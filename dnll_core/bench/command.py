@@ -47,6 +47,12 @@ def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
     return in_turn(first.replace(**changes_of(options.set)), *map(changes_of, options.compare))
 
 
+def _file(text: str) -> Path:
+    if Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"takes a file, not the folder {text!r}")
+    return Path(text)
+
+
 def parser() -> argparse.ArgumentParser:
     made = program("dnll_core.bench", __doc__)
     what = made.add_argument_group("what is measured").add_argument
@@ -74,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
     how("--burst", type=positive, metavar="N", help="iterations in a block (default 1 on a CPU, 10 elsewhere)")
     how("--profiled", type=positive, default=2, metavar="N", help="further iterations, taken apart (default 2)")
     how("--seed", type=int, default=0, metavar="N", help="of weights, images and draws (default 0)")
-    how("--json", type=Path, metavar="FILE", help="also write the record, atomically")
+    how("--json", type=_file, metavar="FILE", help="also write the record, atomically")
     return made
 
 

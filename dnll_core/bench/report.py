@@ -223,10 +223,12 @@ def _read(path: Path) -> dict:
     try:
         record = opened(path.read_bytes())
         for timed in record["settings"].values():
+            if not timed["train"]:
+                raise ValueError("it has a setting without a timed round")
             times = [*timed["train"], *timed.get("inference", ())]
             if not all(type(t) in (float, int) and 0 < t < math.inf for t in times):
                 raise ValueError("its times are not numbers of seconds above 0")
         frame(record)
         return record
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, ArithmeticError) as error:
         raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dnll_core.common import data_folder, unknown
+from dnll_core.common import data_folder, folder_in, unknown
 from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.domain import shift
 from dnll_core.data.folders import load_folder
@@ -28,8 +28,7 @@ from dnll_core.data.splits import hold_out
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder of prepared files: `root`, else the environment variable DNLL_DATA, else `common.data_folder`."""
-    chosen = root or os.environ.get("DNLL_DATA")
-    return Path(chosen).expanduser() if chosen else data_folder()
+    return Path(root).expanduser() if root else folder_in("DNLL_DATA") or data_folder()
 
 
 def load_data(

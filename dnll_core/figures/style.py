@@ -19,6 +19,8 @@ from matplotlib.legend import Legend
 from matplotlib.ticker import FixedLocator, FuncFormatter
 from PIL import Image
 
+from dnll_core.common import atomic_file
+
 # Okabe and Ito's eight colours, told apart by readers with any colour vision
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 YELLOW, BLUE, RED, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
@@ -122,12 +124,12 @@ def show(figure: Figure, alt: str) -> None:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG without a date or a version in it, so that redrawing gives the same bytes, and what `plotted` says.
+    """Writes a PNG, atomically: without a date or a version, so that redrawing gives the same bytes.
 
-    The latter stands in its metadata as "Plotted": a picture is stale if a figure drawn anew says something else.
+    What `plotted` says stands in its metadata as "Plotted": a picture is stale if one drawn anew says something else.
     """
-    with plt.rc_context(STYLE):
-        figure.savefig(path, metadata={"Software": None, "Plotted": plotted(figure)})
+    with plt.rc_context(STYLE), atomic_file(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None, "Plotted": plotted(figure)})
 
 
 def plotted(figure: Figure) -> str:

@@ -67,8 +67,11 @@ def cells(path: Path, table: Table) -> Iterator[tuple[Fields, bool, float | None
     Raises:
         ConfigError: naming file, row and column, what is there and what is accepted.
     """
-    with open(path, encoding="utf-8", newline="") as file:
-        [_corner, *columns], *rows = [line for line in csv.reader(file) if line] or [[""]]
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            [_corner, *columns], *rows = [line for line in csv.reader(file) if line] or [[""]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} is not CSV: {error}; accepted: text in UTF-8.") from None
     if columns != list(table.columns):
         raise ConfigError(f"{path}: its columns are {columns}; accepted: {[*table.columns]}.")
     seen = set()

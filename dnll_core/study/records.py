@@ -119,7 +119,7 @@ class Records:
 
     def __init__(self, folder: str | Path | None = None):
         folder = Path(folder or results.root()).resolve()
-        state = tuple((path, results.state_of(path)) for path in sorted(folder.rglob("*.json")))
+        state = tuple((path, results.state_of(path)) for path in sorted(folder.rglob("*.json")) if path.is_file())
         self.runs, self.benchmarks = _read(folder, state)
 
     def frame(self) -> pd.DataFrame:

@@ -162,7 +162,7 @@ def _search(name: str, entry: _Entry, named: dict[str, dict], above: dict[str, S
     fields = above[entry.like].start.to_dict() if entry.like else {}
     fields |= _chosen(entry.after, above[entry.after]).to_dict() if entry.after else {}
     fields |= {field: _value(value) for field, value in entry.start.items()}
-    start = (Classical if fields.get("method") in CLASSIFIERS else Experiment)(**fields)
+    start = (Classical if fields.get("method") in [*CLASSIFIERS] else Experiment)(**fields)
 
     def every(changes: list[dict]) -> list[dict]:
         return [trial for each in changes for trial in _levels(start, named, each)]
@@ -170,6 +170,9 @@ def _search(name: str, entry: _Entry, named: dict[str, dict], above: dict[str, S
     trials = every(entry.trials)
     if entry.draw:
         trials += drawn(name, entry.draw, *map(every, entry.factors))
+    won = None if entry.chosen is None else every([entry.chosen])
+    if won is not None and len(won) != 1:
+        raise ConfigError(f"chosen takes one value of each field, not {entry.chosen}.")
     return Search(
         start,
         trials,
@@ -177,14 +180,14 @@ def _search(name: str, entry: _Entry, named: dict[str, dict], above: dict[str, S
         entry.perturbations,
         entry.cautious,
         entry.timed,
-        None if entry.chosen is None else every([entry.chosen])[0],
+        won and won[0],
     )
 
 
 def _levels(start: Experiment | Classical, named: dict[str, dict], changes: dict) -> list[dict]:
     """What `changes` stands for: every combination of the values in its lists, in the types that the fields have."""
     if (name := changes.get("changes")) is not None:
-        if name not in named:
+        if name not in [*named]:
             raise ConfigError(unknown("changes", name, named))
         changes = named[name] | {field: value for field, value in changes.items() if field != "changes"}
     for field, value in changes.items():
@@ -216,6 +219,8 @@ def chosen(name: str) -> Experiment | Classical:
     """All that one of SEARCHES started with and chose.
 
     Raises:
-        ConfigError: if nothing was taken from this search alone.
+        ConfigError: if there is no such search, or nothing was taken from it alone.
     """
+    if name not in SEARCHES:
+        raise ConfigError(unknown("search", name, SEARCHES))
     return _chosen(name, SEARCHES[name])

@@ -61,9 +61,13 @@ def read(path: Path) -> _File:
     }
     changes |= {f"readings.{t}.{name}": own.views for t, of in file.readings.items() for name, own in of.items()}
     changes |= {f"as_recorded.{name}": own for name, own in file.as_recorded.items()}
-    for place, own in changes.items():
+    searches = {f"methods.{name}.digits": method.digits for name, method in file.methods.items()}
+    searches |= {f"methods.{name}.mnist": method.mnist for name, method in file.methods.items() if method.mnist}
+    searches |= {f"quickstart.{name}": search for name, search in file.quickstart.items()}
+    searches |= {f"adaptation.{name}": search for name, search in file.adaptation.items()}
+    for place, own in (changes | searches).items():
         try:
-            Experiment(**own)
+            chosen(own) if isinstance(own, str) else Experiment(**own)
         except ConfigError as error:
             raise ConfigError(f"{path}: in [{place}] {error}") from None
     return file

@@ -110,3 +110,15 @@ def test_the_command_writes_a_record(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["tabel7"])
     assert "Did you mean 'table7'" in capsys.readouterr().err
+
+
+def test_a_benchmark_without_rounds_and_a_folder_for_a_file_are_refused(tmp_path, capsys):
+    record = json.loads(next((root() / "bench").glob("table7-*.json")).read_text())
+    del record["sha256"]
+    next(iter(record["settings"].values()))["train"] = []
+    (tmp_path / "table7-none.json").write_text(json.dumps(record | {"format": 1}))
+    with pytest.raises(RecordError, match=r"table7-none.json is not a readable benchmark"):
+        load_benchmarks(tmp_path)
+    with pytest.raises(SystemExit):
+        command.main(["--json", str(tmp_path)])
+    assert "takes a file, not the folder" in capsys.readouterr().err

@@ -230,3 +230,10 @@ def test_a_check_fails_once_the_table_no_longer_contradicts(monkeypatch, where, 
     monkeypatch.setitem(paper.NUMBERS, key, value)
     (misprint,) = [misprint for misprint in MISPRINTS if misprint.where == where]
     assert misprint.check() is False
+
+
+def test_a_table_that_is_not_in_utf_8_is_named(tmp_path):
+    path = tmp_path / "table1.csv"
+    path.write_bytes("Method,1K\nÉ,1\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"table1.csv is not CSV: .*; accepted: text in UTF-8"):
+        list(tables.cells(path, tables.Table(columns={"1K": {"labels": 1000}})))

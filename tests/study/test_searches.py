@@ -143,6 +143,7 @@ def test_a_file_of_searches_says_what_is_tried(tmp_path):
         ("m = [1, 3], lam", "m = [], lam", "in [searches.first] m = [] has no value to try"),
         ("labels = 50", "labels = [50]", "in [searches.first] start.labels"),
         ("lam = 5", "lam = 2026-01-31", "in [searches.first] lam takes a number from 0, not '2026-01-31'"),
+        ("lam = 2 }", "lam = [1, 2] }", "in [searches.first] chosen takes one value of each field, not"),
         ("draw = 4", "draw = 2", "in [searches.third] a factor of 2 candidates has 1 to 2 levels"),
     ],
 )
@@ -156,3 +157,8 @@ def test_what_a_file_of_searches_may_not_say_is_named(tmp_path, old, new, told):
 def test_nothing_is_taken_from_a_search_that_chose_nothing():
     with pytest.raises(ConfigError, match=r"'digits-dnll-1': nothing was chosen by this search alone"):
         chosen("digits-dnll-1")
+
+
+def test_what_was_chosen_is_one_of_the_searches():
+    with pytest.raises(ConfigError, match=r"search='digits-dnll-9' is not known. Did you mean 'digits-dnll"):
+        chosen("digits-dnll-9")

@@ -18,6 +18,8 @@ FILE = Path(settings.__file__).with_suffix(".toml").read_text()
         ("logit_distance = 0.08", "logit_distance = -1", "in [methods.dual-student.published_on.mnist] logit_distance"),
         ('{ strong = "noise" }', '{ strong = "nois" }', "in [readings.4.noise] strong: "),
         ("vat = { weight_decay", "vat = { weight", "in [as_recorded.vat] field='weight' is not known"),
+        ('"methods-vat"', '"methods-vta"', "in [methods.vat.digits] search='methods-vta' is not known. Did you mean"),
+        ('"digits-dnll-3"', '"digits-dnll-1"', "in [quickstart.dnll] 'digits-dnll-1': nothing was chosen"),
         ('title = "VAT"', 'titel = "VAT"', "in [methods.vat] field='titel' is not known. Did you mean 'title'?"),
         ("svhn = 28", "svhn = 0", "epochs.short.svhn: Input should be greater than or equal to 1, not 0"),
         ("[quickstart]", "[quick]\n[quickstart]", "field='quick' is not known"),
