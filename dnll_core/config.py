@@ -29,9 +29,7 @@ METHODS = (
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
 # Section 4.2 leaves MNIST's input unchanged; dropout inside CNN-13 is then the only difference between two views.
 AUTO = {
-    "digits": ("small", "identity", "noise"),
-    "digits-source": ("small", "identity", "noise"),
-    "digits-target": ("small", "identity", "noise"),
+    **dict.fromkeys(("digits", "digits-source", "digits-target"), ("small", "identity", "noise")),
     "mnist": ("cnn13", "identity", "identity"),
     "usps": ("cnn13", "identity", "noise"),
     "cifar10": ("cnn13", "identity", "noise"),
@@ -146,14 +144,11 @@ class Experiment:
     def __post_init__(self):
         # a record says what ran, not "auto"
         network, weak, strong = AUTO.get(self.dataset.split(":")[0], AUTO["folder"])
-        if self.network == "auto":
-            object.__setattr__(self, "network", network)
         if self.dataset == "cifar10" and self.network == "wrn28-2":
             weak, strong = AUTO_WRN_CIFAR
-        if self.weak == "auto":
-            object.__setattr__(self, "weak", weak)
-        if self.strong == "auto":
-            object.__setattr__(self, "strong", strong)
+        for name, value in {"network": network, "weak": weak, "strong": strong}.items():
+            if getattr(self, name) == "auto":
+                object.__setattr__(self, name, value)
         sets = (self.dataset, self.source)
         families = {name.split("-")[0] if name and name.startswith("digits") else name for name in sets}
         if self.source is not None and len(families) == 1 and set(sets) != {"digits-source", "digits-target"}:

@@ -16,7 +16,7 @@ class DataSet:
 
     image: shape of one, (H, W) or (H, W, 3). train, test: numbers of images. validation: images per class kept for it.
     mean, std: per channel of images / 255; () where they are computed. sha256: of each array's bytes, in the order of
-    `dataset.KEYS`, or (). title: how it is written.
+    `dataset.KEYS`, or (). title: how it is written, None for "the NAME".
     """
 
     image: tuple[Count, ...]

@@ -100,7 +100,7 @@ def percents(axis: Axis) -> None:
 
 
 def lines_of(axis: Axes, names: Sequence[str], xlabel: str) -> None:
-    """Names the lines 0, 1, ... of a panel, the first on top."""
+    """Labels the rows 0, 1, ... of a panel, the first on top."""
     axis.set_yticks(range(len(names)), names)
     axis.set(xlabel=xlabel, ylabel="", ylim=(len(names) - 0.45, -0.6))
     axis.grid(axis="y", visible=False)
@@ -135,7 +135,7 @@ def save(figure: Figure, path: str | Path) -> None:
 def plotted(figure: Figure) -> str:
     """SHA-256 of what a figure shows: the numbers that are drawn, to six digits, their colours, and all words.
 
-    Ask before it is rendered, for that settles limits and colours by the size of a font.
+    To be called before the figure is rendered: rendering settles limits and colours by the size of a font.
     """
     digest = hashlib.sha256()
 

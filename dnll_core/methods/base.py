@@ -1,7 +1,8 @@
 """What every algorithm offers the trainer (`Method`), and what passes between them (`Batch`, `Output`).
 
 To add an algorithm, write a file beside this one with a `Method` that declares the views it wants, computes one loss
-from a `Batch`, and names what is evaluated; then name it in `methods/__init__.py`. The trainer stays as it is.
+from a `Batch`, and names what is evaluated; then name it in `methods/__init__.py`, `config.METHODS` and, with its
+colour, `figures.style.METHODS`. The trainer stays as it is.
 """
 
 from __future__ import annotations

@@ -65,7 +65,8 @@ def recorded(experiment: Experiment, folder: str | Path) -> list[dict]:
     return [mine[seed] for seed in sorted(mine)]
 
 
-FIELDS = ("method", "source", "dataset", "labels", "m", "selection", "teaching")  # of an experiment, in `frame`
+# of an experiment, in `frame`
+FIELDS = ("method", "source", "dataset", "labels", "network", "m", "selection", "teaching")
 
 
 def frame(records: Iterable[dict]) -> pd.DataFrame:
@@ -73,8 +74,13 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
 
     Columns: "experiment", its name; its FIELDS; "seed"; "epoch", "step" and "seconds" since the start; "test" and
     "validation", accuracies 0...1, mean of the submodels; "test ensemble" and "validation ensemble", of their mean
-    probabilities; then whatever else an epoch recorded, "loss" or "agreement", by its name. Missing is NA or NaN. A
-    method without epochs has a single row, without an epoch.
+    probabilities, which of a method with one network are the same; then whatever else an epoch recorded, by its name:
+    "loss", a method's metrics, what `evaluation` measures ("agreement"). Missing is NA or NaN. A method without epochs
+    has a single row, without an epoch.
+
+    Runs that differ in other fields, such as the learning rate, have the same FIELDS: group by "experiment", and pick
+    one by `results.experiment_name(experiment.to_dict())`. "m", "selection" and "teaching" have a value even where the
+    method uses none.
     """
     lines = []
     for record in records:
@@ -125,7 +131,7 @@ class Records:
     def frame(self) -> pd.DataFrame:
         """All records as `frame` has them. Of the last epochs, for example:
 
-        last = records.frame().groupby(["experiment", "seed"]).last()
+        last = records.frame().groupby(["experiment", "seed"]).tail(1)  # `last()` would fill gaps from earlier epochs
         last.groupby("experiment")["test"].agg(["mean", "std", "count"])
         """
         return frame(record for of_seed in self.runs.values() for record in of_seed.values())

@@ -34,7 +34,7 @@ class Search:
 
     Attributes:
         start: what the candidates change.
-        candidates: fields of `start`, each with another value.
+        candidates: the trials, each as the fields of `start` that it changes.
         seeds: of every trial's runs.
         perturbations: runs of each seed, see `perturbed`.
         cautious: trials are ranked by mean minus one sd, for a method that can fail; else by the mean.

@@ -1,4 +1,4 @@
-"""Ways to say a number: percent, comparisons, intervals, verdicts, and curves of one record."""
+"""What is said of runs: numbers of one run's curve, means, intervals and leads of several, and verdicts."""
 
 from __future__ import annotations
 
@@ -49,6 +49,9 @@ def shared_errors(row: dict) -> float:
 def track(record: dict, measure: str) -> float:
     """Mean over the epochs of a measure in a record's history, in percent."""
     return 100 * statistics.fmean(row[measure] for row in record["history"])
+
+
+# -- one number of several runs ----------------------------------------------------------------------------------------
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> float:
@@ -134,7 +137,7 @@ def provenance_of(records: list[dict]) -> str:
 
 VERDICTS = ("holds", "does not hold", "undecided", "not recorded")
 SEEDS = 3  # complete ones that a verdict needs
-MISSED = 0.05  # how often a 95 % interval does not hold what it is of
+MISSED = 0.05  # how often a 95 % interval misses the true value
 
 
 def verdict_of(low: float, high: float) -> str:

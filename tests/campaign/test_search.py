@@ -20,6 +20,7 @@ from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.provenance import WHOLE, commit, source_hash
 from dnll_core.study.experiments import adaptation, quickstart
+from dnll_core.study.records import config_of
 from dnll_core.study.searches import CHOOSING, FIRST_SEEDS, REPORTED, SEARCHES, Search, chosen
 from dnll_core.study.settings import (
     ADAPTATION_CHOSEN,
@@ -344,9 +345,9 @@ def test_a_method_without_a_search_on_mnist_takes_what_the_digits_chose_but_in_i
     elsewhere = {"dataset": "usps", "size": None, "weak": "auto", "strong": "auto"}
     assert laptop(method, "usps") == rule.replace(**elsewhere)
     assert laptop(method, "mnist") == rule.replace(**AS_RECORDED[method])
-    ran = {cell.labels: cell.experiment.to_dict() for cell in cells(4, "laptop") if cell.method == method}
+    ran = {cell.labels: cell.experiment for cell in cells(4, "laptop") if cell.method == method}
     recorded = results.load(results.root() / "tables", dataset="mnist", method=method, network="small")
-    assert {record["experiment"]["labels"]: record["experiment"] for record in recorded} == ran
+    assert {record["experiment"]["labels"]: config_of(record["experiment"]) for record in recorded} == ran
     assert len(recorded) == len(ran) == 3
 
 
