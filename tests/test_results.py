@@ -19,11 +19,11 @@ from fabricated import sitting
 
 from dnll_core import Experiment, common, load_data, names, provenance, results, train
 from dnll_core.config import ConfigError
-from dnll_core.data import split_labels
+from dnll_core.data import data_root, split_labels
 from dnll_core.methods import classical
 from dnll_core.methods.classical import Classical, run_classical
 from dnll_core.names import experiment_name, run_name
-from dnll_core.provenance import COMMIT, OF_A_SITTING, commit, made, source_hash, where_made
+from dnll_core.provenance import COMMIT, OF_A_SITTING, PACKAGE, commit, made, source_hash, where_made
 from dnll_core.results import RecordError
 from dnll_core.study.experiments import CAMPAIGNS
 from dnll_core.study.records import config_of
@@ -556,4 +556,4 @@ def test_a_variable_that_names_no_folder_is_refused_by_name(monkeypatch, tmp_pat
         monkeypatch.setenv(name, str(tmp_path / "later"))
         assert ask() == tmp_path / "later"
         monkeypatch.setenv(name, "")
-        assert ask().is_relative_to(ROOT / "data")
+        assert ask().is_relative_to(PACKAGE.parent / "data")

@@ -5,7 +5,7 @@ import json
 import pytest
 from fabricated import record, sitting
 
-from dnll_core.bench import measure, timing
+from dnll_core.bench import command, measure, timing
 from dnll_core.bench.report import load_benchmarks
 from dnll_core.bench.subject import Setting
 from dnll_core.bench.suite import NEEDS_GPU, ROUNDS, SUITE, machine, main, run
@@ -114,7 +114,7 @@ def test_the_command_writes_a_record(tmp_path, monkeypatch, capsys):
 
 def test_a_benchmark_without_rounds_and_a_folder_for_a_file_are_refused(tmp_path, capsys):
     record = json.loads(next((root() / "bench").glob("table7-*.json")).read_text())
-    del record["sha256"]
+    record.pop("sha256", None)
     next(iter(record["settings"].values()))["train"] = []
     (tmp_path / "table7-none.json").write_text(json.dumps(record | {"format": 1}))
     with pytest.raises(RecordError, match=r"table7-none.json is not a readable benchmark"):

@@ -236,4 +236,4 @@ def test_a_table_that_is_not_in_utf_8_is_named(tmp_path):
     path = tmp_path / "table1.csv"
     path.write_bytes("Method,1K\nÉ,1\n".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"table1.csv is not CSV: .*; accepted: text in UTF-8"):
-        list(tables.cells(path, tables.Table(columns={"1K": {"labels": 1000}})))
+        list(cells(path, Table(columns={"1K": {"labels": 1000}})))
