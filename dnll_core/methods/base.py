@@ -1,8 +1,7 @@
 """What every algorithm offers the trainer (`Method`), and what passes between them (`Batch`, `Output`).
 
 To add an algorithm, write a file beside this one with a `Method` that declares the views it wants, computes one loss
-from a `Batch`, and names what is evaluated; then name it in `methods/__init__.py`, `config.METHODS` and, with its
-colour, `figures.style.METHODS`. The trainer stays as it is.
+from a `Batch`, and names what is evaluated; then name it in `methods/__init__.py`, `config` and `figures.style`.
 """
 
 from __future__ import annotations
@@ -144,10 +143,7 @@ def _float(logits: Logits) -> Logits:
 
 
 def label_each(networks: Sequence[nn.Module], images: Tensor, mode: str, updates_bn: bool) -> list[Logits]:
-    """Logits of each network on the same images without gradient, to make labels from: a list of (U, K) float32.
-
-    Args: see `label_blocks`.
-    """
+    """Logits of each network on the same images, each (U, K) float32 without gradient; arguments as `label_blocks`."""
     labels = label_blocks(networks, [[images]] * len(networks), False, mode, updates_bn)
     return [logits[0] for logits in labels]
 
