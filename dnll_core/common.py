@@ -136,8 +136,9 @@ def folder_in(variable: str) -> Path | None:
         ValueError: if it names a file, or the folder of a user who does not exist.
     """
     text = os.environ.get(variable)
-    folder = Path(os.path.expanduser(text)) if text else None
-    if folder and (str(folder).startswith("~") or (folder.exists() and not folder.is_dir())):
+    expanded = os.path.expanduser(text) if text else ""
+    folder = Path(expanded) if expanded else None
+    if folder and (expanded.startswith("~") or (folder.exists() and not folder.is_dir())):
         raise ValueError(f"{variable}={text!r} is no folder; accepted: one that is there, or can be made.")
     return folder
 

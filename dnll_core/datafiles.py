@@ -25,9 +25,10 @@ def read_toml(path: Path, kind: type[T]) -> T:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         content = json.dumps(content, default=str)  # only from JSON a list makes a tuple
-        return TypeAdapter(kind).validate_json(content)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+    try:
+        return TypeAdapter(kind).validate_json(content)
     except ValidationError as error:
         first, of, hints, depth = error.errors(include_url=False)[0], kind, {}, 0
         for i, part in enumerate(first["loc"]):

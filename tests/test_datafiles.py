@@ -83,3 +83,11 @@ def test_a_toml_file_begins_with_a_mark_or_is_no_utf_8(tmp_path):
     path.write_bytes("# é\n[one]\ncount = 1\n".encode("latin-1"))
     with pytest.raises(ConfigError, match=r"rows.toml is not TOML: 'utf-8' codec can't decode byte 0xe9"):
         read_toml(path, dict[str, Row])
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000 + "]" * 3000])
+def test_a_value_that_is_too_much_is_refused_with_the_file(tmp_path, value):
+    path = tmp_path / "rows.toml"
+    path.write_text(f"[one]\ncount = {value}\n")
+    with pytest.raises(ConfigError, match=r"rows.toml"):
+        read_toml(path, dict[str, Row])

@@ -230,5 +230,14 @@ def _read(path: Path) -> dict:
                 raise ValueError("its times are not numbers of seconds above 0")
         frame(record)
         return record
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration, ArithmeticError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        StopIteration,
+        ArithmeticError,
+    ) as error:
         raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None
