@@ -63,9 +63,8 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
 def real_epoch(experiment: Experiment) -> tuple[int, int]:
     """(iterations, held-out images) of an epoch on the real data set, whose shape the benchmark borrows."""
     data = SETS[experiment.dataset]
-    validation = data.validation * len(data.classes)
-    pool = data.train - validation - (0 if experiment.include_labelled else experiment.labels or 0)
-    return max(1, pool // experiment.unlabelled_batch), validation + data.test
+    pool = data.free - (0 if experiment.include_labelled else experiment.labels or 0)
+    return max(1, pool // experiment.unlabelled_batch), data.train - data.free + data.test
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def iterations(experiment: Experiment) -> int | None:
     known = SETS[e.dataset]
     images = known.train
     if e.source is None:
-        free = images - known.validation * len(known.classes)
+        free = known.free
         labelled = free if e.labels is None else e.labels
         if labelled > free or (e.labels or 0) % len(known.classes):
             return None

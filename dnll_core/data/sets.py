@@ -30,6 +30,11 @@ class DataSet:
     title: str | None = None
 
     @property
+    def free(self) -> int:
+        """Training images that are not kept for validation."""
+        return self.train - self.validation * len(self.classes)
+
+    @property
     def downloaded(self) -> bool:
         """Whether its images are downloaded and prepared, see `prepared`; those of digits come with scikit-learn."""
         return bool(self.mean)

@@ -125,11 +125,6 @@ def _something_of_each(groups: Groups) -> None:
         raise results.RecordError(results.none_of(", ".join(missing) or "any method that is to be drawn"))
 
 
-def ends(records: Sequence[dict]) -> np.ndarray:
-    """(n,) test accuracies 0...1 of the last epoch, mean of the submodels, a run each."""
-    return frame(records).groupby(["experiment", "seed"])["test"].last().to_numpy()
-
-
 def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> Figure:
     """The last test accuracy of each run, and mean ± sd of each group, the best mean on top.
 
@@ -140,7 +135,7 @@ def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> F
         RecordError: as `curves`.
     """
     _something_of_each(groups)
-    values = {name: ends(records) for name, records in groups.items()}
+    values = {name: np.array(results.accuracies(records)) for name, records in groups.items()}
     order = sorted(values, key=lambda name: -values[name].mean())
     with canvas(1, 1, (8, 0.36 * len(groups) + 1.0)) as (figure, axis):
         if floor in values:
@@ -187,8 +182,7 @@ def ratios(
         counted: key of `looks` -> the ratio of counted FLOPs, printed: the paper's.
     """
     counted, printed = counted or {}, printed or {}
-    order = [key for key in dict.fromkeys((*looks, *(k for panel in panels.values() for k in panel)))]
-    order = [key for key in order if any(key in panel for panel in panels.values())]
+    order = [key for key in looks if any(key in panel for panel in panels.values())]
     size = (2.9 * len(panels) + 1.2 + 3.5 * (len(panels) == 1), 0.4 * len(order) + 1.5)
     hollow = {"marker": "D", "markersize": 9, "markeredgewidth": 1.8, "markerfacecolor": "none", "linestyle": "none"}
     with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):

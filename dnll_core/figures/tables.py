@@ -12,13 +12,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dnll_core.figures.curves import curves, ends, runs_and_mean
+from dnll_core import results
+from dnll_core.figures.curves import curves, runs_and_mean
 from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREY, METHODS, PAPER, TEXT, MethodStyle, canvas, lines_of
 from dnll_core.study.records import NAMES, frame
 from dnll_core.study.tables import SETUP, Cell
@@ -62,7 +64,7 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     drawn = [cell for cell in groups if groups[cell] or cell.printed is not None]
     lines = list(dict.fromkeys(_without_labels(cell) for cell in drawn or groups))
     panels = sorted({cell.labels for cell in drawn or groups}, key=lambda labels: labels or 0)
-    values = {cell: 100 * ends(groups[cell]) for cell in drawn}
+    values = {cell: 100 * np.array(results.accuracies(groups[cell])) for cell in drawn}
     seen = [cell.printed for cell in drawn if cell.printed is not None] + [x for own in values.values() for x in own]
     size = (3.1 * len(panels) + 2.6 + 1.6 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
     with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):

@@ -25,6 +25,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from dnll_core.common import FORMAT, today, unknown
+from dnll_core.config import Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.load import load_data
 from dnll_core.data.sets import NAMES
@@ -152,6 +153,15 @@ def predict(classifier: ClassifierMixin, images: torch.Tensor) -> np.ndarray:
 def pixels(images: torch.Tensor) -> np.ndarray:
     """(N, C, H, W) uint8 -> (N, C H W) float32 in 0...1."""
     return images.reshape(len(images), -1).numpy().astype(np.float32) / 255
+
+
+def config_from(fields: dict) -> Experiment | Classical:
+    """What these fields, as `to_dict` gives them, are the fields of: by their method.
+
+    Raises:
+        ConfigError: for what it does not take.
+    """
+    return (Classical if fields.get("method") in [*CLASSIFIERS] else Experiment)(**fields)
 
 
 def run_classical(

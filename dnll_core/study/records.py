@@ -12,7 +12,7 @@ from dnll_core import results
 from dnll_core.bench import report
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.sets import SETS
-from dnll_core.methods.classical import CLASSIFIERS, Classical
+from dnll_core.methods.classical import Classical, config_from
 from dnll_core.names import experiment_name
 from dnll_core.paper.tables import SETTINGS
 from dnll_core.study.searches import perturbed
@@ -48,7 +48,7 @@ def _as_in_table_7(fields: dict) -> bool:
 def config_of(fields: dict) -> Experiment | Classical | None:
     """What a record is of, filled with defaults; None if it is another version's, with fields or values of its own."""
     try:
-        return (Classical if fields.get("method") in CLASSIFIERS else Experiment)(**fields)
+        return config_from(fields)
     except ConfigError:
         return None
 
@@ -79,7 +79,7 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     has a single row, without an epoch.
 
     Runs that differ in other fields, such as the learning rate, have the same FIELDS: group by "experiment", and pick
-    one by `results.experiment_name(experiment.to_dict())`. "m", "selection" and "teaching" have a value even where the
+    one by `names.experiment_name(experiment.to_dict())`. "m", "selection" and "teaching" have a value even where the
     method uses none.
     """
     lines = []

@@ -20,7 +20,7 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.splits import stable_random
 from dnll_core.datafiles import read_toml
 from dnll_core.fields import RULES, Flag, Whole
-from dnll_core.methods.classical import CLASSIFIERS, Classical
+from dnll_core.methods.classical import Classical, config_from
 
 FIRST_SEEDS = range(100, 104)  # of the searches that were made first
 # Those of all others. Results are reported for REPORTED, so that no split on which a setting was chosen reports it;
@@ -162,7 +162,7 @@ def _search(name: str, entry: _Entry, named: dict[str, dict], above: dict[str, S
     fields = above[entry.like].start.to_dict() if entry.like else {}
     fields |= _chosen(entry.after, above[entry.after]).to_dict() if entry.after else {}
     fields |= {field: _value(value) for field, value in entry.start.items()}
-    start = (Classical if fields.get("method") in [*CLASSIFIERS] else Experiment)(**fields)
+    start = config_from(fields)
 
     def every(changes: list[dict]) -> list[dict]:
         return [trial for each in changes for trial in _levels(start, named, each)]
