@@ -129,18 +129,32 @@ def data_folder() -> Path:
     return here / "data"
 
 
+def user_path(path: str | os.PathLike) -> Path:
+    """A path that a user named, with "~" for the home folder. "./~x" is a folder of that name here, made absolute.
+
+    Raises:
+        ValueError: if it begins with the home folder of nobody.
+    """
+    text = os.path.expanduser(os.fspath(path))
+    if not text.startswith("~"):
+        return Path(text) if not os.path.normpath(text).startswith("~") else Path.cwd() / text
+    raise ValueError(f"{text!r} begins with a home folder that is not there; give the path without '~', or './~...'.")
+
+
 def folder_in(variable: str) -> Path | None:
-    """The folder that an environment variable names, "~" for the user's own; None if it is not set, or empty.
+    """The folder that an environment variable names, see `user_path`; None if it is not set, or empty.
 
     Raises:
         ValueError: if it names a file, or the folder of a user who does not exist.
     """
     text = os.environ.get(variable)
-    expanded = os.path.expanduser(text) if text else ""
-    folder = Path(expanded) if expanded else None
-    if folder and (expanded.startswith("~") or (folder.exists() and not folder.is_dir())):
-        raise ValueError(f"{variable}={text!r} is no folder; accepted: one that is there, or can be made.")
-    return folder
+    if not text:
+        return None
+    with contextlib.suppress(ValueError):
+        folder = user_path(text)
+        if folder.is_dir() or not folder.exists():
+            return folder
+    raise ValueError(f"{variable}={text!r} is no folder; accepted: one that is there, or can be made.")
 
 
 def today() -> str:
