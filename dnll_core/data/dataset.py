@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +18,21 @@ class DataError(RuntimeError):
     """A file or folder of a data set is missing, unreadable or not what it should be; the message says what to do."""
 
 
+def listed(items: Sequence[object], most: int = 3) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(map(str, items[:most])) + f" and {len(items) - most} more" * (len(items) > most)
+
+
+@contextlib.contextmanager
+def as_data_error(path: str | os.PathLike) -> Iterator[None]:
+    """What the system says of a path that a user named, as a DataError that names it."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: no home folder for "~", or a NUL in the path
+        where, why = getattr(error, "filename", None) or path, getattr(error, "strerror", None) or error
+        raise DataError(f"{where} cannot be read ({why}).") from error
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images and labels of one data set, on the CPU.
@@ -25,6 +42,8 @@ class Dataset:
     mean, std: per channel, of x_train / 255, for normalisation. `name` is what splits depend on.
     digest: SHA-256 (hex) of the originals, before any resizing: of the arrays, or of a folder's file names and bytes.
     files: of a folder, its file names, relative to it, with the beginning of each file's SHA-256.
+    bits: of a folder whose grey files have more than 8 bits, those that were read as 0...255; see `images.bits_of`.
+    notes: of a folder, in words what was left out of it, and how its files were read where that is not plain.
     """
 
     name: str
@@ -37,6 +56,8 @@ class Dataset:
     std: tuple[float, ...]
     digest: str = field(default="", repr=False)
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    bits: int | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def num_classes(self) -> int:

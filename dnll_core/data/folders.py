@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
+import difflib
+import functools
+import os
+import re
+import sys
+import unicodedata
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dnll_core.common import watched
-from dnll_core.data.dataset import DataError, Dataset, channel_statistics, dataset_of, digest_of_lines
+from dnll_core.common import user_path
+from dnll_core.data.dataset import (
+    DataError,
+    Dataset,
+    as_data_error,
+    channel_statistics,
+    dataset_of,
+    digest_of_lines,
+    listed,
+)
+from dnll_core.data.images import bits_of, in_colour, read_pictures
 from dnll_core.data.splits import hold_out
+
+KINDS = ("class", "unlabelled", "test", "doubtful")
+# What follows is of names as `folded` gives them.
+POOL = ("unlabelled", "unlabeled")
+# Left by systems, sync tools, browsers and archives, beside all hidden names.
+LEFTOVERS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "lost+found", "system volume information"}
+LEFT = re.compile(
+    r"\..*|~\$.*|[@#$](eadir|tmp|recently.*|recycle|recycle\.bin)|.*:zone\.identifier|.*@syno\w+|.*\.(crdownload|part)"
+)
+# Folders that are hardly a class, by their letters alone.
+DOUBTFUL = {"val", "valid", "validation", "validationset", "eval", "evaluation", "nolabel", "tests", "testing", "tset"}
+DOUBTFUL |= {part + what for part in ("test", "train") for what in ("", "set", "data", "images")} | {"training"}
 
 
 def load_folder(text: str, size: int, progress: bool) -> Dataset:
@@ -20,97 +47,217 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
 
     Labelled training images come first in x_train, in sorted order of class and file name, the unlabelled ones last.
     The name, and so the splits, depend on the sorted class and file names of the labelled images, not on where the
-    folder is.
+    folder is. A process reads a folder once, and again only if a file came, went or changed: the tensors are shared.
     """
-    path = Path(text).expanduser()
-    if not text or not path.is_dir():
-        raise DataError(
-            f"folder {text!r} is not there; give folder:PATH of a folder with one sub-folder of images per class"
-        )
-    special = ("test", "unlabelled", "unlabeled")
-    folders = _subfolders(path)
-    labelled = {title: _files(folder) for title, folder in folders.items() if title not in special}
-    if len(labelled) < 2:
-        raise DataError(
-            f"{path} has {len(labelled)} class folders ({', '.join(labelled) or 'none'}); at least 2 are needed"
-        )
-    classes = tuple(labelled)
-    labels = np.repeat(np.arange(len(classes)), [len(files) for files in labelled.values()])
-    files = [file for group in labelled.values() for file in group]
-    key = digest_of_lines(f"{file.parent.name}/{file.name}" for file in files)
-    least = 2 if "test" in folders else 3
-    for title, group in labelled.items():
-        if len(group) < least:
-            needs = "training and validation" if least == 2 else "training, validation and testing"
-            raise DataError(f"{path / title} has {len(group)} images; at least {least} are needed ({needs})")
-    if "test" in folders:
-        tests = {title: _files(folder) for title, folder in _subfolders(folders["test"]).items()}
-        if tuple(tests) != classes:
+    with as_data_error(f"folder {text!r}"):
+        path = user_path(text)
+        if not text or not path.is_dir():
             raise DataError(
-                f"{folders['test']} has classes {tuple(tests)}, but training has {classes}; they must be the same"
+                f"folder {text!r} is not there; give folder:PATH of a folder with one sub-folder of images per class"
             )
-        test_files = [file for group in tests.values() for file in group]
-        test_labels = np.repeat(np.arange(len(classes)), [len(group) for group in tests.values()])
+        listing = list_folder(path.absolute(), progress)
+    return _read(listing, size)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds, before any image is read. Two are equal if they are of the same files, unchanged.
+
+    files: labelled ones to train with, unlabelled ones, those to test with. labels: of each; -1 where it has none.
+    trained: how many of `files` are to train with. test_is_given: by a folder, not by the fixed rule. key: what splits
+    depend on. left: what was left out, in words. states: inode, time of change and size of each file.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+    trained: int
+    test_is_given: bool
+    key: str
+    left: tuple[str, ...]
+    states: tuple[tuple[int, int, int], ...]
+    progress: bool = field(compare=False)
+
+
+def list_folder(path: Path, progress: bool) -> Listing:
+    """The files of a folder by class.
+
+    Raises:
+        DataError: if it does not hold what a data set needs, or has names that do not say what they are.
+    """
+    leftovers: list[os.DirEntry] = []
+    inside = _visible(path, leftovers)
+    kinds = {entry: kind_of(entry.name) for entry in inside if entry.is_dir()}
+    beside = [entry for entry in inside if entry not in kinds]
+    of = {kind: [entry for entry in kinds if kinds[entry] == kind] for kind in KINDS}
+    if of["doubtful"]:
+        raise DataError(
+            f"{_paths(of['doubtful'])}: a class, or something else? Images without a label belong in `unlabelled`, "
+            "those for testing in `test` (one folder per class); for validation some are taken from the classes. If it "
+            "is a class, give it a name that is less like these."
+        )
+    labelled = _classes(of["class"], leftovers)
+    classes = tuple(labelled)
+    if len(classes) < 2:
+        raise DataError(f"{path} has {len(classes)} class folders ({listed(classes) or 'none'}); at least 2 are needed")
+    for title, group in labelled.items():
+        least, needs = (2, "training and validation") if of["test"] else (3, "training, validation and testing")
+        if len(group) < least:
+            raise DataError(f"{path / title} has {len(group)} images; at least {least} are needed ({needs})")
+    files = [(file, k) for k, group in enumerate(labelled.values()) for file in group]
+    key = digest_of_lines(f"{classes[k]}/{_composed(file.name)}" for file, k in files)
+    if of["test"]:
+        test = _given_test(of["test"][0], classes, leftovers, beside)
     else:
-        test = hold_out(labels, [max(1, len(group) // 5) for group in labelled.values()], key)
-        test_files, test_labels = [file for file, held in zip(files, test) if held], labels[test]
-        files, labels = [file for file, held in zip(files, test) if not held], labels[~test]
-    extra = [file for title in special[1:] if title in folders for file in _files(folders[title])]
-    images, digests = [], {}
-    for file in watched([*files, *extra, *test_files], len(files + extra + test_files), "images", progress):
-        image, digest = _read_image(file, size)
-        images.append(image)
-        digests[file.relative_to(path).as_posix()] = digest[:16]
-    if any(image.ndim == 3 for image in images):
-        images = [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images]
-    n = len(files) + len(extra)
-    arrays = {
-        "x_train": np.stack(images[:n]),
-        "y_train": np.concatenate([labels, np.full(len(extra), -1)]),
-        "x_test": np.stack(images[n:]),
-        "y_test": test_labels,
-    }
-    dataset = dataset_of(f"folder:{key[:12]}", arrays, classes, *channel_statistics(arrays["x_train"]))
-    whole = digest_of_lines(f"{digest} {name}" for name, digest in sorted(digests.items()))
-    return dataclasses.replace(dataset, digest=whole, files=digests)
-
-
-def _visible(path: Path) -> list[Path]:
-    """Sorted content, without what desktops leave behind."""
-    return sorted(
-        p for p in path.iterdir() if not p.name.startswith(".") and p.name not in ("Thumbs.db", "desktop.ini")
+        each = [max(1, len(group) // 5) for group in labelled.values()]
+        held = hold_out(np.array([k for _, k in files]), each, key)
+        test = [pair for pair, out in zip(files, held) if out]
+        files = [pair for pair, out in zip(files, held) if not out]
+    files += [(file, -1) for entry in of["unlabelled"] for file in _files(entry, leftovers)]
+    states = [_state(file) for file, _ in files + test]
+    left = {"left by a system or program": leftovers, "beside the class folders": beside}
+    return Listing(
+        root=path,
+        classes=classes,
+        files=tuple(Path(file.path) for file, _ in files + test),
+        labels=tuple(k for _, k in files + test),
+        trained=len(files),
+        test_is_given=bool(of["test"]),
+        key=key,
+        left=tuple(f"ignored, as {what}: {len(some)} ({_paths(some, path)})" for what, some in left.items() if some),
+        states=tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states),
+        progress=progress,
     )
 
 
-def _subfolders(path: Path) -> dict[str, Path]:
-    return {p.name: p for p in _visible(path) if p.is_dir()}
+def _given_test(
+    folder: os.DirEntry, classes: tuple[str, ...], leftovers: list[os.DirEntry], beside: list[os.DirEntry]
+) -> list[tuple[os.DirEntry, int]]:
+    """The files of `test` and their classes."""
+    inside = _visible(folder, leftovers)
+    beside += [entry for entry in inside if not entry.is_dir()]
+    tests = _classes([entry for entry in inside if entry.is_dir()], leftovers)
+    names = {folded(title): k for k, title in enumerate(classes)}
+    if {*map(folded, tests)} != {*names}:
+        raise DataError(f"{folder.path} has classes {tuple(tests)}, but training has {classes}; they must be the same")
+    pairs = [(file, names[folded(title)]) for title, group in tests.items() for file in group]
+    return sorted(pairs, key=lambda pair: pair[1])
 
 
-def _files(folder: Path) -> list[Path]:
-    files = _visible(folder)
-    nested = next((p for p in files if p.is_dir()), None)
+@functools.lru_cache(maxsize=2)  # two, for domain adaptation
+def _read(listing: Listing, size: int) -> Dataset:
+    pictures = read_pictures(listing.files, size, listing.progress)
+    bits, n = bits_of(pictures), listing.trained
+    images = [picture.levels(bits) for picture in pictures]
+    if any(image.ndim == 3 for image in images):
+        images = in_colour(images)
+    arrays = {
+        "x_train": np.stack(images[:n]),
+        "y_train": np.array(listing.labels[:n]),
+        "x_test": np.stack(images[n:]),
+        "y_test": np.array(listing.labels[n:]),
+    }
+    names = [_composed(file.relative_to(listing.root).as_posix()) for file in listing.files]
+    digests = {name: picture.digest for name, picture in zip(names, pictures)}
+    notes = [*listing.left]
+    if bits is not None:
+        notes.append(f"grey files of more than 8 bits are read as {bits} bits: level {2**bits - 1} is white")
+    if leak := _leak(names[:n], names[n:], digests):
+        notes.append(leak)
+    for note in notes if listing.progress else ():
+        print(f"{listing.root}: {note}", file=sys.stderr)
+    if leak and listing.test_is_given:  # else by the fixed rule, and nobody's mistake
+        warnings.warn(f"{listing.root}: {leak}", stacklevel=4)
+    name, statistics = f"folder:{listing.key[:12]}", channel_statistics(arrays["x_train"])
+    files = {name: digest[:16] for name, digest in digests.items()}
+    whole = digest_of_lines(f"{digest} {name}" for name, digest in sorted(files.items()))
+    dataset = dataset_of(name, arrays, listing.classes, *statistics)
+    return dataclasses.replace(dataset, digest=whole, files=files, bits=bits, notes=tuple(notes))
+
+
+def _leak(train: list[str], test: list[str], digests: dict[str, str]) -> str:
+    """What to say if images to test with are among those to train with: the same bytes, whatever their names; or ""."""
+    known = {digests[name]: name for name in reversed(train)}
+    leaks = [f"{name} = {known[digests[name]]}" for name in test if digests[name] in known]
+    if not leaks:
+        return ""
+    return (
+        f"{len(leaks)} of {len(test)} test images are among the images to train with ({listed(leaks)}), so that test "
+        "accuracy says too much; remove one of each"
+    )
+
+
+# -- names -------------------------------------------------------------------------------------------------------------
+
+
+def folded(name: str) -> str:
+    """A name without what people do not tell names apart by: case, spaces around it, how Unicode composes letters."""
+    return _composed(name).strip().casefold()
+
+
+def kind_of(name: str) -> str:
+    """What an entry of a folder is by its name: "leftover", or for a folder one of KINDS."""
+    low = folded(name)
+    if LEFT.fullmatch(low) or _composed(name).casefold() in LEFTOVERS:
+        return "leftover"
+    if low in POOL:
+        return "unlabelled"
+    if name == "test":
+        return "test"
+    letters = re.sub(r"[\W\d_]", "", low)
+    like_pool = "unlabel" in letters or difflib.get_close_matches(letters, POOL, cutoff=0.85)
+    return "doubtful" if like_pool or letters in DOUBTFUL else "class"
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _visible(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEntry]:
+    """Sorted content of a folder without leftovers, which are added to `leftovers`."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: _composed(entry.name))
+    leftovers += [entry for entry in entries if kind_of(entry.name) == "leftover"]
+    return [entry for entry in entries if kind_of(entry.name) != "leftover"]
+
+
+def _classes(folders: list[os.DirEntry], leftovers: list[os.DirEntry]) -> dict[str, list[os.DirEntry]]:
+    """Title of each class -> its files."""
+    for one, other in _clashes(folders, folded):
+        raise DataError(
+            f"{one.path} and {other.name!r} beside it are one class or two? They differ in case, spaces or the coding "
+            "of letters alone. Put their images together, or give one another name."
+        )
+    return {_composed(entry.name).strip(): _files(entry, leftovers) for entry in folders}
+
+
+def _clashes(entries: list[os.DirEntry], key: Callable[[str], str]) -> Iterator[tuple[os.DirEntry, os.DirEntry]]:
+    seen: dict[str, os.DirEntry] = {}
+    for entry in entries:
+        other = seen.setdefault(key(entry.name), entry)
+        if other is not entry:
+            yield other, entry
+
+
+def _files(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEntry]:
+    files = _visible(folder, leftovers)
+    nested = next((entry for entry in files if entry.is_dir()), None)
     if nested or not files:
         problem = f"holds the folder {nested.name!r}; put its images beside the others" if nested else "is empty"
-        raise DataError(f"{folder} {problem}; a class folder (and `unlabelled`) holds images only, at least one")
+        where = os.fspath(folder)
+        raise DataError(f"{where} {problem}; a class folder (and `unlabelled`) holds images only, at least one")
+    for one, other in _clashes(files, _composed):
+        raise DataError(f"{one.path} and {other.name!r} beside it look the same; give one another name")
     return files
 
 
-def _read_image(path: Path, size: int) -> tuple[np.ndarray, str]:
-    """One image file, upright, as uint8 (size, size) if its file is grey, else (size, size, 3); its SHA-256."""
+def _paths(entries: list[os.DirEntry], root: Path | None = None) -> str:
+    return listed([entry.path if root is None else os.path.relpath(entry, root) for entry in entries])
+
+
+def _state(file: os.DirEntry) -> os.stat_result:
     try:
-        data = path.read_bytes()
-        with Image.open(io.BytesIO(data)) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I;16"):  # 16-bit grey: converting would clip at 255 instead of scaling
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in ("I", "F"):  # converting would clip them to black and white
-                levels = np.asarray(image)
-                if image.mode == "F" or levels.max() > 65535 or levels.min() < 0:
-                    raise ValueError(f"{image.mode} pixels of {levels.min()}...{levels.max()}, neither 8 nor 16 bit")
-                image = Image.fromarray((levels >> 8).astype(np.uint8))
-            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-            resized = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
-            return resized, hashlib.sha256(data).hexdigest()
-    except Exception as error:  # Pillow's readers raise many kinds for a damaged file
-        why = "in no format that Pillow knows" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{path} cannot be read as an image ({why}). Repair or remove it.") from error
+        return file.stat()
+    except FileNotFoundError:  # a link to nowhere: whoever reads it says so
+        return file.stat(follow_symlinks=False)

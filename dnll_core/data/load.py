@@ -13,22 +13,25 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from dnll_core.common import data_folder, folder_in, unknown
+from dnll_core.common import data_folder, folder_in, unknown, user_path
 from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.domain import shift
 from dnll_core.data.folders import load_folder
 from dnll_core.data.prepared import load_prepared
 from dnll_core.data.sets import NAMES, SETS
 from dnll_core.data.splits import hold_out
+from dnll_core.fields import OWN, read
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
     """The folder of prepared files: `root`, else the environment variable DNLL_DATA, else `common.data_folder`."""
-    return Path(root).expanduser() if root else folder_in("DNLL_DATA") or data_folder()
+    return user_path(root) if root else folder_in("DNLL_DATA") or data_folder()
 
 
 def load_data(
@@ -44,7 +47,7 @@ def load_data(
     size: height and width in pixels to resize to, bicubic with antialiasing, 8-bit result; None keeps the data set's
         own (32 for a folder). mean and std stay those of the original images of a named set.
     download: False never opens a connection; the originals, if they are there, are still used.
-    progress: show a bar while downloading and, on a terminal, while reading a folder.
+    progress: show a bar while downloading and, on a terminal, while reading a folder; say what was left out of it.
 
     digits: 500 of scikit-learn's 1797 images (50 per class, the same for every seed) are the test set; 0..16 becomes
     0..255. digits-source and digits-target have half of its training images each, and their own half of the test
@@ -54,8 +57,7 @@ def load_data(
     """
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, got {name!r} ({type(name).__name__})")
-    if size is not None and (not isinstance(size, int) or isinstance(size, bool) or size < 1):
-        raise ValueError(f"size must be a positive int (pixels) or None, got {size!r}")
+    size = read("size", Annotated[int, Field(ge=1), OWN] | None, size)
     if name.startswith("folder:"):
         return load_folder(name.removeprefix("folder:"), 32 if size is None else size, progress)
     if name not in SETS:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import tokenize
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from dnll_core.common import atomic_file, locked
-from dnll_core.data.dataset import KEYS, DataError, array_digests, digest_of_lines
+from dnll_core.data.dataset import KEYS, DataError, array_digests, as_data_error, digest_of_lines
 from dnll_core.data.sets import SETS
 
 # What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which
@@ -34,7 +35,7 @@ VERIFIED: dict[tuple[str, int, int, int], str] = {}
 def load_prepared(name: str, root: Path, download: bool, progress: bool) -> tuple[dict[str, np.ndarray], str]:
     """The arrays of `<root>/<name>.npz`, prepared from the originals first if the file is not there; their digest."""
     path, raw = root / f"{name}.npz", root / "raw" / name
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held, as_data_error(path):
         if not path.is_file():  # two that prepare it would download into the same files: the second waits
             with contextlib.suppress(OSError):  # where nothing can be written, that is said below
                 held.enter_context(locked(raw.with_name(f".{name}.lock"), wait=True))
@@ -42,8 +43,15 @@ def load_prepared(name: str, root: Path, download: bool, progress: bool) -> tupl
             return read_prepared(name, path)
         arrays = _read_originals(name, raw, download, progress)
         digest = _checked(name, arrays, raw, f"Nothing was written. Delete {raw} and load again.")
-        with atomic_file(path) as file:
-            np.savez(file, **arrays)
+        try:
+            with atomic_file(path) as file:
+                np.savez(file, **arrays)
+        except OSError as error:  # a shared folder, or no room: what was read is as good
+            warnings.warn(
+                f"{path} cannot be written ({error.strerror}), so each load of {name} prepares it anew. root= or the "
+                "environment variable DNLL_DATA may name a folder of your own.",
+                stacklevel=3,
+            )
         return arrays, digest
 
 

@@ -352,7 +352,7 @@ def test_damaged_prepared_file(damage, originals, tmp_path):
     assert_holds(load_data("mnist", tmp_path, progress=False), arrays)
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [OSError(28, "disk full"), KeyboardInterrupt()])
 def test_failed_write_leaves_nothing(error, originals, tmp_path, monkeypatch):
     arrays = originals("usps")
 
@@ -362,8 +362,12 @@ def test_failed_write_leaves_nothing(error, originals, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "savez", fail)
-        with pytest.raises(type(error)):
-            load_data("usps", tmp_path, progress=False)
+        if isinstance(error, OSError):  # what was read is as good without a file
+            with pytest.warns(UserWarning, match=r"usps\.npz cannot be written \(disk full\), so each load of usps"):
+                assert_holds(load_data("usps", tmp_path, progress=False), arrays)
+        else:
+            with pytest.raises(type(error)):
+                load_data("usps", tmp_path, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["raw"]
     assert_holds(load_data("usps", tmp_path, progress=False), arrays)
 
@@ -393,7 +397,7 @@ def test_wrong_arguments():
     with pytest.raises(TypeError, match="name must be a str, got 3"):
         load_data(3)
     for size in (0, -1, 2.0, "28", True):
-        with pytest.raises(ValueError, match="size must be a positive int"):
+        with pytest.raises(ValueError, match="size takes a whole number from 1 or None, not"):
             load_data("digits", size=size)
 
 

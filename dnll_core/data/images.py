@@ -1,0 +1,156 @@
+"""Image files as pixels: upright, of one size, grey levels of any depth on one scale; many files at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from dnll_core.common import user_path, watched
+from dnll_core.data.dataset import DataError, Dataset, listed
+
+BITS = (8, 10, 12, 14, 16)  # that cameras and microscopes use, whatever the file has room for
+THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes beside Python; a photo takes about 50 MB meanwhile
+SAMPLE = 16  # files from which the time of all is estimated
+NAMED = 100  # damaged files at most that one message names
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image file at the size that is wanted.
+
+    pixels: (S, S) grey or (S, S, 3) colour, uint8; of a grey file of more than 8 bits (S, S) float32 in its own levels.
+    top: the largest level of such a file, before resizing; None for all others. digest: SHA-256 (hex) of its bytes.
+    """
+
+    pixels: np.ndarray
+    top: int | None
+    digest: str
+
+    def levels(self, bits: int | None) -> np.ndarray:
+        """The pixels as uint8, levels of `bits` bits as 0...255. bits: see `bits_of`; of no use for 8-bit files."""
+        if self.top is None:
+            return self.pixels
+        return np.rint(self.pixels * (255 / (2**bits - 1))).clip(0, 255).astype(np.uint8)
+
+
+def bits_of(pictures: Sequence[Picture]) -> int | None:
+    """The least of BITS that holds all levels of the deep grey pictures; None if there are none.
+
+    One scale for all: stretched each by itself, a dark image and a bright one would be the same.
+    """
+    tops = [picture.top for picture in pictures if picture.top is not None]
+    return next(bits for bits in BITS if max(tops) < 2**bits) if tops else None
+
+
+def read_images(paths: Sequence[str | os.PathLike], like: Dataset, progress: bool = False) -> torch.Tensor:
+    """Image files as those of a data set were read, for `Run.predict`: (N, C, H, W) uint8.
+
+    like: the data set; size, grey or colour, and the scale of deep grey levels are its own.
+
+    Raises:
+        DataError: naming all files that cannot be read, or those with more levels than the data set's images have.
+    """
+    files = [user_path(path) for path in paths]
+    pictures = read_pictures(files, like.size[0], progress)
+    deep = [file for file, p in zip(files, pictures) if p.top is not None and p.top >= 2 ** (like.bits or 8)]
+    if deep:
+        raise DataError(
+            f"{listed(deep)}: grey levels of more than the {like.bits or 8} bits of {like.name}, so that it is not "
+            "known what is white. Give images of the same kind as those trained with."
+        )
+    images = [picture.levels(like.bits or 8) for picture in pictures]
+    if like.channels == 1:
+        images = [x if x.ndim == 2 else np.asarray(Image.fromarray(x).convert("L")) for x in images]
+    arrays = np.array(in_colour(images) if like.channels == 3 else images, dtype=np.uint8)
+    return torch.from_numpy(arrays.reshape(len(images), *like.size, like.channels)).permute(0, 3, 1, 2)
+
+
+def in_colour(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Grey images (S, S) as (S, S, 3); colour ones as they are."""
+    return [image if image.ndim == 3 else np.stack([image] * 3, axis=-1) for image in images]
+
+
+def read_pictures(files: Sequence[Path], size: int, progress: bool) -> list[Picture]:
+    """All files, with a bar, several at a time. If it will take more than a minute, it says so when it begins.
+
+    Raises:
+        DataError: naming all files that cannot be read.
+    """
+    apart = max(1, len(files) // SAMPLE)
+    order = sorted(range(len(files)), key=lambda i: i % apart)  # first some of everywhere, to know how long it takes
+    pool, began = ThreadPoolExecutor(THREADS), time.perf_counter()
+    try:
+        waiting: dict[int, Future[Picture]] = {i: pool.submit(read_picture, files[i], size) for i in order}
+        damaged: dict[int, Exception] = {}
+        for done, i in enumerate(watched(order, len(files), "images", progress), 1):
+            if error := waiting[i].exception():
+                damaged[i] = error
+            minutes = (time.perf_counter() - began) / done * len(files) / 60
+            if progress and done == SAMPLE and minutes > 1:
+                tqdm.write(f"reading {len(files)} image files takes about {minutes:.0f} minutes", file=sys.stderr)
+        if damaged:
+            raise _unreadable({files[i]: damaged[i] for i in sorted(damaged)})
+        return [waiting[i].result() for i in range(len(files))]
+    finally:
+        pool.shutdown(cancel_futures=True)  # at Ctrl-C, too, when thousands may be waiting
+
+
+def read_picture(file: Path, size: int) -> Picture:
+    """One image file, resized (bicubic, antialiased; proportions are not kept). Transparency is dropped.
+
+    A JPEG of many pixels is decoded at an eighth, quarter or half of its size, never below twice the wanted one, which
+    takes a fraction of the time.
+
+    Raises whatever Pillow's readers raise for a damaged file, and ValueError for what is no image of up to 16 bits.
+    """
+    if not file.is_file():  # a pipe would wait for ever
+        raise ValueError("it is no file" if file.exists() else "it is no file that is there")
+    data = file.read_bytes()
+    with Image.open(io.BytesIO(data)) as image:
+        drafted = image.draft("RGB", (2 * size, 2 * size))  # (mode, box): the last row and column may be a part of one
+        small, top = _resized(image, size, drafted and drafted[1])
+        small.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
+        pixels = np.asarray(ImageOps.exif_transpose(small))
+    if pixels.ndim == 3 and image.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]  # a grey image with a palette, as GIF and tools that shrink files make them
+    return Picture(pixels, top, hashlib.sha256(data).hexdigest())
+
+
+def _resized(image: Image.Image, size: int, box: tuple[float, ...] | None) -> tuple[Image.Image, int | None]:
+    """An opened image at its size, of mode L, F (with its levels) or RGB, and `Picture.top`."""
+    converted, top = image, None
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        levels = np.asarray(image)
+        top = levels.max()
+        if image.mode == "F" or top > 65535 or levels.min() < 0:
+            raise ValueError(f"{image.mode} pixels of {levels.min()}...{top}, neither 8 nor 16 bit")
+        converted, top = Image.fromarray(levels.astype(np.float32)), int(top)
+    elif image.mode in ("1", "L", "LA"):
+        converted = image.convert("L")
+    else:
+        whole = image.convert("RGBA") if image.mode in ("P", "PA") else image  # as its transparency may be a table
+        converted = whole.convert("RGB")
+    return converted.resize((size, size), Image.Resampling.BICUBIC, box), top
+
+
+def _unreadable(damaged: dict[Path, Exception]) -> DataError:
+    why = {
+        file: "in no format that Pillow knows" for file, e in damaged.items() if isinstance(e, UnidentifiedImageError)
+    }
+    told = [f"{file} cannot be read as an image ({why.get(file, error)})." for file, error in damaged.items()]
+    if len(told) == 1:
+        return DataError(f"{told[0]} Repair or remove it.")
+    more = [f"and {len(told) - NAMED} more"] * (len(told) > NAMED)
+    return DataError("\n".join([f"{len(told)} files are to be repaired or removed:", *told[:NAMED], *more]))

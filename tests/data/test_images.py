@@ -1,0 +1,131 @@
+"""Files of images: against Pillow used by hand, in full size."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageOps
+from sklearn.datasets import load_sample_image
+
+from dnll_core.data import DataError, images, load_data, read_images
+
+
+def photo(size):
+    return Image.fromarray(load_sample_image("china.jpg")).resize(size, Image.Resampling.BICUBIC)
+
+
+def by_hand(path, size, mode="RGB"):
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert(mode).resize((size, size), Image.Resampling.BICUBIC))
+
+
+@pytest.mark.parametrize("size", [(1600, 1100), (700, 900), (129, 300), (128, 128), (127, 600), (40, 30)])
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"subsampling": 0}])
+def test_a_jpeg_is_decoded_at_a_fraction_of_its_size(size, how, tmp_path, monkeypatch):
+    path, decoded = tmp_path / "a.jpg", []
+    photo(size).save(path, quality=90, **how)
+    resized = images._resized
+    monkeypatch.setattr(images, "_resized", lambda i, *rest: decoded.append(i.size) or resized(i, *rest))
+    picture = images.read_picture(path, 32)
+    scale = max(s for s in (1, 2, 4, 8) if min(size) // 64 >= s or s == 1)
+    assert decoded == [tuple(-(-n // scale) for n in size)]
+    assert scale == 1 or min(decoded[0]) >= 64
+    difference = np.abs(picture.pixels.astype(int) - by_hand(path, 32))
+    assert difference.mean() <= 1
+    assert scale > 1 or difference.max() == 0
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "webp", "tiff"])
+def test_other_formats_are_read_in_full(suffix, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    photo((300, 200)).save(path)
+    assert np.array_equal(images.read_picture(path, 32).pixels, by_hand(path, 32))
+
+
+UPRIGHT = {  # by EXIF's number
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.swapaxes(0, 1),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].swapaxes(0, 1),
+    8: lambda x: np.rot90(x),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("name", ["a.png", "a.tiff", "a.webp"])
+def test_all_orientations(orientation, name, tmp_path):
+    plain, exif = photo((90, 60)), Image.Exif()
+    exif[0x0112] = orientation
+    plain.save(tmp_path / name, exif=exif, **({"lossless": True} if name == "a.webp" else {}))
+    flat = np.asarray(plain.resize((24, 24), Image.Resampling.BICUBIC))
+    read = images.read_picture(tmp_path / name, 24).pixels
+    if name != "a.tiff":  # which Pillow turns when it opens it: resizing then rounds along the other side first
+        assert np.array_equal(read, UPRIGHT[orientation](flat))
+    assert np.abs(read.astype(int) - UPRIGHT[orientation](flat)).max() <= 2
+    assert np.abs(read.astype(int) - by_hand(tmp_path / name, 24)).max() <= 2
+
+
+def test_files_are_read_as_those_of_a_data_set(tmp_path):
+    photo((90, 60)).save(tmp_path / "colour.png")
+    photo((90, 60)).convert("L").save(tmp_path / "grey.png")
+    paths = [tmp_path / "colour.png", str(tmp_path / "grey.png")]
+    digits = load_data("digits", size=12)
+    grey = read_images(paths, digits)
+    assert grey.shape == (2, 1, 12, 12)
+    assert grey.dtype == torch.uint8
+    assert np.array_equal(grey[1, 0], by_hand(paths[1], 12, "L"))
+    assert np.array_equal(grey[0, 0], np.asarray(Image.fromarray(by_hand(paths[0], 12)).convert("L")))
+    for title in ("a", "b"):
+        (tmp_path / "set" / title).mkdir(parents=True)
+        for i in range(3):
+            photo((30 + i, 20)).save(tmp_path / "set" / title / f"{i}.png")
+    dataset = load_data(f"folder:{tmp_path / 'set'}", size=10, progress=False)
+    colour = read_images(paths, dataset)
+    assert np.array_equal(colour[0].permute(1, 2, 0), by_hand(paths[0], 10))
+    assert np.array_equal(colour[1].permute(1, 2, 0), by_hand(paths[1], 10))
+    assert read_images([], dataset).shape == (0, 3, 10, 10)
+    with pytest.raises(DataError, match=r"none\.png cannot be read as an image \(it is no file that is there\)"):
+        read_images([tmp_path / "none.png"], dataset)
+
+
+def test_a_long_wait_is_said_when_it_begins(tmp_path, monkeypatch, capsys):
+    for i in range(40):
+        Image.new("L", (8, 8), i).save(tmp_path / f"{i}.png")
+    files = [tmp_path / f"{i}.png" for i in range(40)]
+    clock = iter(range(0, 10_000, 10))  # seconds: ten for a file
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    images.read_pictures(files, 8, progress=True)
+    assert "reading 40 image files takes about 7 minutes" in capsys.readouterr().err
+    monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
+    images.read_pictures(files, 8, progress=True)
+    assert "minutes" not in capsys.readouterr().err
+
+
+def test_pictures_keep_the_order_of_their_files(tmp_path):
+    files = [tmp_path / f"{i}.png" for i in range(100)]
+    for i, file in enumerate(files):
+        Image.new("L", (4, 4), i).save(file)
+    assert [int(p.pixels[0, 0]) for p in images.read_pictures(files, 4, False)] == [*range(100)]
+
+
+def test_an_interrupt_does_not_wait_for_thousands(tmp_path, monkeypatch):
+    read = []
+
+    def slow(file, size):
+        read.append(file)
+        time.sleep(1e-3)
+        return images.Picture(np.zeros((4, 4), np.uint8), None, "")
+
+    def bar(order, *_):
+        yield from order[:3]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(images, "read_picture", slow)
+    monkeypatch.setattr(images, "watched", bar)
+    with pytest.raises(KeyboardInterrupt):
+        images.read_pictures([tmp_path / str(i) for i in range(5000)], 4, False)
+    assert len(read) < 1000
