@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -121,8 +122,12 @@ def read_picture(file: Path, size: int) -> Picture:
     with Image.open(io.BytesIO(data)) as image:
         drafted = image.draft("RGB", (2 * size, 2 * size))  # (mode, box): the last row and column may be a part of one
         small, top = _resized(image, size, drafted and drafted[1])
-        small.getexif()[ExifTags.Base.Orientation] = image.getexif().get(ExifTags.Base.Orientation, 1)
-        pixels = np.asarray(ImageOps.exif_transpose(small))
+        with contextlib.suppress(Exception):  # damaged EXIF data, which say nothing of the pixels
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+            small.info.clear()
+            small.getexif()[ExifTags.Base.Orientation] = turned
+            small = ImageOps.exif_transpose(small)
+        pixels = np.asarray(small)
     if pixels.ndim == 3 and image.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]  # a grey image with a palette, as GIF and tools that shrink files make them
     return Picture(pixels, top, hashlib.sha256(data).hexdigest())

@@ -1,5 +1,6 @@
 """Files of images: against Pillow used by hand, in full size."""
 
+import io
 import time
 
 import numpy as np
@@ -67,6 +68,19 @@ def test_all_orientations(orientation, name, tmp_path):
         assert np.array_equal(read, UPRIGHT[orientation](flat))
     assert np.abs(read.astype(int) - UPRIGHT[orientation](flat)).max() <= 2
     assert np.abs(read.astype(int) - by_hand(tmp_path / name, 24)).max() <= 2
+
+
+@pytest.mark.parametrize(
+    "exif", [b"", b"\0\x08\0\x02\x01\x12", b"II*\0\x08\0\0\0\x05\0\x12\x01", b"MM\0*\xff\xff\xff\xf0"]
+)
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_exif_data_are_nothing_to_the_pixels(exif, tmp_path):
+    plain, path = io.BytesIO(), tmp_path / "a.jpg"
+    photo((40, 40)).save(plain, "JPEG")
+    block, data = b"Exif\0\0" + exif, plain.getvalue()
+    path.write_bytes(data[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + data[2:])
+    plain = Image.open(plain).convert("RGB").resize((20, 20), Image.Resampling.BICUBIC)
+    assert np.array_equal(images.read_picture(path, 20).pixels, np.asarray(plain))
 
 
 def test_files_are_read_as_those_of_a_data_set(tmp_path):
