@@ -15,7 +15,7 @@ from dnll_core.campaign import command, search, tasks, worker
 from dnll_core.campaign.search import main
 from dnll_core.campaign.tasks import Report
 from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
-from dnll_core.common import opened
+from dnll_core.checks import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.provenance import WHOLE, commit, source_hash
