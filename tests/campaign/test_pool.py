@@ -193,10 +193,10 @@ if __name__ == "__main__":
 
 def test_workers_end_with_their_parent(tmp_path):
     """Also when it is killed: else they would train on for nobody, and hold the checkpoints of their runs."""
-    (tmp_path / "orphans.py").write_text(ORPHANS)
+    (tmp_path / "orphans.py").write_text(ORPHANS, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])}
     command = [sys.executable, str(tmp_path / "orphans.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as parent:
         assert parent.stdout.readline() == "at work\n"
         parent.kill()
         parent.wait()

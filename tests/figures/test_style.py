@@ -97,9 +97,25 @@ def test_channels_last():
     assert figures.images.channels_last(torch.zeros(3, 2, 4)).shape == (2, 4, 3)
 
 
+@pytest.mark.parametrize("own", ["dark_background", {"text.usetex": True, "savefig.bbox": "tight", "font.size": 30}])
+def test_the_style_is_the_projects_whatever_the_user_has_set(own, tmp_path):
+    save(FIGURES["idea"](), tmp_path / "plain.png")
+    with plt.style.context(own):
+        before = dict(plt.rcParams)
+        save(FIGURES["idea"](), tmp_path / "own.png")
+        assert dict(plt.rcParams) == before
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
+def test_a_plain_script_shows_the_alt_text_alone(capsys):
+    show(FIGURES["image_grid"](), "three pictures")
+    assert capsys.readouterr().out == "Figure: three pictures\n"
+
+
 def test_show_attaches_the_alt_text(monkeypatch):
     import IPython.display
 
+    monkeypatch.setattr(IPython, "get_ipython", object)
     shown = []
     monkeypatch.setattr(IPython.display, "display", lambda bundle, raw, metadata: shown.append((bundle, metadata)))
     show(FIGURES["image_grid"](), "three pictures")
