@@ -169,6 +169,17 @@ def test_what_is_no_record_is_not_written(run, tmp_path, damage, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("sets", [("dataset",), ("source", "dataset")])
+def test_a_folder_of_images_may_have_the_longest_name_there_is(sets, tmp_path):
+    """The record's name, longer yet while it is written, is a file's too; two that differ at the end are two runs."""
+    paths = []
+    for last in "ab":
+        places = {name: f"folder:/{name[0] + 'x' * 253 + last}" for name in sets}
+        paths.append(results.save(fabricated.record(Experiment(labels=None, **places), 10**9), tmp_path))
+    assert sorted(paths) == sorted(tmp_path.iterdir())
+    assert len(set(paths)) == len(results.load(tmp_path)) == 2
+
+
 def test_a_record_that_cannot_be_written_is_an_error_that_names_it(run, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))

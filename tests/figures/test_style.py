@@ -15,13 +15,15 @@ from dnll_core import figures
 from dnll_core.figures.style import LOOKS, METHODS, VARIANTS, canvas, percents, plotted, save, show
 
 
+@pytest.mark.filterwarnings("error")  # as strict projects have it
 @pytest.mark.parametrize("name", FIGURES)
 def test_redrawn_files_are_identical_and_say_what_they_show(name, tmp_path):
     for i in range(2):
         save(FIGURES[name](), tmp_path / f"{i}.png")
     first, second = ((tmp_path / f"{i}.png").read_bytes() for i in range(2))
     assert first == second
-    assert Image.open(tmp_path / "0.png").info["Plotted"] == plotted(FIGURES[name]())
+    with Image.open(tmp_path / "0.png") as image:
+        assert image.info["Plotted"] == plotted(FIGURES[name]())
     assert not plt.get_fignums()  # closed, so that Jupyter does not show it twice
 
 
