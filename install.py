@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 
-PIP = (sys.executable, "-m", "pip")
+PIP = (sys.executable, "-X", "utf8", "-m", "pip")
 # pip's setting -> uv's variable for it, and what stands between several values in that
 VARIABLES = {
     "index-url": ("UV_DEFAULT_INDEX", " "),
@@ -54,7 +54,7 @@ def by_uv(arguments: list[str]) -> bool:
     if subprocess.run([*PIP, "install", "uv"], capture_output=True).returncode:
         print("uv cannot be had here; pip installs, which takes longer.", flush=True)
         return False
-    configuration = subprocess.run([*PIP, "config", "list"], capture_output=True, text=True).stdout
+    configuration = subprocess.run([*PIP, "config", "list"], capture_output=True, encoding="utf-8").stdout
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", sys.executable, *arguments]
     if subprocess.run(command, env=variables(configuration) | os.environ).returncode:
         print("uv could not install this; pip tries, which takes longer.", flush=True)

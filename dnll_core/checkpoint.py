@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dnll_core.common import atomic_file, locked
+from dnll_core.common import NoHome, atomic_file, locked, user_path
 
 FILE = "checkpoint.safetensors"
 EARLIER = ("checkpoint.json", "part-*.pt")  # what earlier versions wrote
@@ -37,14 +37,14 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     """Writes a checkpoint in the place of the one in `folder`, all or nothing.
 
     Args:
-        folder: made if it is missing.
+        folder: made if it is missing; see `common.user_path`.
         tensors: name -> tensor, on any device; some may share their memory.
         info: plain JSON values, of less than 100 MB.
 
     Raises:
         OSError: if it cannot be written; the one before is then still there.
     """
-    path = Path(folder) / FILE
+    path = _place(folder) / FILE
     for left in path.parent.glob(f".{FILE}.*.tmp"):  # by a process that was killed: it takes room
         with contextlib.suppress(OSError):
             left.unlink()
@@ -54,6 +54,13 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     data = save(tensors, {"info": told, "sha256": _digest(told, tensors)})
     with atomic_file(path) as file:
         file.write(data)
+
+
+def _place(folder: str | Path) -> Path:
+    try:
+        return user_path(folder)
+    except NoHome as error:
+        raise CheckpointError(f"checkpoint={str(folder)!r}: {error}") from None
 
 
 def _digest(info: str, tensors: dict[str, Tensor]) -> str:
@@ -71,7 +78,7 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
     Raises:
         CheckpointError: if it cannot be read, is not what was written, or was written by an earlier version.
     """
-    path = Path(folder) / FILE
+    path = _place(folder) / FILE
     if not os.path.lexists(path):  # a link to nowhere is there, and cannot be read
         if any(found for pattern in EARLIER for found in path.parent.glob(pattern)):
             raise CheckpointError(
@@ -97,9 +104,9 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
 def read_info(folder: str | Path) -> dict:
     """The info of the checkpoint in `folder`, without its tensors and not verified; {} if there is none to be read."""
     try:
-        with safe_open(Path(folder) / FILE, "pt") as file:
+        with safe_open(_place(folder) / FILE, "pt") as file:
             return json.loads(file.metadata()["info"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError, CheckpointError):
         return {}
 
 
@@ -113,7 +120,7 @@ def exclusive(folder: str | Path) -> Iterator[None]:
     if not str(folder):
         raise CheckpointError("checkpoint='' is no folder; give a path, or None for no checkpoint.")
     try:
-        lock = locked(Path(folder) / ".lock")
+        lock = locked(_place(folder) / ".lock")
     except Timeout:
         raise InUse(f"another process is training with the checkpoint in {folder}.") from None
     except OSError as error:

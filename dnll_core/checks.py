@@ -1,22 +1,49 @@
-"""What a run record must hold, so that no damaged or foreign file counts as a result.
+"""What a file of results must hold, so that no damaged or foreign one counts as a result: its seal, and of a run more.
 
-Format 2 has a SHA-256 of its content besides (`common.opened`); of format 1 this finds what is impossible, and not a
-digit that became another one.
+Format 2 has a SHA-256 of its content; of format 1 `check_record` finds what is impossible, and not a digit that became
+another one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import statistics
 from collections.abc import Iterable
 
+from dnll_core.common import FORMAT, digest_of
 from dnll_core.config import METHODS, Experiment
 from dnll_core.provenance import OF_A_SITTING
 
 ACCURACIES = frozenset({"submodels", "ensemble"})
 SETS = ("validation", "test")
 MOST = 1e15  # seconds and iterations: beyond, they are no floats
+
+
+def sealed(content: dict) -> dict:
+    """`content` as JSON gives it back, with its format, and with the SHA-256 of all the rest as "sha256"."""
+    content = json.loads(json.dumps({**content, "format": FORMAT}))  # tuples become lists, and keys text
+    content.pop("sha256", None)
+    return content | {"sha256": digest_of(content)}
+
+
+def opened(data: bytes) -> dict:
+    """The content of a JSON file of results, without its SHA-256, which is checked. Format 1 has none.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    content = json.loads(data)
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    version = content.get("format", 1)
+    if type(version) is not int or not 1 <= version <= FORMAT:
+        raise ValueError(f"its format is {version!r}, and this version reads 1 to {FORMAT}")
+    told = content.pop("sha256", None)
+    if (version > 1 or told is not None) and told != digest_of(content):
+        raise ValueError("its content has another SHA-256 than it says, so it was changed since it was written")
+    return content
 
 
 def check_record(record: dict) -> None:

@@ -1,4 +1,4 @@
-"""Small things that many modules need: messages for unknown names, files whole, sealed and locked, seeds."""
+"""Small things that many modules need: messages for unknown names, files whole and locked, paths, seeds, bars."""
 
 from __future__ import annotations
 
@@ -47,10 +47,12 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
 
     It is written under another name in the same folder (made if missing), flushed to disk, and renamed.
 
+    path: see `user_path`.
+
     Raises:
         OSError: that names `path`, if it cannot be written. A full disk alone would name nothing.
     """
-    path = Path(path)
+    path = user_path(path)
     temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,31 +92,6 @@ def locked(path: str | Path, wait: bool = False) -> contextlib.AbstractContextMa
         return contextlib.nullcontext()
 
 
-def sealed(content: dict) -> dict:
-    """`content` as JSON gives it back, with its format, and with the SHA-256 of all the rest as "sha256"."""
-    content = json.loads(json.dumps({**content, "format": FORMAT}))  # tuples become lists, and keys text
-    content.pop("sha256", None)
-    return content | {"sha256": digest_of(content)}
-
-
-def opened(data: bytes) -> dict:
-    """The content of a JSON file of results, without its SHA-256, which is checked. Format 1 has none.
-
-    Raises:
-        ValueError: saying what is wrong with it.
-    """
-    content = json.loads(data)
-    if not isinstance(content, dict):
-        raise ValueError("it is no JSON object")
-    version = content.get("format", 1)
-    if type(version) is not int or not 1 <= version <= FORMAT:
-        raise ValueError(f"its format is {version!r}, and this version reads 1 to {FORMAT}")
-    told = content.pop("sha256", None)
-    if (version > 1 or told is not None) and told != digest_of(content):
-        raise ValueError("its content has another SHA-256 than it says, so it was changed since it was written")
-    return content
-
-
 def digest_of(content: dict) -> str:
     """SHA-256 of plain JSON values, whatever the order of keys and the layout of their file."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, check_circular=False).encode()).hexdigest()
@@ -129,16 +106,20 @@ def data_folder() -> Path:
     return here / "data"
 
 
+class NoHome(ValueError, argparse.ArgumentTypeError):
+    """A path that begins with the home folder of nobody. Both, so that `user_path` is the type of an option too."""
+
+
 def user_path(path: str | os.PathLike) -> Path:
     """A path that a user named, with "~" for the home folder. "./~x" is a folder of that name here, made absolute.
 
     Raises:
-        ValueError: if it begins with the home folder of nobody.
+        NoHome: a ValueError, if it begins with the home folder of nobody.
     """
     text = os.path.expanduser(os.fspath(path))
     if not text.startswith("~"):
         return Path(text) if not os.path.normpath(text).startswith("~") else Path.cwd() / text
-    raise ValueError(f"{text!r} begins with a home folder that is not there; give the path without '~', or './~...'.")
+    raise NoHome(f"{text!r} begins with a home folder that is not there; give the path without '~', or './~...'.")
 
 
 def folder_in(variable: str) -> Path | None:
@@ -168,16 +149,22 @@ def stream_seed(seed: int, purpose: str) -> int:
 
 
 def bar_is_off(wanted: bool) -> bool | None:
-    """The `disable` of a tqdm bar: shown on a terminal and in JupyterLab, silent in logs, papermill and nbval.
+    """The `disable` of a tqdm bar: shown on a terminal, in JupyterLab, VS Code and Colab; else silent, as in logs.
 
-    A kernel's output claims to be a terminal, so tqdm alone would send thousands of widget messages to whoever runs
-    the notebook. Only a Jupyter server tells its kernels their session's name.
+    A kernel's output claims to be a terminal, so tqdm alone would send thousands of widget messages to papermill and
+    nbval. A person watches where a Jupyter server tells the kernel its session's name, VS Code the notebook's file, or
+    the shell is Colab's. The environment variables of those two say less: whatever they start inherits them, papermill
+    for one. TQDM_DISABLE=1 is tqdm's own word for no bar, which an argument would overrule.
     """
-    if not wanted:
+    if not wanted or os.environ.get("TQDM_DISABLE", "") not in ("", "0"):
         return True
-    if "ipykernel" in sys.modules:
-        return "JPY_SESSION_NAME" not in os.environ
-    return None
+    if "ipykernel" not in sys.modules:
+        return None
+    from IPython import get_ipython  # there is a kernel, or could be; commands need none
+
+    shell = get_ipython()
+    seen = "JPY_SESSION_NAME" in os.environ or "__vsc_ipynb_file__" in getattr(shell, "user_ns", ())
+    return not (seen or type(shell).__module__.startswith("google.colab"))
 
 
 def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
@@ -185,13 +172,16 @@ def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
     return tqdm(total=total, initial=done, disable=bar_is_off(wanted), unit="it", dynamic_ncols=True, leave=False)
 
 
-def program(name: str, doc: str) -> argparse.ArgumentParser:
-    """The parser of `python -m <name>`: two paragraphs of its docstring above the options, the others below."""
-    about, examples, *explanation = doc.split("\n\n")
+def program(name: str, doc: str | None) -> argparse.ArgumentParser:
+    """The parser of `python -m <name>`: two paragraphs of its docstring above the options, the others below.
+
+    doc: None where Python drops docstrings (-OO); the options then stand alone.
+    """
+    paragraphs = (doc or "").split("\n\n")
     return argparse.ArgumentParser(
         prog=f"python -m {name}",
-        description=f"{about}\n\n{examples}",
-        epilog="\n\n".join(explanation),
+        description="\n\n".join(paragraphs[:2]),
+        epilog="\n\n".join(paragraphs[2:]),
         formatter_class=functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=118),
     )
 

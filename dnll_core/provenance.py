@@ -145,7 +145,7 @@ def commit() -> str | None:
     """
 
     def git(*words: str) -> str:
-        return subprocess.run(("git", *words), cwd=PACKAGE, capture_output=True, text=True, check=True).stdout.strip()
+        return os.fsdecode(subprocess.run(("git", *words), cwd=PACKAGE, capture_output=True, check=True).stdout).strip()
 
     try:
         if git("rev-parse", "--show-prefix") == f"{PACKAGE.name}/":

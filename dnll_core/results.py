@@ -13,8 +13,8 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from dnll_core.checks import check_record
-from dnll_core.common import atomic_file, data_folder, folder_in, opened, sealed
+from dnll_core.checks import check_record, opened, sealed
+from dnll_core.common import atomic_file, data_folder, folder_in, user_path
 from dnll_core.names import run_name
 from dnll_core.provenance import difference
 
@@ -39,14 +39,14 @@ def none_of(what: str, folder: str | Path | None = None) -> str:
 
 
 def save(record: dict, folder: str | Path = "runs/records") -> Path:
-    """Writes a record as `<run_name>.json` and returns its path.
+    """Writes a record as `<run_name>.json` and returns its path. folder: see `common.user_path`.
 
     Raises:
         RecordError: if it is no record, or if a record is there that was made elsewhere or of other images, or one that
             cannot be read.
         OSError: naming the path, if it cannot be written.
     """
-    path = Path(folder) / f"{run_name(record['experiment'], record['seed'])}.json"
+    path = user_path(folder) / f"{run_name(record['experiment'], record['seed'])}.json"
     try:
         content = sealed(record)
         check_record(content)
@@ -75,15 +75,15 @@ def to_json(record: dict) -> str:
 def load(folder: str | Path | None = None, **fields) -> list[dict]:
     """The records below `folder` whose experiment has these values, sorted by path; an empty list if there are none.
 
-    folder: None for `root()`.
+    folder: see `common.user_path`; None for `root()`.
     A file is parsed and checked again only when it has changed, so what is inside a record is shared, and not to be
     changed.
 
     Raises:
         RecordError: naming a file that cannot be read as a record.
     """
-    records, folder = [], root() if folder is None else folder
-    for path in sorted(Path(folder).rglob("*-seed*.json")):
+    records, folder = [], root() if folder is None else user_path(folder)
+    for path in sorted(folder.rglob("*-seed*.json")):
         inside = path.relative_to(folder).parts[:-1]
         if not RUN_FILE.search(path.name) or any(part.startswith(".") or part == "search" for part in inside):
             continue  # a copy, for example JupyterLab's, is no other run, and a trial of a search no result

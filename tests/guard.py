@@ -165,11 +165,11 @@ def main() -> None:
     options = parser.parse_args()
     if not options.compare:
         warnings.simplefilter("error")
-        options.files[0].write_text(json.dumps(computed(), indent=1))
+        options.files[0].write_text(json.dumps(computed(), indent=1), encoding="utf-8")
         return
-    old, new = (json.loads(path.read_text()) for path in options.files[:2])
+    old, new = (json.loads(path.read_text(encoding="utf-8")) for path in options.files[:2])
     outcome = compared(old, new)
-    options.files[2].write_text(json.dumps(outcome, indent=1) + "\n")
+    options.files[2].write_text(json.dumps(outcome, indent=1) + "\n", encoding="utf-8")
     unequal = [name for name, run in outcome["runs"].items() if not run["equal"]]
     print(
         f"{len(outcome['runs'])} runs, not equal: {unequal}; {outcome['named']} names, not equal: "

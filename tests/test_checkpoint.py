@@ -161,7 +161,7 @@ def test_a_process_that_is_killed_while_it_saves_leaves_a_whole_checkpoint(tmp_p
     last, chance = 0, random.Random(0)
     for _ in range(2):
         words = [sys.executable, "-c", SAVES, str(tmp_path), str(last)]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(words, stdout=subprocess.PIPE, encoding="utf-8") as process:
             said = [int(process.stdout.readline()) for _ in range(3)]
             time.sleep(chance.uniform(0, 0.03))
             process.kill()
@@ -366,7 +366,7 @@ def test_a_lock_that_is_held_is_in_use(tmp_path, monkeypatch, code):
 
 
 def test_a_place_that_cannot_be_written_to_is_refused_at_once(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(CheckpointError, match="file' cannot be written to"), exclusive(tmp_path / "file"):
         pass
     with pytest.raises(CheckpointError, match="checkpoint='' is no folder"), exclusive(""):

@@ -1,11 +1,32 @@
-"""When a progress bar shows: terminals and JupyterLab, nowhere else."""
+"""What a person types and sees: progress bars where somebody watches, paths with "~", commands and their options."""
 
 import argparse
+import json
+import re
+import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import fabricated
+import IPython
 import pytest
+import torch
 
-from dnll_core.common import bar_is_off, positive, progress_bar
+from dnll_core import results, train
+from dnll_core.bench import command as bench
+from dnll_core.bench import measure
+from dnll_core.bench.report import load_benchmarks
+from dnll_core.campaign import command, gpu, search
+from dnll_core.campaign.notebooks import run_cells
+from dnll_core.checkpoint import CheckpointError, exclusive, load_checkpoint, read_info, save_checkpoint
+from dnll_core.common import bar_is_off, positive, program, progress_bar, user_path
+from dnll_core.config import ConfigError, Experiment
+from dnll_core.figures import style
+from dnll_core.provenance import PACKAGE
+from dnll_core.study.embeddings import UNTRAINED, load_figure5
+from dnll_core.study.markdown import recorded_table
+from dnll_core.study.records import Records
 
 
 @pytest.mark.parametrize(
@@ -21,10 +42,31 @@ from dnll_core.common import bar_is_off, positive, progress_bar
 def test_where_bars_show(kernel, server, wanted, expected, monkeypatch):
     modules = {name: module for name, module in sys.modules.items() if name != "ipykernel"}
     monkeypatch.setattr(sys, "modules", modules | ({"ipykernel": object()} if kernel else {}))
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    for name in ("JPY_SESSION_NAME", "TQDM_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
     if server:
         monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
     assert bar_is_off(wanted) is expected
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    assert bar_is_off(wanted) is expected
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    assert bar_is_off(wanted) is True
+
+
+def test_bars_show_in_vs_code_and_colab_but_not_in_what_they_start(monkeypatch):
+    """Whatever is run in their terminals has their environment, papermill too; the kernel of a notebook has a sign."""
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    for name in ("JPY_SESSION_NAME", "TQDM_DISABLE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("VSCODE_PID", "VSCODE_CWD", "TERM_PROGRAM", "COLAB_RELEASE_TAG"):
+        monkeypatch.setenv(name, "1")
+    shell = SimpleNamespace(user_ns={})
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    assert bar_is_off(True) is True
+    shell.user_ns["__vsc_ipynb_file__"] = "mine.ipynb"
+    assert bar_is_off(True) is False
+    shell = type("Shell", (), {"__module__": "google.colab._shell", "user_ns": {}})()
+    assert bar_is_off(True) is False
 
 
 def test_a_silent_bar_writes_nothing(capsys):
@@ -37,3 +79,141 @@ def test_a_silent_bar_writes_nothing(capsys):
 def test_a_count_of_the_command_line_says_what_it_takes(text):
     with pytest.raises(argparse.ArgumentTypeError, match=f"takes a whole number from 1, not '{text}'"):
         positive(text)
+
+
+def test_commands_need_no_docstring():
+    """python -OO has none."""
+    assert program("dnll_core.x", None).format_help().startswith("usage: python -m dnll_core.x")
+    for path in PACKAGE.rglob("*.py"):
+        for use in re.findall(r".*__doc__.*", path.read_text(encoding="utf-8")):
+            assert re.search(r'program\("dnll_core[a-z0-9_.]*", __doc__\)', use), path
+
+
+@pytest.mark.long
+def test_a_command_starts_without_docstrings():
+    words = [sys.executable, "-OO", "-m", "dnll_core.figures.report", "--help"]
+    done = subprocess.run(words, cwd=PACKAGE.parent, capture_output=True, encoding="utf-8")
+    assert done.stdout.startswith("usage: "), done.stderr
+
+
+# -- paths -------------------------------------------------------------------------------------------------------------
+
+RUN = Experiment(labels=20, method="supervised", labelled_batch=20, unlabelled_batch=512, epochs=1)
+TIMES = {"settings": {"dnll": {"train": [0.04]}}}
+BENCHMARK = next((results.root() / "bench").glob("*.json"))
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    """An empty home folder, below which nobody is; the current folder stays empty."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    yield tmp_path / "home"
+    assert not any((tmp_path / "here").iterdir())
+
+
+def take(folder):
+    with exclusive(folder):
+        pass
+
+
+def draw(path):
+    with style.canvas() as (figure, _):
+        pass
+    style.save(figure, path)
+
+
+WRITERS = {
+    "train": lambda path: train(RUN, checkpoint=path, progress=False),
+    "exclusive": take,
+    "save_checkpoint": lambda path: save_checkpoint(path, {"x": torch.ones(1)}, {}),
+    "results.save": lambda path: results.save(fabricated.record(RUN, 0), path),
+    "measure.save": lambda path: measure.save(TIMES, f"{path}/times.json"),
+    "style.save": lambda path: draw(f"{path}/figure.png"),
+}
+READERS = {
+    "load_checkpoint": (lambda path: load_checkpoint(path)[1], {"step": 3}),
+    "read_info": (read_info, {"step": 3}),
+    "results.load": (lambda path: len(results.load(path)), 1),
+    "Records": (lambda path: [*Records(path).of(RUN)], [0]),
+    "run_cells": (lambda path: [*run_cells({"it": RUN}, out=path, progress=False)], ["it"]),  # it is recorded
+    "recorded_table": (lambda path: "no records" in recorded_table(4, path), False),
+    "load_benchmarks": (lambda path: [*load_benchmarks(f"{path}/bench")], [BENCHMARK.stem]),
+    "load_figure5": (lambda path: load_figure5(f"{path}/figure5.json")["images"], 0),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_what_is_written_below_a_tilde_is_in_the_home_folder(name, home):
+    WRITERS[name]("~/there")
+    assert any((home / "there").iterdir())
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_read_below_a_tilde_is_in_the_home_folder(name, home):
+    there = home / "there"
+    save_checkpoint(there, {"x": torch.ones(1)}, {"step": 3})
+    results.save(fabricated.record(RUN, 0), there)
+    figure5 = {"representations": dict.fromkeys(UNTRAINED), "labels": [], "images": 0}
+    (there / "bench").mkdir()
+    (there / "bench" / BENCHMARK.name).write_bytes(BENCHMARK.read_bytes())
+    (there / "figure5.json").write_text(json.dumps(figure5), encoding="utf-8")
+    read, expected = READERS[name]
+    assert read("~/there") == expected
+
+
+OPTIONS = {
+    "campaign": (command.parser(), "--out"),
+    "search": (search.parser(), "--out"),
+    "gpu": (gpu.parser(), "--out"),
+    "archive": (gpu.parser(), "--archive"),
+    "bench": (bench.parser(), "--json"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_take_a_tilde_and_say_in_words_where_there_is_no_home(name, home, capsys):
+    parser, option = OPTIONS[name]
+    words = ["some-search"] if name == "search" else []
+    options = vars(parser.parse_args([*words, f"{option}=~/there"]))
+    assert options[option.removeprefix("--")] == home / "there"
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args([*words, f"{option}=~nobody-of-this-name/there"])
+    assert ended.value.code == 2
+    assert f"argument {option}: '~nobody-of-this-name/there' begins with a home folder" in capsys.readouterr().err
+
+
+def test_no_option_takes_a_path_as_it_stands():
+    for path in PACKAGE.rglob("*.py"):
+        assert "type=Path" not in path.read_text(encoding="utf-8"), path
+
+
+def test_a_campaign_looks_for_a_folder_of_images_in_the_home_folder_and_says_if_it_is_not_there(home):
+    wanted = ["--tables", "4", "--dry-run", "--dataset"]
+    with pytest.raises(ConfigError, match=f"--dataset folder:~/pets: there is no folder {re.escape(str(home))}/pets"):
+        command.planned(command.parser().parse_args([*wanted, "folder:~/pets"]))
+    (home / "pets").mkdir()
+    tasks = command.planned(command.parser().parse_args([*wanted, "folder:~/pets"]))
+    assert {task.config.dataset for task in tasks} == {f"folder:{home / 'pets'}"}
+    with pytest.raises(SystemExit, match="'~nobody-of-this-name/pets' begins with a home folder that is not there"):
+        command.main([*wanted, "folder:~nobody-of-this-name/pets"])
+
+
+def test_a_home_folder_that_is_not_there_is_an_error_that_says_so(home):
+    nobody = "~nobody-of-this-name/there"
+    for use in (take, load_checkpoint, lambda path: save_checkpoint(path, {}, {})):
+        with pytest.raises(CheckpointError, match=f"checkpoint='{nobody}': '{nobody}' begins with a home folder"):
+            use(nobody)
+    for use in (results.load, Records, lambda path: results.save(fabricated.record(RUN, 0), path)):
+        with pytest.raises(ValueError, match=f"'{nobody}' begins with a home folder"):
+            use(nobody)
+
+
+@pytest.mark.parametrize("path", ["~", "~/there", "./~x/there", "there", "/there", ""])
+def test_a_path_is_the_same_when_it_is_asked_for_twice(path, home):
+    once = user_path(path)
+    assert user_path(once) == once
+    assert once == (home / path[2:] if path[:1] == "~" else Path.cwd() / path if "~" in path else Path(path))

@@ -22,7 +22,9 @@ class Row:
 
 def test_tables_of_a_toml_file(tmp_path):
     path = tmp_path / "rows.toml"
-    path.write_text('[second-1]\ncount = 2\npair = [1, 2.5]\n[first]\ncount = 1\nany = {x = [1, "y"], z = 1.0}\n')
+    path.write_text(
+        '[second-1]\ncount = 2\npair = [1, 2.5]\n[first]\ncount = 1\nany = {x = [1, "y"], z = 1.0}\n', encoding="utf-8"
+    )
     rows = read_toml(path, dict[str, Row])
     assert list(rows) == ["second-1", "first"]
     assert rows["second-1"] == Row(2, (1.0, 2.5))
@@ -45,7 +47,7 @@ def test_tables_of_a_toml_file(tmp_path):
 )
 def test_a_toml_file_that_does_not_fit_is_refused_by_file_table_and_field(tmp_path, text, told):
     path = tmp_path / "rows.toml"
-    path.write_text(f"[one]\n{text}\n")
+    path.write_text(f"[one]\n{text}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(told)) as refusal:
         read_toml(path, dict[str, Row])
     assert str(path) in str(refusal.value)
@@ -68,9 +70,9 @@ class Whole:
 )
 def test_a_toml_file_of_several_kinds_of_tables(tmp_path, old, new, told):
     path, text = tmp_path / "rows.toml", "[rows.one]\ncount = 1\n[by_data.a]\nb = 2\n"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     assert read_toml(path, Whole) == Whole({"one": Row(1)}, {"a": {"b": 2}})
-    path.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(ConfigError, match=re.escape(told)) as refusal:
         read_toml(path, Whole)
     assert str(path) in str(refusal.value)
@@ -88,6 +90,6 @@ def test_a_toml_file_begins_with_a_mark_or_is_no_utf_8(tmp_path):
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 3000 + "]" * 3000])
 def test_a_value_that_is_too_much_is_refused_with_the_file(tmp_path, value):
     path = tmp_path / "rows.toml"
-    path.write_text(f"[one]\ncount = {value}\n")
+    path.write_text(f"[one]\ncount = {value}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"rows.toml"):
         read_toml(path, dict[str, Row])

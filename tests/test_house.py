@@ -46,7 +46,7 @@ def imports_of(path: Path) -> set[str]:
     """Names of the package's own modules that a file imports, wherever in the file."""
     names = {name_of(p) for p in modules()}
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "dnll_core":
             base = node.module.removeprefix("dnll_core").lstrip(".")
             for alias in node.names:
@@ -81,10 +81,10 @@ def test_there_is_no_circle():
 
 
 def test_no_file_is_long():
-    long = {name_of(p): n for p in modules() if (n := len(p.read_text().splitlines())) > 300}
+    long = {name_of(p): n for p in modules() if (n := len(p.read_text(encoding="utf-8").splitlines())) > 300}
     assert long == {}
 
 
 def test_the_method_is_read_at_one_sitting():
-    lines = sum(len((PACKAGE / f"{name}.py").read_text().splitlines()) for name in ONE_SITTING.split())
+    lines = sum(len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) for name in ONE_SITTING.split())
     assert lines <= 3000

@@ -40,7 +40,7 @@ def test_uv_is_told_what_pip_is_configured_to_do():
 def test_pips_own_listing_is_understood(monkeypatch):
     for name in ("PIP_INDEX_URL", "PIP_FIND_LINKS"):
         monkeypatch.setenv(name, "https://a.example/simple")
-    listed = subprocess.run([*install.PIP, "config", "list"], capture_output=True, text=True).stdout
+    listed = subprocess.run([*install.PIP, "config", "list"], capture_output=True, encoding="utf-8").stdout
     found = install.variables(listed)
     assert found["UV_DEFAULT_INDEX"] == found["UV_FIND_LINKS"] == "https://a.example/simple"
 
@@ -52,7 +52,7 @@ def test_pip_does_what_uv_cannot(monkeypatch, capsys, broken, says):
     ran = []
 
     def run(command, env=None, check=False, **options):
-        words = " ".join(command[1:]).removeprefix("-m ")
+        words = " ".join(command[1:]).removeprefix("-X utf8 ").removeprefix("-m ")
         ran.append(words)
         if env is not None:
             assert env["UV_INDEX"] == "file:///a file:///b"

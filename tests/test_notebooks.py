@@ -14,7 +14,7 @@ ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|work|tmp|usr|Users|mnt|opt)/|[
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
-    return json.loads(request.param.read_text()) | {"path": request.param}
+    return json.loads(request.param.read_text(encoding="utf-8")) | {"path": request.param}
 
 
 def source(cell):

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DECLARED, EXTRAS = PROJECT["dependencies"], PROJECT["optional-dependencies"]
 # A distribution -> its module of another name. IPython comes with JupyterLab's kernel.
 MODULES = {"scikit-learn": "sklearn", "pillow": "PIL", "pyyaml": "yaml", "jupyterlab": "IPython"}
@@ -41,12 +41,12 @@ def imported(tree: ast.Module) -> set[str]:
 
 
 def code_of(notebook: Path) -> str:
-    cells = json.loads(notebook.read_text())["cells"]
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
 def test_conda_environment_installs_the_project_and_adds_nothing():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, by_pip = environment["dependencies"]
     assert python == "python" + PROJECT["requires-python"]
     assert pip == "pip"
@@ -65,10 +65,15 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     The package and its notebooks need no extra, but for the one file that adapts it.
     """
     needed, dask, test = names(DECLARED), names(EXTRAS["dask"]), names(EXTRAS["test"]) - {"dnll_core"}
-    package = {path: imported(ast.parse(path.read_text())) for path in (ROOT / "dnll_core").rglob("*.py")}
+    package = {
+        path: imported(ast.parse(path.read_text(encoding="utf-8"))) for path in (ROOT / "dnll_core").rglob("*.py")
+    }
     adapter = package.pop(ROOT / "dnll_core" / "campaign" / "dask_pool.py")
     lessons = {path: imported(ast.parse(code_of(path))) for path in (ROOT / "notebooks").glob("*.ipynb")}
-    tests = {path: imported(ast.parse(path.read_text())) for path in (*ROOT.glob("*.py"), *ROOT.glob("tests/**/*.py"))}
+    tests = {
+        path: imported(ast.parse(path.read_text(encoding="utf-8")))
+        for path in (*ROOT.glob("*.py"), *ROOT.glob("tests/**/*.py"))
+    }
     ours = {"dnll_core", *(path.stem for path in tests), *(path.parent.name for path in ROOT.glob("tests/*/*.py"))}
     for path, found in (package | lessons).items():
         assert found - ours <= needed, f"{path.name} imports {found - ours - needed}"
@@ -80,10 +85,23 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     assert test - used.union(*tests.values()) == RUN.keys()
 
 
+def test_text_is_utf_8_whatever_the_locale():
+    """Of files and of other programs: what names no encoding is read and written in the locale's."""
+    for path in (*ROOT.glob("*.py"), *ROOT.glob("dnll_core/**/*.py"), *ROOT.glob("tests/**/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                *owner, name = ast.unparse(node.func).rsplit(".", 1)
+                told = {keyword.arg for keyword in node.keywords}
+                text = bool(told & {"text", "universal_newlines"}) or (owner and name in ("read_text", "write_text"))
+                if name in ("open", "fdopen") and owner not in (["Image"], ["tarfile"]):
+                    text = not any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in node.args[1:])
+                assert not text or "encoding" in told, f"{path}:{node.lineno}: {ast.unparse(node)}"
+
+
 def test_the_extra_is_imported_where_it_is_asked_for():
     """Whatever else imports the adapter does so within a function, and never as it is imported itself."""
     for path in (ROOT / "dnll_core").rglob("*.py"):
-        for node in ast.parse(path.read_text()).body:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
             assert "dask_pool" not in ast.unparse(node) or isinstance(node, ast.FunctionDef | ast.Expr), path
 
 
@@ -158,10 +176,10 @@ def test_a_wheel_works_in_an_empty_folder(wheel, tmp_path):
 
 
 def test_a_push_runs_the_test_command_of_the_readme():
-    [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"].values()
+    [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"].values()
     [command] = [step["run"] for step in job["steps"] if "run" in step]
     [python] = [step["with"]["python-version"] for step in job["steps"] if "python-version" in step.get("with", {})]
-    assert f"\n{command} " in (ROOT / "README.md").read_text()
+    assert f"\n{command} " in (ROOT / "README.md").read_text(encoding="utf-8")
     assert PROJECT["requires-python"] == f">={python}"
     target, _, name = command.partition(" ")
-    assert target == "make" and f"\n{name}: " in (ROOT / "Makefile").read_text()
+    assert target == "make" and f"\n{name}: " in (ROOT / "Makefile").read_text(encoding="utf-8")

@@ -65,7 +65,7 @@ def test_no_other_file_changes_the_hash(tmp_path, monkeypatch):
         assert changed() == {of for of in MADE_BY if path.relative_to(package) in inside[of]}, path
         path.write_bytes(whole)
     for path, expected in (("data/more.toml", {*MADE_BY}), ("figures/more.toml", set()), ("study/more.py", set())):
-        (package / path).write_text("")
+        (package / path).write_text("", encoding="utf-8")
         assert changed() == expected, path
         (package / path).unlink()
 

@@ -72,7 +72,7 @@ def test_different_experiments_get_different_files(run, tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"experiment": 3'])
 def test_an_unreadable_record_is_named(tmp_path, content):
-    (tmp_path / "digits-seed0.json").write_text(content)
+    (tmp_path / "digits-seed0.json").write_text(content, encoding="utf-8")
     with pytest.raises(RecordError, match=r"digits-seed0\.json is not a readable run record"):
         results.load(tmp_path)
 
@@ -151,7 +151,7 @@ def test_what_no_record_of_format_1_can_say_is_named(tmp_path, damage, message):
     old = next(path for path in COMMITTED if path.parent.name == "methods" and "-20-dnll-" in path.name)
     record = json.loads(old.read_bytes())
     damage(record)
-    (tmp_path / old.name).write_text(json.dumps(record))
+    (tmp_path / old.name).write_text(json.dumps(record), encoding="utf-8")
     with pytest.raises(
         RecordError, match=rf"{old.name} is not a readable run record \({message}.*; delete it or restore"
     ):
@@ -167,6 +167,17 @@ def test_what_is_no_record_is_not_written(run, tmp_path, damage, message):
     with pytest.raises(RecordError, match=rf"is not written, .*{message}"):
         results.save(record, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sets", [("dataset",), ("source", "dataset")])
+def test_a_folder_of_images_may_have_the_longest_name_there_is(sets, tmp_path):
+    """The record's name, longer yet while it is written, is a file's too; two that differ at the end are two runs."""
+    paths = []
+    for last in "ab":
+        places = {name: f"folder:/{name[0] + 'x' * 253 + last}" for name in sets}
+        paths.append(results.save(fabricated.record(Experiment(labels=None, **places), 10**9), tmp_path))
+    assert sorted(paths) == sorted(tmp_path.iterdir())
+    assert len(set(paths)) == len(results.load(tmp_path)) == 2
 
 
 def test_a_record_that_cannot_be_written_is_an_error_that_names_it(run, tmp_path):
@@ -235,17 +246,17 @@ def test_a_record_of_format_1_made_elsewhere_is_not_replaced(tmp_path):
     new = fabricated.record(Experiment(), 0, 0.5)
     old = {key: value for key, value in new.items() if key != "sittings"} | {"format": 1}
     path = tmp_path / f"{run_name(new['experiment'], 0)}.json"
-    path.write_text(json.dumps(old | {"torch": "2.11"}))
+    path.write_text(json.dumps(old | {"torch": "2.11"}), encoding="utf-8")
     with pytest.raises(RecordError, match=r"its torch is 2\.11, and this one's 2\.14"):
         results.save(new, tmp_path)
-    path.write_text(json.dumps(old))
+    path.write_text(json.dumps(old), encoding="utf-8")
     results.save(new, tmp_path)
     assert results.load(tmp_path) == [new]
 
 
 def test_what_is_there_and_no_record_of_this_run_is_not_replaced(run, tmp_path):
     path = run.save(tmp_path)
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     with pytest.raises(RecordError, match=rf"{path.name} is not a readable run record"):
         run.save(tmp_path)
     results.save(fabricated.record(Experiment(), 0), tmp_path / "other").replace(path)
@@ -288,15 +299,15 @@ def commit_in(monkeypatch):
 def test_a_commit_is_that_of_the_package_and_not_of_the_project_around_it(tmp_path, commit_in, monkeypatch):
     def git(*words):
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
-        done = subprocess.run(("git", "-C", tmp_path, *who, *words), check=True, capture_output=True, text=True)
+        done = subprocess.run(("git", "-C", tmp_path, *who, *words), check=True, capture_output=True, encoding="utf-8")
         return done.stdout.strip()
 
     monkeypatch.delenv(COMMIT, raising=False)
     installed, inside, top = (tmp_path / p / "dnll_core" for p in (".venv/site-packages", "src", "."))
     for package in (installed, inside, top):
         package.mkdir(parents=True)
-        (package / "__init__.py").write_text("")
-    (tmp_path / ".gitignore").write_text(".venv/\n")
+        (package / "__init__.py").write_text("", encoding="utf-8")
+    (tmp_path / ".gitignore").write_text(".venv/\n", encoding="utf-8")
     git("init", "-q")
     git("add", ".gitignore", "src")
     git("commit", "-qm", "theirs")
@@ -306,7 +317,7 @@ def test_a_commit_is_that_of_the_package_and_not_of_the_project_around_it(tmp_pa
     git("add", "dnll_core")
     git("commit", "-qm", "ours")
     assert commit_in(top) == git("rev-parse", "HEAD")[:12]
-    (top / "__init__.py").write_text("changed")
+    (top / "__init__.py").write_text("changed", encoding="utf-8")
     assert commit_in(top) == git("rev-parse", "HEAD")[:12] + "+"
 
 
@@ -348,7 +359,7 @@ def test_a_field_that_is_added_changes_no_name(monkeypatch):
         "Later", [("invented", float, 0.5)], bases=(Experiment,), kw_only=True, frozen=True
     )
     monkeypatch.setattr(names, "Experiment", later)
-    frozen = json.loads((Path(__file__).parent / "named_experiments.json").read_text())
+    frozen = json.loads((Path(__file__).parent / "named_experiments.json").read_text(encoding="utf-8"))
     for name, fields in known.items():
         ours = "network" in fields  # a method of scikit-learn has fields of its own
         assert run_name(fields | {"invented": 0.5} if ours else fields, 0) == frozen[name]
@@ -378,7 +389,7 @@ def test_a_folder_keeps_its_names_when_it_moves():
 def test_committed_records_have_the_names_of_their_runs():
     """As they are, and filled with the defaults of fields that are younger."""
     for path in [*COMMITTED, *TRIALS]:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         assert path.stem == run_name(config_of(record["experiment"]).to_dict(), record["seed"])
         assert path.stem == run_name(record["experiment"], record["seed"])
 
@@ -510,7 +521,7 @@ def test_the_quickstarts_campaign_is_recorded_whole_and_holds_nothing_else():
 @pytest.mark.parametrize("path", COMMITTED, ids=lambda path: path.stem)
 def test_committed_record(path: Path):
     """The label split is rebuilt from the configuration, and the headline from the curve."""
-    record = json.loads(path.read_text())
+    record = json.loads(path.read_text(encoding="utf-8"))
     e = record["experiment"]
     if e["dataset"] == "digits":  # the only data set that is always there
         assert record["labels_sha256"] == split_labels(load_data("digits"), e["labels"], record["seed"]).hash()
@@ -524,7 +535,7 @@ def test_committed_record(path: Path):
 
 def test_committed_trials_know_nothing_of_the_test_set():
     for path in TRIALS:
-        record = json.loads(path.read_text())
+        record = json.loads(path.read_text(encoding="utf-8"))
         assert "test" not in record["final"], path
         assert "best_on_test" not in record, path
         assert not any("test" in row for row in record.get("history", ())), path

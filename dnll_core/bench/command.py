@@ -19,7 +19,7 @@ from pathlib import Path
 from dnll_core.bench.measure import measure, save
 from dnll_core.bench.report import describe
 from dnll_core.bench.subject import Setting, in_turn
-from dnll_core.common import positive, program
+from dnll_core.common import positive, program, user_path
 from dnll_core.config import METHODS, ConfigError, Experiment
 from dnll_core.data.sets import NAMES
 from dnll_core.models import NETWORKS
@@ -48,9 +48,10 @@ def settings_of(options: argparse.Namespace) -> dict[str, Setting]:
 
 
 def _file(text: str) -> Path:
-    if Path(text).is_dir():
+    path = user_path(text)
+    if path.is_dir():
         raise argparse.ArgumentTypeError(f"takes a file, not the folder {text!r}")
-    return Path(text)
+    return path
 
 
 def parser() -> argparse.ArgumentParser:

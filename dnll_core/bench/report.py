@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from dnll_core.bench.subject import PARTS
-from dnll_core.common import opened
+from dnll_core.checks import opened
+from dnll_core.common import user_path
 from dnll_core.config import Experiment
 from dnll_core.data.sets import SETS
 from dnll_core.results import RecordError, root
@@ -215,7 +216,7 @@ def load_benchmarks(folder: str | Path | None = None) -> dict[str, dict]:
     Raises:
         RecordError: naming a file that cannot be read as such a record.
     """
-    return {path.stem: _read(path) for path in sorted(Path(folder or root() / "bench").glob("*.json"))}
+    return {path.stem: _read(path) for path in sorted(user_path(folder or root() / "bench").glob("*.json"))}
 
 
 def _read(path: Path) -> dict:

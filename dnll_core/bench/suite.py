@@ -16,7 +16,7 @@ import torch
 from dnll_core.bench.measure import measure, save
 from dnll_core.bench.report import describe
 from dnll_core.bench.subject import Setting, in_turn
-from dnll_core.common import program, unknown
+from dnll_core.common import program, unknown, user_path
 from dnll_core.config import Experiment
 from dnll_core.device import cpu_name
 
@@ -58,7 +58,7 @@ def run(name: str, **changes) -> dict:
 def main(arguments: list[str] | None = None) -> None:
     parser = program("dnll_core.bench.suite", __doc__)
     parser.add_argument("names", nargs="*", help=f"of: {', '.join(SUITE)} (default: all that suit this machine)")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the records")
+    parser.add_argument("--out", type=user_path, default=Path("runs/bench"), help="folder of the records")
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in SUITE:

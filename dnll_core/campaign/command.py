@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from collections import Counter
@@ -29,7 +30,7 @@ from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints,
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import Flag, interrupt_once, positive, program, stop_signals, unknown
+from dnll_core.common import Flag, NoHome, interrupt_once, positive, program, stop_signals, unknown, user_path
 from dnll_core.config import ConfigError
 from dnll_core.provenance import commit
 from dnll_core.study import tables
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
 def add_where(made: argparse.ArgumentParser, out: Path, what: str) -> None:
     """The options that say where runs take place, and for how long. out: the default of --out, which is `what`."""
     where = made.add_argument_group("where")
-    where.add_argument("--out", type=Path, default=out, help=f"{what} (default {out})")
+    where.add_argument("--out", type=user_path, default=out, help=f"{what} (default {out})")
     where.add_argument("--minutes", type=positive, metavar="N", help="stop, with checkpoints, before they are over")
     pools = where.add_mutually_exclusive_group().add_argument
     pools("--workers", type=positive, default=1, metavar="N", help="processes, one thread each (default 1)")
@@ -71,7 +72,10 @@ def planned(options: argparse.Namespace) -> list[Task]:
     if not options.tables and (dataset is not None or options.profile is not None):
         raise ConfigError("--profile and --dataset are for --tables; a named campaign has its own.")
     if dataset is not None and dataset.startswith("folder:"):
-        dataset = f"folder:{Path(dataset.removeprefix('folder:')).resolve()}"  # one name, wherever it is called from
+        folder = user_path(dataset.removeprefix("folder:")).resolve()  # one name, wherever it is called from
+        if not os.path.isdir(folder):  # a dry run reads no images
+            raise ConfigError(f"--dataset {dataset}: there is no folder {folder}.")
+        dataset = f"folder:{folder}"
     for name in options.names:
         if name not in CAMPAIGNS:
             raise ConfigError(unknown("campaign", name, CAMPAIGNS))
@@ -152,7 +156,7 @@ def ends_with_messages(*further: type[Exception]) -> Iterator[None]:
     try:
         with stop_signals(interrupt_once(Flag())):
             yield
-    except (ConfigError, results.RecordError, WorkerDied, *further) as error:
+    except (ConfigError, NoHome, results.RecordError, WorkerDied, *further) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted; the same command goes on")

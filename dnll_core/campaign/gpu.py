@@ -43,7 +43,7 @@ from dnll_core.campaign.plan import missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task, shared_data
-from dnll_core.common import atomic_file, positive, program
+from dnll_core.common import atomic_file, positive, program, user_path
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import DataError
 from dnll_core.provenance import COMMIT, PACKAGE, commit, source_hash
@@ -202,8 +202,8 @@ def parser() -> argparse.ArgumentParser:
     made = program("dnll_core.campaign.gpu", __doc__)
     option = made.add_argument
     option("--minutes", type=float, default=12.0, metavar="N", help="of this command, all in all (default 12)")
-    option("--out", type=Path, default=Path("runs/gpu"), metavar="DIR", help="of everything (default runs/gpu)")
-    option("--archive", type=Path, metavar="FILE", help="in the place of DIR/results.tar.gz")
+    option("--out", type=user_path, default=Path("runs/gpu"), metavar="DIR", help="of everything (default runs/gpu)")
+    option("--archive", type=user_path, metavar="FILE", help="in the place of DIR/results.tar.gz")
     option(
         "--tables",
         nargs="+",

@@ -12,7 +12,7 @@ from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.pool import processes
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import unknown
+from dnll_core.common import unknown, user_path
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import choose_compute
 from dnll_core.fields import Digits, OrNone, read
@@ -44,10 +44,10 @@ def run_cells(
         seeds: of each, 0, 1, ...
         workers: processes, of one thread each on a CPU. None: what the environment variable DNLL_WORKERS says (`make
             test` runs two notebooks at a time and sets it to 1); without it two on a CPU, else one.
-        out: folder of the records (a campaign's is <its --out>/tables). What is recorded there is not run again, and
-            what is unfinished goes on. None writes nothing. A notebook may record with uncommitted changes of the
-            package, which `python -m dnll_core.campaign` refuses: the folder is the reader's own, and the commit in
-            such records ends in "+".
+        out: folder of the records, see `common.user_path` (a campaign's is <its --out>/tables). What is recorded there
+            is not run again, and what is unfinished goes on. None writes nothing. A notebook may record with
+            uncommitted changes of the package, which `python -m dnll_core.campaign` refuses: the folder is the
+            reader's own, and the commit in such records ends in "+".
         progress: a bar over the runs, on a terminal and in JupyterLab.
 
     Returns:
@@ -58,7 +58,7 @@ def run_cells(
         WorkerDied: see `campaign.pool.processes`.
         RecordError: see `results.load`.
     """
-    folder = None if out is None else Path(out).resolve()
+    folder = None if out is None else user_path(out).resolve()
     tasks = [Task(e, seed, folder) for seed in range(seeds) for e in dict.fromkeys(experiments.values())]
     if workers is None:
         usual = 2 if choose_compute().device.type == "cpu" else 1

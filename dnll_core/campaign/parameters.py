@@ -5,18 +5,16 @@ python -m dnll_core.campaign.parameters notebooks/00_quickstart.ipynb -p labels 
 
 from __future__ import annotations
 
-import argparse
 import sys
 
 import papermill
 
-from dnll_core.common import unknown
+from dnll_core.common import program, unknown
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Exits with the nearest valid name if a `-p` or `-r` names no parameter of the notebook."""
-    about = __doc__.split("\n\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m dnll_core.campaign.parameters", description=about)
+    parser = program("dnll_core.campaign.parameters", __doc__)
     parser.add_argument("notebook")
     for flag in ("-p", "-r"):
         parser.add_argument(flag, nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))

@@ -12,7 +12,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from ctypes import c_byte
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 
 from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.data.prepared import VERIFIED
@@ -50,9 +52,17 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
     they do when they are interrupted (a run with a checkpoint writes it), and take no further task.
 
     A worker that dies, mostly for want of memory, costs the others nothing: the future of its task raises TaskLost, and
-    another process takes its place. After IN_A_ROW of them with no task finished in between it raises WorkerDied.
+    another process takes its place. After IN_A_ROW of them with no task finished in between it raises WorkerDied; at
+    once, if none was ever ready.
+
+    Raises:
+        WorkerDied: in a worker that is importing the script which starts it, for that would go on for ever.
     """
-    crew = [_Worker() for _ in range(workers)]
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself asks, later
+        raise WorkerDied(f"a worker process that imports its script cannot start others. {_GUARD}")
+    context = multiprocessing.get_context("spawn")
+    ready = context.RawValue("b", 0)  # without a lock, which a worker that is killed could keep
+    crew = [_Worker(context, ready) for _ in range(workers)]
     dead: set[ProcessPoolExecutor] = set()  # since a task was finished
 
     def submit(function: Callable, argument: object) -> Future:
@@ -68,6 +78,8 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
                 error = TaskLost(f"a worker process of {what} died (out of memory?)")
                 if len(dead) >= IN_A_ROW:
                     error = WorkerDied(_NOTHING_WORKS.format(died=len(dead), what=what))
+                if not ready.value:
+                    error = WorkerDied(f"a worker process of {what} died before it was ready. {_GUARD}")
             else:
                 dead.clear()
             if done.cancelled():
@@ -95,21 +107,22 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
 
 _NOTHING_WORKS = (
     "{died} worker processes of {what} died one after the other (out of memory?); run the same command again, with "
-    "fewer --workers. A script that starts workers does so below `if __name__ == '__main__':`."
+    "fewer --workers."
 )
+_GUARD = "A worker first imports the script that starts it, so a script does that below `if __name__ == '__main__':`."
 
 
 class _Worker:
     """A process of its own executor, for an executor ends all of its processes when one dies."""
 
-    def __init__(self):
+    def __init__(self, context: BaseContext, ready: c_byte):
         self.tasks: set[Future] = set()  # that it has not answered
+        self.how = {"mp_context": context, "initializer": _begin, "initargs": (VERIFIED, ready)}
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
         with _held(STOP_SIGNALS):  # from the process that multiprocessing starts for itself
-            self.executor = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(VERIFIED,))
+            self.executor = ProcessPoolExecutor(1, **self.how)
 
     def submit(self, function: Callable, argument: object) -> Future:
         with _held([signal.SIGINT]):  # while it starts, Ctrl-C would be a traceback, and another signal is its end
@@ -163,11 +176,12 @@ def _ask_to_stop() -> None:
         os.kill(process.pid, signal.SIGTERM)
 
 
-def _begin(verified: dict) -> None:
+def _begin(verified: dict, ready: c_byte) -> None:
     """Begins a worker: neither a stop signal between two tasks nor the end of its parent costs what it is at.
 
-    verified: the prepared files that its parent has verified.
+    verified: the prepared files that its parent has verified. ready: becomes 1.
     """
+    ready.value = 1
     VERIFIED.update(verified)
     note_interrupts()
     if hasattr(signal, "pthread_sigmask"):

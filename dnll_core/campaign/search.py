@@ -27,7 +27,8 @@ from dnll_core.campaign import command
 from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
-from dnll_core.common import atomic_file, opened, positive, sealed, unknown
+from dnll_core.checks import opened, sealed
+from dnll_core.common import atomic_file, positive, program, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.names import run_name
 from dnll_core.provenance import WHOLE
@@ -122,7 +123,7 @@ def _seen(record: dict) -> dict[str, float]:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="python -m dnll_core.campaign.search", description=__doc__.split("\n\n")[0])
+    made = program("dnll_core.campaign.search", __doc__)
     made.add_argument("names", nargs="+", help=f"of: {', '.join(SEARCHES)}; a prefix takes all that begin with it")
     made.add_argument("--seeds", type=positive, help="seeds of each trial (default: the search's own)")
     made.add_argument("--dry-run", action="store_true", help="print what would be run, and how long it takes")

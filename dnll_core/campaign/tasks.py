@@ -198,7 +198,7 @@ class _Work:
 
 def _lost(future: Future) -> bool:
     """Whether its worker is dead; one that was just starting dies of being stopped."""
-    return not future.cancelled() and isinstance(future.exception(), TaskLost)
+    return not future.cancelled() and isinstance(future.exception(), WorkerDied)
 
 
 def _result(future: Future, task: Task) -> Outcome:

@@ -5,7 +5,6 @@ python -m dnll_core.figures.report        # or: make figures
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import re
 import statistics
@@ -15,7 +14,7 @@ from matplotlib.figure import Figure
 
 from dnll_core import results
 from dnll_core.bench.report import frame, load_benchmarks, milliseconds, spread
-from dnll_core.common import atomic_file
+from dnll_core.common import atomic_file, program
 from dnll_core.config import Experiment
 from dnll_core.data.load import load_data
 from dnll_core.figures import curves, images, style
@@ -190,7 +189,7 @@ def readme() -> str:
         "speed table": speed_table(),
         "misprints": misprint_table(),
     }
-    return render((ROOT / "README.md").read_text(), blocks)
+    return render((ROOT / "README.md").read_text(encoding="utf-8"), blocks)
 
 
 def figures() -> dict[str, Figure]:
@@ -209,8 +208,7 @@ def figures() -> dict[str, Figure]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    about = __doc__.split("\n\n")[0]
-    parser = argparse.ArgumentParser("python -m dnll_core.figures.report", description=about)
+    parser = program("dnll_core.figures.report", __doc__)
     parser.parse_args(arguments)
     if not (ROOT / "README.md").is_file():
         parser.error(f"it writes the README and figures/ of a clone of the repository, and {ROOT} is none")

@@ -83,10 +83,15 @@ STYLE = {
 }
 
 
+def _style() -> contextlib.AbstractContextManager:
+    """STYLE on top of matplotlib's defaults, whatever the user's own matplotlibrc says."""
+    return plt.style.context(["default", STYLE])
+
+
 @contextlib.contextmanager
 def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 4), **kwargs) -> Iterator[tuple]:
     """A figure and its axes in the project's style; closed afterwards, so that Jupyter does not show it twice."""
-    with plt.rc_context(STYLE):
+    with _style():
         figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **kwargs)
         try:
             yield figure, axes
@@ -109,14 +114,18 @@ def lines_of(axis: Axes, names: Sequence[str], xlabel: str) -> None:
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Displays a figure in a notebook, with a text for those who cannot see it.
+    """Displays a figure in a notebook, with a text for those who cannot see it; a plain script prints that text.
 
     As PNG with a palette of 256 colours: a third of the bytes, so that a notebook with many figures stays small.
     """
+    from IPython import get_ipython
     from IPython.display import display
 
+    if get_ipython() is None:  # `display` would print the bytes
+        print(f"Figure: {alt}")
+        return
     raw, small = io.BytesIO(), io.BytesIO()
-    with plt.rc_context(STYLE):
+    with _style():
         figure.savefig(raw, format="png", dpi=figure.dpi, bbox_inches="tight")
     Image.open(raw).convert("RGB").quantize(256).save(small, "png")
     bundle = {"image/png": small.getvalue(), "text/plain": repr(figure)}
@@ -128,7 +137,7 @@ def save(figure: Figure, path: str | Path) -> None:
 
     What `plotted` says stands in its metadata as "Plotted": a picture is stale if one drawn anew says something else.
     """
-    with plt.rc_context(STYLE), atomic_file(path) as file:
+    with _style(), atomic_file(path) as file:
         figure.savefig(file, format="png", metadata={"Software": None, "Plotted": plotted(figure)})
 
 

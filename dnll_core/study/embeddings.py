@@ -10,7 +10,6 @@ classifier. Neither changes when all distances are scaled by a common factor.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -24,7 +23,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from dnll_core import results
-from dnll_core.common import atomic_file, positive, unknown
+from dnll_core.common import atomic_file, positive, program, unknown, user_path
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import DataError
 from dnll_core.data.load import load_data
@@ -164,7 +163,7 @@ def load_figure5(path: str | Path) -> dict:
         RecordError: if the file is not one.
     """
     try:
-        record = json.loads(Path(path).read_bytes())
+        record = json.loads(user_path(path).read_bytes())
         if set(UNTRAINED) <= set(record["representations"]) and len(record["labels"]) == record["images"]:
             return record
         raise ValueError("something is missing in it")
@@ -173,10 +172,10 @@ def load_figure5(path: str | Path) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m dnll_core.study.embeddings", description=__doc__.split("\n\n")[0])
+    parser = program("dnll_core.study.embeddings", __doc__)
     parser.add_argument("--profile", default="laptop", help=f"of Table 4: {', '.join(PROFILES)} (default laptop)")
     parser.add_argument("--images", type=positive, default=2000, help="test images that are shown (default 2000)")
-    parser.add_argument("--out", type=Path, default=Path("runs/embeddings"), help="folder of the record")
+    parser.add_argument("--out", type=user_path, default=Path("runs/embeddings"), help="folder of the record")
     options = parser.parse_args(arguments)
     try:
         chosen = fewest_labels(cells(4, options.profile))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from dnll_core import results
-from dnll_core.common import opened
+from dnll_core.checks import opened
+from dnll_core.common import user_path
 from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.records import Records
@@ -96,7 +97,7 @@ def recorded_table(table: int, folder: str | Path | None = None) -> str:
     without any record, the paper's stands there as a table if no other does.
     """
     parts, recorded, longer = [], recorded_groups(table, folder), profiles_of(table)[:-1]
-    if not (looked_for := Path(folder or results.root() / "tables")).is_dir():
+    if not (looked_for := user_path(folder or results.root() / "tables")).is_dir():
         parts.append(results.none_of(f"Table {table}", looked_for))
     for profile in longer:
         of_profile = sorted(cells(table, profile), key=lambda cell: cell.labels or 0)  # stable: then by priority

@@ -10,6 +10,7 @@ import pandas as pd
 
 from dnll_core import results
 from dnll_core.bench import report
+from dnll_core.common import user_path
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.sets import SETS
 from dnll_core.methods.classical import Classical, config_from
@@ -117,14 +118,14 @@ NAMES |= {"cnn13": "CNN-13", "wrn28-2": "WRN-28-2", "cnn3": "CNN-3"}
 class Records:
     """Training records and benchmarks below a folder: read when they are first asked for, and again when they changed.
 
-    folder: None for `results.root()`.
+    folder: see `common.user_path`; None for `results.root()`.
 
     Raises:
         RecordError: naming a file that cannot be read.
     """
 
     def __init__(self, folder: str | Path | None = None):
-        folder = Path(folder or results.root()).resolve()
+        folder = user_path(folder or results.root()).resolve()
         state = tuple((path, results.state_of(path)) for path in sorted(folder.rglob("*.json")) if path.is_file())
         self.runs, self.benchmarks = _read(folder, state)
 

@@ -443,7 +443,7 @@ def test_the_report_says_where_and_how_often(record):
 
 def test_broken_records_are_named_and_none_is_no_error(tmp_path):
     assert load_benchmarks(tmp_path / "absent") == {}
-    (tmp_path / "a.json").write_text('{"settings": {"dnll": {}}}')
+    (tmp_path / "a.json").write_text('{"settings": {"dnll": {}}}', encoding="utf-8")
     with pytest.raises(RecordError, match=r"a\.json is not a readable benchmark"):
         load_benchmarks(tmp_path)
 
@@ -499,7 +499,7 @@ def test_the_command_measures_compares_and_writes(tmp_path, capsys):
     path = tmp_path / "bench.json"
     main([*small, "--set", "m=3", "--compare", "method=mean-teacher", "--json", str(path)])
     assert f"wrote {path}" in capsys.readouterr().out
-    settings = json.loads(path.read_text())["settings"]
+    settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
     assert list(settings) == ["dnll", "mean-teacher"]
     assert {setting["experiment"]["m"] for setting in settings.values()} == {3}
     blocked = tmp_path / "bench.json" / "inside.json"

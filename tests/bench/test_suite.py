@@ -50,7 +50,7 @@ def setting(train, **more):
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"settings": 3}', '{"settings": {}}', '{"settings": {"dnll": {}}}'])
 def test_a_damaged_record_is_named(tmp_path, text):
-    (tmp_path / "plain-here.json").write_text(text)
+    (tmp_path / "plain-here.json").write_text(text, encoding="utf-8")
     with pytest.raises(RecordError, match=r"plain-here\.json is not a readable benchmark"):
         load_benchmarks(tmp_path)
 
@@ -70,7 +70,9 @@ def test_a_benchmark_is_sealed_and_one_that_was_changed_is_named(tmp_path):
 @pytest.mark.parametrize("time", [-0.04, 0, float("inf"), "0.04", None])
 @pytest.mark.parametrize("kind", ["train", "inference"])
 def test_times_of_a_benchmark_without_a_seal_are_numbers_of_seconds(tmp_path, kind, time):
-    (tmp_path / "here.json").write_text(json.dumps({"settings": {"dnll": setting([0.04, 0.05]) | {kind: [0.1, time]}}}))
+    (tmp_path / "here.json").write_text(
+        json.dumps({"settings": {"dnll": setting([0.04, 0.05]) | {kind: [0.1, time]}}}), encoding="utf-8"
+    )
     with pytest.raises(RecordError, match=r"here\.json is not a readable benchmark"):
         load_benchmarks(tmp_path)
 
@@ -81,7 +83,7 @@ def test_the_readme_shows_every_machine_beside_the_paper(tmp_path):
     for name, device, ours in (("table7-a", "AMD", 0.006), ("table7-b", "NVIDIA", 0.009), ("plain-a", "AMD", 1.0)):
         times = {"dnll": ours, "mean-teacher": 0.004, "dual-student": 0.008}
         settings = {method: setting([time] * 3, device=device, inference=[0.1] * 3) for method, time in times.items()}
-        (tmp_path / "bench" / f"{name}.json").write_text(json.dumps({"settings": settings}))
+        (tmp_path / "bench" / f"{name}.json").write_text(json.dumps({"settings": settings}), encoding="utf-8")
     for seed, seconds in ((0, 3.0), (1, 4.0)):
         made = record(
             {"method": "dnll", "dataset": "digits", "labels": 20}, seed, 0.9, sittings=[sitting(device="AMD")]
@@ -96,7 +98,7 @@ def test_the_readme_shows_every_machine_beside_the_paper(tmp_path):
 
 
 def test_the_readme_shows_what_is_recorded():
-    assert speed_table() in (root().parent.parent / "README.md").read_text()
+    assert speed_table() in (root().parent.parent / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_command_writes_a_record(tmp_path, monkeypatch, capsys):
@@ -113,10 +115,10 @@ def test_the_command_writes_a_record(tmp_path, monkeypatch, capsys):
 
 
 def test_a_benchmark_without_rounds_and_a_folder_for_a_file_are_refused(tmp_path, capsys):
-    record = json.loads(next((root() / "bench").glob("table7-*.json")).read_text())
+    record = json.loads(next((root() / "bench").glob("table7-*.json")).read_text(encoding="utf-8"))
     record.pop("sha256", None)
     next(iter(record["settings"].values()))["train"] = []
-    (tmp_path / "table7-none.json").write_text(json.dumps(record | {"format": 1}))
+    (tmp_path / "table7-none.json").write_text(json.dumps(record | {"format": 1}), encoding="utf-8")
     with pytest.raises(RecordError, match=r"table7-none.json is not a readable benchmark"):
         load_benchmarks(tmp_path)
     with pytest.raises(SystemExit):

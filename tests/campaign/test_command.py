@@ -167,7 +167,7 @@ def test_what_is_not_known_is_named(tmp_path, arguments, message):
 
 
 def test_a_folder_that_cannot_be_written_to(tiny, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"--out .*file cannot be written to"):
         command.main(["tiny", "--out", str(tmp_path / "file")])
 
@@ -189,7 +189,7 @@ def test_records_of_another_version_and_unreadable_ones(tmp_path):
     results.save(record({**fields, "field_of_the_future": 1}, 0), tmp_path / "quickstart")
     assert len(missing([task_of(FAST, tmp_path / "quickstart")])) == 1
     assert records.recorded(FAST, tmp_path) == []
-    (tmp_path / "quickstart" / "broken-seed0.json").write_text("{")
+    (tmp_path / "quickstart" / "broken-seed0.json").write_text("{", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"broken-seed0.json is not a readable run record"):
         command.main(["quickstart", "--out", str(tmp_path), "--dry-run"])
 
@@ -334,7 +334,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_all_processes_stops_the_runs_with_their_checkpoints(tmp_path, number):
     """As GNU timeout, systemd and Slurm send it, and the kernel when a terminal is closed; some of them twice."""
-    (tmp_path / "endless.py").write_text(SCRIPT)
+    (tmp_path / "endless.py").write_text(SCRIPT, encoding="utf-8")
     words = [sys.executable, str(tmp_path / "endless.py"), str(tmp_path / "out")]
     environment = {**os.environ, "PYTHONPATH": str(provenance.PACKAGE.parent)}
     with open(tmp_path / "log.txt", "wb") as log:
@@ -350,7 +350,7 @@ def test_a_signal_to_all_processes_stops_the_runs_with_their_checkpoints(tmp_pat
             os.killpg(campaign.pid, number)
         assert campaign.wait(60) == 1
         assert [checkpoint_step(folder) > 0 for folder in checkpoints] == [True, True]
-        printed = (tmp_path / "log.txt").read_text()
+        printed = (tmp_path / "log.txt").read_text(encoding="utf-8")
         assert "interrupted; the same command goes on" in printed
         assert "Traceback" not in printed
         with pytest.raises(ProcessLookupError):  # nobody is left

@@ -51,7 +51,7 @@ def test_records_are_those_of_local_runs_though_a_worker_is_killed(pool, tmp_pat
 
         def once(self, i):
             if self.step == 7 and not os.path.exists(flag):
-                open(flag, "x").close()
+                open(flag, "x", encoding="utf-8").close()
                 os.kill(os.getpid(), signal.SIGKILL)
             return step(self, i)
 

@@ -109,7 +109,9 @@ def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
     otherwise = {"plain": {"step": "plain", "pool": "auto"}, "host": {"step": "fast", "pool": "host"}}
     others = {name: {**setting, **changes, "train": [9.0] * 3} for name, changes in otherwise.items()}
     (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "some.json").write_text(json.dumps({"settings": {"dnll": setting, **others}}))
+    (tmp_path / "bench" / "some.json").write_text(
+        json.dumps({"settings": {"dnll": setting, **others}}), encoding="utf-8"
+    )
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.5 * iterations(FAST))
     results.save(record(FAST, 0, 20.0), tmp_path)
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.2 * iterations(FAST))
@@ -143,6 +145,6 @@ def test_in_words():
 @pytest.mark.parametrize("damage", ["{", "[]", '{"settings": {"a": {}}}'])
 def test_a_damaged_benchmark_is_named(tmp_path, damage):
     (tmp_path / "bench").mkdir()
-    (tmp_path / "bench" / "x.json").write_text(damage)
+    (tmp_path / "bench" / "x.json").write_text(damage, encoding="utf-8")
     with pytest.raises(results.RecordError, match=r"x.json is not a readable benchmark"):
         estimates.measured([tmp_path])

@@ -35,8 +35,10 @@ def whole(monkeypatch, tmp_path):
     """A function that runs the command and returns its log; and what it trained with, in a list."""
     pools, trained, real = [], [], worker.train
     (tmp_path / "tests").mkdir()
-    (tmp_path / "tests" / "test_gpu_of_it.py").write_text("import pytest\n@pytest.mark.gpu\ndef test(): pass")
-    (tmp_path / "tests" / "test_else.py").write_text("def test(): assert False")
+    (tmp_path / "tests" / "test_gpu_of_it.py").write_text(
+        "import pytest\n@pytest.mark.gpu\ndef test(): pass", encoding="utf-8"
+    )
+    (tmp_path / "tests" / "test_else.py").write_text("def test(): assert False", encoding="utf-8")
     monkeypatch.setattr(gpu, "TESTS", tmp_path / "tests")
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)  # no workers for one test
     monkeypatch.setenv("DNLL_RESULTS", str(tmp_path / "recorded"))
@@ -50,7 +52,7 @@ def whole(monkeypatch, tmp_path):
 
     def run(*arguments, minutes=5, profile="quick"):
         gpu.main(["--minutes", str(minutes), "--out", str(tmp_path / "out"), "--profile", profile, *arguments])
-        return (tmp_path / "out" / "log.txt").read_text()
+        return (tmp_path / "out" / "log.txt").read_text(encoding="utf-8")
 
     run.pools, run.trained, run.out = pools, trained, tmp_path / "out"
     return run
@@ -93,21 +95,23 @@ def test_the_whole_command(whole):
 
 def test_failing_tests_lead_to_the_plain_step(whole):
     bad = "import pytest\n@pytest.mark.gpu\ndef test(): assert False"
-    (gpu.TESTS / "test_gpu_of_it.py").write_text(bad)
+    (gpu.TESTS / "test_gpu_of_it.py").write_text(bad, encoding="utf-8")
     log = whole("--tables", "1")
     assert "FAILED" in log and "iterations are not captured from here on" in log
     assert begun(log) == ["1: c", "1: e", "1: d"]
     assert [where["capture"] for where in whole.trained] == [False] * 3
     [benchmark] = (whole.out / "bench").iterdir()
     assert benchmark.name == f"small-uncaptured-{suite.machine()}.json"
-    assert json.loads(benchmark.read_text())["settings"]["dnll"]["step"] == "uncaptured"
+    assert json.loads(benchmark.read_text(encoding="utf-8"))["settings"]["dnll"]["step"] == "uncaptured"
     assert "did not pass before" in whole("--tables", "1")
 
 
 @pytest.mark.long
 def test_tests_that_take_too_long_are_ended(whole):
     slow = f"time.sleep(4)\n    open({str(gpu.TESTS / 'x')!r}, 'w')"
-    (gpu.TESTS / "test_gpu_of_it.py").write_text(f"import pytest, time\n@pytest.mark.gpu\ndef test():\n    {slow}")
+    (gpu.TESTS / "test_gpu_of_it.py").write_text(
+        f"import pytest, time\n@pytest.mark.gpu\ndef test():\n    {slow}", encoding="utf-8"
+    )
     whole.out.mkdir()
     assert not gpu.tests_pass(Archive(whole.out, whole.out / "a"), 1.0)
     time.sleep(4)
@@ -282,6 +286,6 @@ def test_every_test_that_needs_a_gpu_is_marked():
     unmarked = [
         path.name
         for path in gpu.TESTS.rglob("test_*.py")
-        if "needs a CUDA device" in (text := path.read_text()) and "mark.gpu" not in text
+        if "needs a CUDA device" in (text := path.read_text(encoding="utf-8")) and "mark.gpu" not in text
     ]
     assert unmarked == []

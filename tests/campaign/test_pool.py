@@ -2,12 +2,14 @@
 
 import contextlib
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from ctypes import c_byte
 
 import pytest
 
@@ -47,6 +49,28 @@ def test_workers_that_die_one_after_the_other_are_the_end():
             workers.submit(os._exit, 1).result()
 
 
+def test_a_worker_that_imports_its_script_starts_no_others(monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
+    with pytest.raises(pool.WorkerDied, match="below `if __name__ == '__main__':`"), pool.processes(1, "children"):
+        pass
+
+
+@pytest.mark.long
+def test_a_script_without_a_guard_is_told_so(tmp_path):
+    script = tmp_path / "mine.py"
+    script.write_text(
+        "import math\nfrom dnll_core.campaign import pool\n"
+        "with pool.processes(2, 'mine') as workers:\n    workers.submit(math.factorial, 5).result()\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, encoding="utf-8")
+    told = "mine died before it was ready. A worker first imports the script that starts it, so a script does that"
+    assert done.returncode != 0
+    assert told in done.stderr.splitlines()[-1], done.stderr
+    assert "memory" not in done.stderr
+
+
 def test_after_an_interrupt_a_worker_begins_nothing(monkeypatch):
     begun = []
 
@@ -78,7 +102,7 @@ def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers
     def send(_=None):
         os.kill(os.getpid(), number)
 
-    pool._begin({})
+    pool._begin({}, c_byte())
     with pytest.raises(KeyboardInterrupt):
         pool._unless_interrupted(send, None)
     pool._interrupted = Flag()
@@ -86,7 +110,7 @@ def test_a_signal_interrupts_a_task_and_not_a_worker_that_waits_for_one(handlers
     with pytest.raises(KeyboardInterrupt):
         pool._unless_interrupted(pytest.fail, "begun")
     signal.signal(number, signal.SIG_IGN)  # by nohup, for example
-    pool._begin({})
+    pool._begin({}, c_byte())
     assert signal.getsignal(number) is signal.SIG_IGN
 
 
@@ -169,10 +193,10 @@ if __name__ == "__main__":
 
 def test_workers_end_with_their_parent(tmp_path):
     """Also when it is killed: else they would train on for nobody, and hold the checkpoints of their runs."""
-    (tmp_path / "orphans.py").write_text(ORPHANS)
+    (tmp_path / "orphans.py").write_text(ORPHANS, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(PACKAGE.parent)])}
     command = [sys.executable, str(tmp_path / "orphans.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", env=environment) as parent:
         assert parent.stdout.readline() == "at work\n"
         parent.kill()
         parent.wait()

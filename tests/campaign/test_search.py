@@ -15,7 +15,7 @@ from dnll_core.campaign import command, search, tasks, worker
 from dnll_core.campaign.search import main
 from dnll_core.campaign.tasks import Report
 from dnll_core.campaign.worker import AFTERWARDS, CHECKPOINTS
-from dnll_core.common import opened
+from dnll_core.checks import opened
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.provenance import WHOLE, commit, source_hash
@@ -53,7 +53,7 @@ def tiny(monkeypatch):
 
 def searched(out, *arguments, seeds=1):
     main(["tiny", "--seeds", str(seeds), "--out", str(out), *arguments])
-    return json.loads((out / "tiny.json").read_text())
+    return json.loads((out / "tiny.json").read_text(encoding="utf-8"))
 
 
 def test_search_ranks_by_validation_accuracy(tiny, tmp_path):
@@ -101,7 +101,7 @@ def test_what_a_search_writes_and_prints_knows_nothing_of_the_test_set(tiny, tmp
     [record] = results.load(tmp_path)
     assert record["final"].keys() == {"validation"}
     for path in tmp_path.rglob("*.json"):
-        assert not [key for key in keys_of(json.loads(path.read_text())) if "test" in key], path
+        assert not [key for key in keys_of(json.loads(path.read_text(encoding="utf-8"))) if "test" in key], path
     shown = capsys.readouterr()
     assert "% on validation images" in shown.out
     assert "test" not in (shown.out + shown.err).replace(str(tmp_path), "")
@@ -244,7 +244,7 @@ def test_a_search_that_went_on_at_another_commit_names_both(tiny, tmp_path):
     tiny({}, {"lr": 0.1})
     searched(tmp_path)
     path = next((tmp_path / "tiny").glob("*.json"))
-    [other] = results.load(path.parent, lr=json.loads(path.read_text())["experiment"]["lr"])
+    [other] = results.load(path.parent, lr=json.loads(path.read_text(encoding="utf-8"))["experiment"]["lr"])
     path.unlink()
     results.save(other | {"commit": "000000000000"}, path.parent)
     found = search.summary("tiny", search.search_of("tiny", 1), tmp_path)
@@ -281,7 +281,7 @@ def test_every_method_gets_as_many_trials():
 
 
 def recorded_search(name):
-    return json.loads((results.root() / "search" / f"{name}.json").read_text())
+    return json.loads((results.root() / "search" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def of_digits(method):
@@ -377,7 +377,7 @@ def test_stages_of_the_quickstarts_searches_meet_on_no_split_and_report_on_none(
     for stage, seeds in ((1, CHOOSING[:4]), (2, CHOOSING[4:10]), (3, CHOOSING[10:])):
         assert all(own == set(seeds) for name, own in stages.items() if name.endswith(f"-{stage}"))
     for path in (results.root() / "search").glob("*.json"):
-        assert not set(json.loads(path.read_text())["seeds"]) & set(REPORTED), path
+        assert not set(json.loads(path.read_text(encoding="utf-8"))["seeds"]) & set(REPORTED), path
     assert not set(CHOOSING) & set(REPORTED)
 
 

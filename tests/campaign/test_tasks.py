@@ -360,7 +360,7 @@ def test_a_checkpoint_that_cannot_be_read_is_a_failure_and_kept(tmp_path, name):
 
 
 def test_a_folder_that_cannot_be_written_to_is_a_failure(tmp_path):
-    (tmp_path / CHECKPOINTS).write_text("a file in the place of a folder")
+    (tmp_path / CHECKPOINTS).write_text("a file in the place of a folder", encoding="utf-8")
     report = run_tasks([task_of(FAST, tmp_path)], inline())
     assert report.elsewhere == report.recorded == []
     [failure] = report.failures

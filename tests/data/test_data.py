@@ -217,7 +217,7 @@ def test_two_at_once_prepare_a_data_set_once(originals, tmp_path, monkeypatch):
 
 def test_where_nothing_can_be_written_that_is_said_of_the_data_not_of_a_lock(originals, tmp_path):
     originals("usps", tmp_path / "elsewhere")
-    (tmp_path / "data").write_text("a file in the place of the folder")
+    (tmp_path / "data").write_text("a file in the place of the folder", encoding="utf-8")
     with pytest.raises(DataError, match="usps is not prepared, and download=False"):
         load_data("usps", tmp_path / "data", download=False, progress=False)
 
@@ -330,7 +330,7 @@ DAMAGES = {
     "truncated": (_truncated, "cannot be read"),
     "flipped bit": (_flipped, "cannot be read"),
     "empty": (lambda path, _: path.write_bytes(b""), "cannot be read"),
-    "text": (lambda path, _: path.write_text("not an archive"), "cannot be read"),
+    "text": (lambda path, _: path.write_text("not an archive", encoding="utf-8"), "cannot be read"),
     "bare array": (_bare_array, "cannot be read|has no array"),
     "pickle": (lambda p, a: np.savez(p, **(a | {"y_test": a["y_test"].astype(object)})), "cannot be read"),
     "missing key": (lambda p, a: np.savez(p, **{k: a[k] for k in KEYS[:3]}), "has no array 'y_test'"),

@@ -71,7 +71,9 @@ def test_pinned_hash(digits):
 def test_same_split_in_another_process():
     code = "from dnll_core.data import *; print(split_labels(load_data('digits'), 20, 0).hash())"
     environment = os.environ | {"PYTHONHASHSEED": "12345", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     assert result.stdout.strip() == DIGITS_20_SEED_0
 
 

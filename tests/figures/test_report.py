@@ -18,7 +18,7 @@ from dnll_core.study.statistics import percent
 
 
 def test_the_readme_is_not_stale():
-    assert report.readme() == (report.ROOT / "README.md").read_text(), "run: make figures"
+    assert report.readme() == (report.ROOT / "README.md").read_text(encoding="utf-8"), "run: make figures"
 
 
 def stale(folder):
@@ -89,7 +89,7 @@ def test_the_laptops_table_marks_what_was_not_searched():
     marked = [line.split(" | ")[0] for line in lines if "(not searched on MNIST) |" in line]
     names = ("mutual learning", "Π model", "Temporal Ensembling", "VAT", "MixMatch")
     assert marked == [f"| {name} (not searched on MNIST)" for name in names]
-    trials = json.loads((results.root() / "search" / "laptop-start.json").read_text())["trials"]
+    trials = json.loads((results.root() / "search" / "laptop-start.json").read_text(encoding="utf-8"))["trials"]
     cost = {trial["changes"].get("weight_decay"): trial["mean"] for trial in trials if len(trial["changes"]) < 2}
     plain = next(trial["mean"] for trial in trials if not trial["changes"])
     assert f"cost DNLL {100 * (plain - cost[5e-3]):.1f} points" in note

@@ -15,13 +15,15 @@ from dnll_core import figures
 from dnll_core.figures.style import LOOKS, METHODS, VARIANTS, canvas, percents, plotted, save, show
 
 
+@pytest.mark.filterwarnings("error")  # as strict projects have it
 @pytest.mark.parametrize("name", FIGURES)
 def test_redrawn_files_are_identical_and_say_what_they_show(name, tmp_path):
     for i in range(2):
         save(FIGURES[name](), tmp_path / f"{i}.png")
     first, second = ((tmp_path / f"{i}.png").read_bytes() for i in range(2))
     assert first == second
-    assert Image.open(tmp_path / "0.png").info["Plotted"] == plotted(FIGURES[name]())
+    with Image.open(tmp_path / "0.png") as image:
+        assert image.info["Plotted"] == plotted(FIGURES[name]())
     assert not plt.get_fignums()  # closed, so that Jupyter does not show it twice
 
 
@@ -97,9 +99,25 @@ def test_channels_last():
     assert figures.images.channels_last(torch.zeros(3, 2, 4)).shape == (2, 4, 3)
 
 
+@pytest.mark.parametrize("own", ["dark_background", {"text.usetex": True, "savefig.bbox": "tight", "font.size": 30}])
+def test_the_style_is_the_projects_whatever_the_user_has_set(own, tmp_path):
+    save(FIGURES["idea"](), tmp_path / "plain.png")
+    with plt.style.context(own):
+        before = dict(plt.rcParams)
+        save(FIGURES["idea"](), tmp_path / "own.png")
+        assert dict(plt.rcParams) == before
+    assert (tmp_path / "own.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
+
+
+def test_a_plain_script_shows_the_alt_text_alone(capsys):
+    show(FIGURES["image_grid"](), "three pictures")
+    assert capsys.readouterr().out == "Figure: three pictures\n"
+
+
 def test_show_attaches_the_alt_text(monkeypatch):
     import IPython.display
 
+    monkeypatch.setattr(IPython, "get_ipython", object)
     shown = []
     monkeypatch.setattr(IPython.display, "display", lambda bundle, raw, metadata: shown.append((bundle, metadata)))
     show(FIGURES["image_grid"](), "three pictures")

@@ -231,7 +231,7 @@ def bench(folder, name, device, network="cnn13", **seconds):
     common = {"device": device, "precision": "float32", "experiment": fields}
     settings = {method: {**common, "train": times, "inference": [0.1] * 10} for method, times in seconds.items()}
     (folder / "bench").mkdir(parents=True, exist_ok=True)
-    (folder / "bench" / f"{name}.json").write_text(json.dumps({"settings": settings}))
+    (folder / "bench" / f"{name}.json").write_text(json.dumps({"settings": settings}), encoding="utf-8")
 
 
 def test_times(tmp_path):

@@ -39,10 +39,10 @@ def test_measures_and_errors_are_of_the_first_submodel(made):
 def test_it_is_plain_json_and_a_damaged_file_is_named(made, tmp_path):
     *_, record = made
     path = tmp_path / "figure5.json"
-    path.write_text(json.dumps(record))
+    path.write_text(json.dumps(record), encoding="utf-8")
     assert load_figure5(path) == record
     assert len(figures.embedding.figure(record).axes) == 4
-    path.write_text(path.read_text()[:100])
+    path.write_text(path.read_text(encoding="utf-8")[:100], encoding="utf-8")
     with pytest.raises(results.RecordError, match=r"figure5.json is not a readable record of Figure 5"):
         load_figure5(path)
     with pytest.raises(SystemExit, match="profile='laptp' is not known"):

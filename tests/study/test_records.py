@@ -80,7 +80,7 @@ def test_a_record_that_becomes_unreadable_is_named(tmp_path):
     write(tmp_path, A, [0.9])
     Records(tmp_path)
     [path] = tmp_path.glob("*.json")
-    path.write_text("{")
+    path.write_text("{", encoding="utf-8")
     for _ in range(2):
         with pytest.raises(results.RecordError, match=f"{path.name} is not a readable run record"):
             Records(tmp_path)
@@ -146,7 +146,9 @@ def timed(folder, name, device, finished, **changes):
     setting = {"device": device, "precision": "float32", "experiment": e.to_dict(), "train": [0.1] * 10}
     (folder / "bench").mkdir(exist_ok=True)
     date = {"finished": finished} if finished else {}
-    (folder / "bench" / f"{name}.json").write_text(json.dumps({"settings": {"dnll": setting}, **date}))
+    (folder / "bench" / f"{name}.json").write_text(
+        json.dumps({"settings": {"dnll": setting}, **date}), encoding="utf-8"
+    )
 
 
 def test_of_several_benchmarks_a_gpus_then_the_newest_then_the_first_by_name(tmp_path):

@@ -26,7 +26,7 @@ def bench(folder, **seconds):
     common = {"device": "a GPU", "precision": "float32", "experiment": fields}
     settings = {name: {**common, "train": [t] * 10, "inference": [0.1] * 10} for name, t in seconds.items()}
     (folder / "bench").mkdir(parents=True)
-    (folder / "bench" / "table7.json").write_text(json.dumps({"settings": settings}))
+    (folder / "bench" / "table7.json").write_text(json.dumps({"settings": settings}), encoding="utf-8")
 
 
 def test_compared_by_hand(tmp_path):

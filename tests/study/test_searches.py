@@ -104,7 +104,7 @@ factors = [[{ m = [1, 3] }], [{ lr = 0.1 }, { lr = [0.2, 0.3] }]]
 
 def written(tmp_path, text):
     path = tmp_path / "some.toml"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return path
 
 

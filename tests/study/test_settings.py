@@ -8,7 +8,7 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.study import settings
 from dnll_core.study.settings import laptop, on, published, quick, read
 
-FILE = Path(settings.__file__).with_suffix(".toml").read_text()
+FILE = Path(settings.__file__).with_suffix(".toml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ FILE = Path(settings.__file__).with_suffix(".toml").read_text()
 def test_what_the_file_of_settings_may_not_say_is_named(tmp_path, old, new, told):
     assert FILE.count(old) == 1
     path = tmp_path / "settings.toml"
-    path.write_text(FILE.replace(old, new))
+    path.write_text(FILE.replace(old, new), encoding="utf-8")
     with pytest.raises(ConfigError) as refused:
         read(path)
     assert str(path) in str(refused.value) and told in str(refused.value)

@@ -345,6 +345,6 @@ def test_a_cell_runs():
 
 def test_named_experiments_keep_their_run_names():
     """Records are found by them. A name that is new here is no change; `tests/named_experiments.json` may then grow."""
-    frozen = json.loads((Path(__file__).parents[1] / "named_experiments.json").read_text())
+    frozen = json.loads((Path(__file__).parents[1] / "named_experiments.json").read_text(encoding="utf-8"))
     now = guard.named()
     assert {name: now.get(name) for name in frozen} == frozen
