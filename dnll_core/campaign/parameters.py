@@ -43,7 +43,7 @@ def names(arguments: list[str]) -> Iterator[object]:
             except Exception as error:  # of whatever kind: papermill also reads addresses and cloud storage
                 raise ValueError(f"--{option} {shown(value)} cannot be read: {error}") from None
             if not isinstance(found, dict):
-                raise ValueError(f"--{option} {shown(value)} takes names with values ('labels: 50'), not {shown(found)}.")
+                raise ValueError(f"--{option} takes names with values ('labels: 50'), not {shown(found)}.")
             yield from found
     for option in ("parameters", "parameters_raw"):
         yield from (name for name, _ in given[option])

@@ -40,7 +40,9 @@ def test_counts_as_papermill_sends_them(value, expected):
     assert (type(found), found) == (type(expected), expected)
 
 
-@pytest.mark.parametrize("value", [0, -1, "0", "two", "1.5", 1.5, 3.0, True, np.True_, np.int64(0), np.float64(3), "", [1]])
+@pytest.mark.parametrize(
+    "value", [0, -1, "0", "two", "1.5", 1.5, 3.0, True, np.True_, np.int64(0), np.float64(3), "", [1]]
+)
 def test_what_is_no_count_is_named(value):
     with pytest.raises(ConfigError, match=r"seeds takes a whole number from 1, not "):
         count("seeds", value)

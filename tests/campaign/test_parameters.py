@@ -54,7 +54,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         (["-f", str(absent)], r"--parameters_file '.*absent\.yaml' cannot be read: .*No such file"),
         (["-f", str(broken)], r"--parameters_file '.*broken\.yaml' cannot be read: "),
         (["-b", "&&&abc"], "--parameters_base64 '&&&abc' cannot be read: "),
-        (["-y", "labels"], r"--parameters_yaml 'labels' takes names with values \('labels: 50'\), not 'labels'\."),
+        (["-y", "labels"], r"--parameters_yaml takes names with values \('labels: 50'\), not 'labels'\."),
         (["-p", "labels"], "'-p' requires 2 arguments"),
         (["--parameter", "labels", "50"], "(?i)no such option.*--parameter"),
     ):
