@@ -32,7 +32,7 @@ def _some(images: Sequence) -> int:
     return len(images)
 
 
-def _short(name: str, letters: int) -> str:
+def short(name: str, letters: int) -> str:
     """A class name that fits: of a longer one the first letters and an ellipsis."""
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
@@ -73,10 +73,10 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
     wrong = 1 - accuracy
     other = (kind + 2) % len(classes) if len(classes) > 2 else 1 - kind
     panels = [
-        ("Mutual learning: pseudo-labels", f"“This is: {_short(classes[kind], 12)}.”", RED, wrong),
+        ("Mutual learning: pseudo-labels", f"“This is: {short(classes[kind], 12)}.”", RED, wrong),
         (
             "DNLL: pseudo-negative labels",
-            f"“This is not: {_short(classes[other], 8)}.”",
+            f"“This is not: {short(classes[other], 12)}.”",
             BLUE,
             wrong * negatives / (len(classes) - 1),
         ),
@@ -92,7 +92,12 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
                 axis.text(x + 1.1, 3.0, name, ha="center", va="center")
             for y, ends in ((3.35, ((4.95, 3.35), (7.35, 3.35))), (2.65, ((7.35, 2.65), (4.95, 2.65)))):
                 axis.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=14, color=color, linewidth=1.6))
-                axis.text(6.15, y + (0.28 if y > 3 else -0.45), message, ha="center", color=color, fontsize=9.5)
+                above, long = y > 3, len(message) > 17  # of a digit they fit between the boxes
+                at = {"y": y + (0.28 if above else -0.45)}
+                if long:
+                    at = {"y": y + (0.18 if above else -0.18), "va": "bottom" if above else "top"}
+                words = message.replace(": ", ":\n") if long else message
+                axis.text(6.15, s=words, **at, ha="center", color=color, fontsize=9.5)
             axis.text(5, 1.1, f"wrong {error:.1%} of the time", ha="center", color=color, weight="bold", fontsize=12)
             axis.text(5, 0.35, f"if the submodel is right about {accuracy:.0%} of the images", ha="center", fontsize=9)
     return figure
@@ -114,7 +119,7 @@ def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 10, sca
             axis.axis("off")
         for axis, image, title in zip(axes.flat, images, titles):
             axis.imshow(image, cmap="gray_r", interpolation="nearest")
-            axis.set_title(_short(title, round(LETTERS * scale)), fontsize=9)
+            axis.set_title(short(title, round(LETTERS * scale)), fontsize=9)
     return figure
 
 
@@ -131,12 +136,12 @@ def opinions(
     Raises:
         ValueError: for no image.
     """
-    n, names = _some(images), [_short(name, LETTERS) for name in classes]
+    n, names = _some(images), [short(name, LETTERS) for name in classes]
     with canvas(1, n, (1.0 * n + 1.6, 1.35 + 0.24 * len(answers)), squeeze=False) as (figure, axes):
         for i, axis in enumerate(axes.flat):
             axis.imshow(images[i], cmap="gray_r", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            axis.set_title(_short(f"true {classes[truth[i]]}", LETTERS + 2), fontsize=9)
+            axis.set_title(short(f"true {classes[truth[i]]}", LETTERS + 2), fontsize=9)
             for row, (name, predicted) in enumerate(answers.items()):
                 right = predicted[i] == truth[i]
                 y = -0.18 - 0.22 * row
