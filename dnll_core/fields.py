@@ -68,8 +68,9 @@ Count = Annotated[Whole, Field(ge=1)]
 Positive = Annotated[Real, Field(gt=0)]
 NonNegative = Annotated[Real, Field(ge=0)]
 Share = Annotated[Real, Field(ge=0, le=1)]
-Digits = Annotated[int, Field(ge=1), _text(lambda text: int(text) if text.isdecimal() else text)]  # 3 or "3", not 3.0
 OWN = BeforeValidator(_own)  # makes a number of any library, for example NumPy's, Python's own; text is refused
+# 3, NumPy's 3 or "3", not 3.0
+Digits = Annotated[int, Field(ge=1), OWN, _text(lambda text: int(text) if text.isdecimal() else text)]
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import papermill
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -127,11 +130,14 @@ def test_each_assert_can_fail(notebook):
             assert not cannot_fail(check.test), ast.unparse(check)
 
 
-def test_one_cell_of_literal_parameters(notebook):
+def test_one_cell_of_literal_parameters_that_papermill_finds(notebook):
     [cell] = [cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", [])]
-    for node in ast.parse(source(cell)).body:
+    body = ast.parse(source(cell)).body
+    for node in body:
         assert isinstance(node, ast.Assign)
         ast.literal_eval(node.value)
+    assigned = [name for node in body for target in node.targets for name in names(target, ast.Store)]
+    assert [*papermill.inspect_notebook(notebook["path"])] == assigned
 
 
 def test_outputs_are_committed_from_one_clean_run(notebook):
@@ -185,3 +191,51 @@ def test_links_between_files_lead_somewhere(notebook):
         if cell["cell_type"] == "markdown":
             for target in re.findall(r"\]\(([^)#:]+?)\)", source(cell)):
                 assert (notebook["path"].parent / target).exists(), target
+
+
+# -- notebook 00 on images of one's own -------------------------------------------------------------------------------
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+def few(folder):
+    """Noise with a tint by class: four test images, and unlabelled ones."""
+    random = np.random.RandomState(0)
+    for k, (title, n) in enumerate((("cat", 12), ("dog", 12), ("unlabelled", 10))):
+        for i in range(n):
+            pixels = random.randint(160, size=(8, 8, 3))
+            pixels[:, :, k] += 90
+            save(folder / title / f"{i}.png", pixels)
+
+
+def fewest(folder):
+    """The fewest images that a folder may have, of classes with long names that nobody could mistake."""
+    for title, colour in (("a bright summer day on the beach", (250, 230, 200)), ("night", (5, 10, 40))):
+        for i in range(3):
+            save(folder / title / f"{i}.png", np.full((8, 8, 3), colour) + i)
+
+
+@pytest.mark.parametrize(
+    ("write", "parameters", "told"),
+    [
+        (few, {"labels": "4", "epochs": "1", "m": "none"}, "4 labelled, 24 unlabelled, 2 validation, 4 test"),
+        (fewest, {"labels": "none", "epochs": "10"}, "2 labelled, 2 unlabelled, 2 validation, 2 test"),
+    ],
+    ids=["few", "fewest"],
+)
+def test_the_quickstart_runs_on_a_folder_of_few_images(write, parameters, told, tmp_path):
+    write(tmp_path / "own")
+    given = {"dataset": f"folder:{tmp_path / 'own'}", "seeds": "1", "selection": "none", **parameters}
+    done = papermill.execute_notebook(ROOT / "notebooks" / "00_quickstart.ipynb", None, given, progress_bar=False)
+    outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
+    text = "".join(output.get("text", "") for output in outputs)
+    assert told in text
+    assert not [output["text"] for output in outputs if output.get("name") == "stderr"]
+    pictures = sum("image/png" in output.get("data", {}) for output in outputs)
+    assert ("t-SNE needs four test images, and there are 2" in text) == (write is fewest)
+    assert pictures + text.count("No picture: ") == 5
+    if write is fewest:
+        assert "No picture: the two networks give the same answer to each of the 2 test images." in text

@@ -79,7 +79,9 @@ def run_cells(
 
 
 def count(name: str, value: object, optional: bool = False) -> int | None:
-    """A parameter that counts something, as an int; `optional` also takes None, or "none" as papermill sends it.
+    """A parameter that counts something, as Python's own int: 3, NumPy's 3 or "3" as papermill may send it.
+
+    optional: also takes None, or "none".
 
     Raises:
         ConfigError: for anything else than a whole number from 1.

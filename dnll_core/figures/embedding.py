@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dnll_core.figures import style
+from dnll_core.figures.images import LETTERS, short
 from dnll_core.figures.style import BLACK, CLASSES, canvas
 from dnll_core.study.embeddings import UNTRAINED
 
@@ -27,7 +28,7 @@ def maps(
     Args:
         panels: title -> (N, 2).
         labels: (N,) true classes, 0...K-1.
-        classes: their K names; an empty one is not written.
+        classes: their K names; an empty one is not written, a long one is cut.
         notes: title -> text below the panel, for example its measures.
         wrong: title -> (N,) bool, points that the network gets wrong; drawn with a black edge.
     """
@@ -55,7 +56,7 @@ def _map(axis: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[s
     for k, name in enumerate(classes):
         if name and (labels == k).any():
             x, y = np.median(points[labels == k], axis=0)
-            axis.text(x, y, name, ha="center", va="center", fontsize=11, weight="bold", bbox=box)
+            axis.text(x, y, short(name, LETTERS), ha="center", va="center", fontsize=11, weight="bold", bbox=box)
     axis.set(xticks=[], yticks=[])
     axis.set_aspect("equal", adjustable="datalim")  # t-SNE's two axes have one scale
     axis.grid(False)

@@ -8,10 +8,33 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from sklearn.datasets import load_sample_image
-from torch import Tensor, cat, from_numpy, uint8
+from torch import Tensor, arange, cat, from_numpy, uint8
 from torch.nn.functional import avg_pool2d
 
 from dnll_core.figures.style import BLACK, BLUE, METHODS, RED, canvas
+
+LETTERS = 12  # of font size 9, in an inch
+
+
+def spaced(items: Tensor, most: int) -> Tensor:
+    """(N, ...) -> at most `most` of the items, evenly spaced from the first on, in their order.
+
+    A folder's images are sorted by class: among its first N there may be a single one.
+    """
+    n = min(most, len(items))
+    return items[arange(n) * len(items) // max(n, 1)]
+
+
+def _some(images: Sequence) -> int:
+    """How many there are. Raises ValueError for none, of which Matplotlib cannot make a grid."""
+    if not len(images):
+        raise ValueError("images: there are none, and a picture needs at least one.")
+    return len(images)
+
+
+def short(name: str, letters: int) -> str:
+    """A class name that fits: of a longer one the first letters and an ellipsis."""
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
 def colour_images(n: int = 8) -> Tensor:
@@ -41,7 +64,7 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
     """Figure 1 redrawn: what one submodel tells the other, and how often that is wrong (Theorem 3.1).
 
     Args:
-        image: (H, W) a grey image.
+        image: (H, W) grey or (H, W, 3).
         classes: names of the K classes.
         kind: the class in the image.
         accuracy: q, of the submodel that speaks, 0...1.
@@ -50,10 +73,10 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
     wrong = 1 - accuracy
     other = (kind + 2) % len(classes) if len(classes) > 2 else 1 - kind
     panels = [
-        ("Mutual learning: pseudo-labels", f"“This is: {classes[kind]}.”", RED, wrong),
+        ("Mutual learning: pseudo-labels", f"“This is: {short(classes[kind], 12)}.”", RED, wrong),
         (
             "DNLL: pseudo-negative labels",
-            f"“This is not: {classes[other]}.”",
+            f"“This is not: {short(classes[other], 12)}.”",
             BLUE,
             wrong * negatives / (len(classes) - 1),
         ),
@@ -69,45 +92,61 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
                 axis.text(x + 1.1, 3.0, name, ha="center", va="center")
             for y, ends in ((3.35, ((4.95, 3.35), (7.35, 3.35))), (2.65, ((7.35, 2.65), (4.95, 2.65)))):
                 axis.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=14, color=color, linewidth=1.6))
-                axis.text(6.15, y + (0.28 if y > 3 else -0.45), message, ha="center", color=color, fontsize=9.5)
+                above, long = y > 3, len(message) > 17  # of a digit they fit between the boxes
+                at = {"y": y + (0.28 if above else -0.45)}
+                if long:
+                    at = {"y": y + (0.18 if above else -0.18), "va": "bottom" if above else "top"}
+                words = message.replace(": ", ":\n") if long else message
+                axis.text(6.15, s=words, **at, ha="center", color=color, fontsize=9.5)
             axis.text(5, 1.1, f"wrong {error:.1%} of the time", ha="center", color=color, weight="bold", fontsize=12)
             axis.text(5, 0.35, f"if the submodel is right about {accuracy:.0%} of the images", ha="center", fontsize=9)
     return figure
 
 
 def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 10, scale: float = 0.8) -> Figure:
-    """Small images with a title each. images: (N, H, W) grey or (N, H, W, 3), uint8 or 0...1."""
-    rows = -(-len(images) // columns)
+    """Small images with a title each, cut to the width of an image.
+
+    Args:
+        images: (N, H, W) grey or (N, H, W, 3), uint8 or 0...1.
+        scale: inches of an image's side.
+
+    Raises:
+        ValueError: for no image.
+    """
+    rows = -(-_some(images) // columns)
     with canvas(rows, columns, (columns * scale, rows * scale * 1.25), squeeze=False) as (figure, axes):
         for axis in axes.flat:
             axis.axis("off")
         for axis, image, title in zip(axes.flat, images, titles):
             axis.imshow(image, cmap="gray_r", interpolation="nearest")
-            axis.set_title(title, fontsize=9)
+            axis.set_title(short(title, round(LETTERS * scale)), fontsize=9)
     return figure
 
 
 def opinions(
     images: np.ndarray, truth: Sequence[int], answers: dict[str, Sequence[int]], classes: Sequence[str]
 ) -> Figure:
-    """Test images with what each method says below them, wrong answers in red.
+    """Test images with what each method says below them, wrong answers in red. Long class names are cut.
 
     Args:
         images: (N, H, W) grey or (N, H, W, 3).
         truth: (N,) true classes.
         answers: key of METHODS -> (N,) predicted classes.
+
+    Raises:
+        ValueError: for no image.
     """
-    n = len(images)
+    n, names = _some(images), [short(name, LETTERS) for name in classes]
     with canvas(1, n, (1.0 * n + 1.6, 1.35 + 0.24 * len(answers)), squeeze=False) as (figure, axes):
         for i, axis in enumerate(axes.flat):
             axis.imshow(images[i], cmap="gray_r", interpolation="nearest")
             axis.set(xticks=[], yticks=[])
-            axis.set_title(f"true {classes[truth[i]]}", fontsize=9)
+            axis.set_title(short(f"true {classes[truth[i]]}", LETTERS + 2), fontsize=9)
             for row, (name, predicted) in enumerate(answers.items()):
                 right = predicted[i] == truth[i]
                 y = -0.18 - 0.22 * row
                 style = {"color": BLACK if right else RED, "weight": "normal" if right else "bold"}
-                axis.text(0.5, y, classes[predicted[i]], transform=axis.transAxes, ha="center", va="center", **style)
+                axis.text(0.5, y, names[predicted[i]], transform=axis.transAxes, ha="center", va="center", **style)
                 if i == 0:
                     label = METHODS[name].label
                     axis.text(-0.25, y, label, transform=axis.transAxes, ha="right", va="center", fontsize=9)
@@ -122,8 +161,11 @@ def view_rows(
     Args:
         rows: label -> (N, H, W) grey or (N, H, W, 3) colour.
         titles: label -> what stands above each image of that row.
+
+    Raises:
+        ValueError: for a row without an image.
     """
-    columns = max(len(images) for images in rows.values())
+    columns = max(map(_some, rows.values()))
     low, high = min(x.min() for x in rows.values()), max(x.max() for x in rows.values())
     size = (columns * scale + 1.7, len(rows) * scale * (1.3 if titles else 1))
     with canvas(len(rows), columns, size, squeeze=False) as (figure, axes):

@@ -44,7 +44,7 @@ class Spreading:
     """Settings of label spreading over a graph of the images. Raises ConfigError for what a setting does not take."""
 
     kernel: Literal["knn", "rbf"] = "knn"  # a graph of nearest neighbours; or of all, weights exp(-gamma distance^2)
-    neighbours: Annotated[int, Field(ge=1), OWN] = 7  # of "knn"
+    neighbours: Annotated[int, Field(ge=1), OWN] = 7  # of "knn", at most: `fit` takes fewer where images are few
     gamma: Annotated[float, Field(gt=0, allow_inf_nan=False), OWN] = 20.0  # of "rbf"; pixels are in 0...1
     alpha: Annotated[float, Field(gt=0, lt=1), OWN] = 0.2  # share of its neighbours' opinion in that of an image
 
@@ -131,11 +131,17 @@ class Classical:
 
 
 def fit(classifier: ClassifierMixin, dataset: Dataset, split: Split) -> ClassifierMixin:
-    """Fits on the split's labelled images and at most POOL_LIMIT of its unlabelled ones."""
+    """Fits on the split's labelled images and at most POOL_LIMIT of its unlabelled ones.
+
+    Label spreading takes fewer neighbours than it was told where there are not more images than those: all but one.
+    With every image a neighbour of every image, all of them would get the same answer.
+    """
     apart = -(-len(split.unlabelled) // POOL_LIMIT)  # a folder's pool is sorted by class
     pool = split.unlabelled[::apart]
     index = torch.cat([split.labelled, pool])
     targets = np.concatenate([dataset.y_train[split.labelled].numpy(), np.full(len(pool), -1)])
+    if isinstance(classifier, LabelSpreading):
+        classifier.set_params(n_neighbors=min(classifier.n_neighbors, len(index) - 1))
     with warnings.catch_warnings():
         # parts of the neighbour graph that no label reaches divide 0 by 0; the last round of self-training is empty
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -170,6 +176,7 @@ def run_classical(
     """Fits and scores one classifier. Returns a record as `Run.record` gives it, without a history.
 
     Without settings, self-training takes so many predictions a round that a large pool is used up in about twenty.
+    The record says what was asked for, such as seven neighbours, also where `fit` took fewer for want of images.
 
     Raises:
         ValueError: for an unknown method, data set or number of labels. ConfigError is one.

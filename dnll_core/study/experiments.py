@@ -98,6 +98,8 @@ def addons(dataset: str = "digits", **changes) -> dict[str, Experiment]:
     released |= {"consistency_scale": 20.0, "stabilisation_scale": 100.0, "logit_distance": 0.02}
     if dataset != "cifar10":
         released |= {"network": "auto", "labels": 100, "weak": "auto", "strong": "noise", "epochs": 2}
+    if dataset.startswith("folder:"):  # which may have two classes
+        released |= {"m": 1, "selection": "ep"}
     return {name: Experiment(**{**released, "dataset": dataset, "method": name, **changes}) for name in names}
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -33,12 +34,15 @@ def lines_of(table):
 # -- parameters --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("value", "expected"), [(3, 3), ("3", 3), ("none", None), (None, None)])
+@pytest.mark.parametrize(("value", "expected"), [(3, 3), ("3", 3), (np.int64(3), 3), ("none", None), (None, None)])
 def test_counts_as_papermill_sends_them(value, expected):
-    assert count("epochs", value, optional=True) == expected
+    found = count("epochs", value, optional=True)
+    assert (type(found), found) == (type(expected), expected)
 
 
-@pytest.mark.parametrize("value", [0, -1, "0", "two", "1.5", 1.5, True, "", [1]])
+@pytest.mark.parametrize(
+    "value", [0, -1, "0", "two", "1.5", 1.5, 3.0, True, np.True_, np.int64(0), np.float64(3), "", [1]]
+)
 def test_what_is_no_count_is_named(value):
     with pytest.raises(ConfigError, match=r"seeds takes a whole number from 1, not "):
         count("seeds", value)

@@ -114,6 +114,36 @@ def test_a_plain_script_shows_the_alt_text_alone(capsys):
     assert capsys.readouterr().out == "Figure: three pictures\n"
 
 
+def test_of_a_sorted_set_all_classes_show():
+    y = torch.arange(4).repeat_interleave(60)
+    assert figures.images.spaced(y, 20).bincount().tolist() == [5, 5, 5, 5]
+    assert figures.images.spaced(y, 7).bincount().tolist() == [2, 2, 2, 1]
+    assert figures.images.spaced(torch.arange(7), 3).tolist() == [0, 2, 4]
+    for most in (7, 8, 100):  # all there are, in their order
+        assert figures.images.spaced(torch.arange(7), most).tolist() == [*range(7)]
+    assert figures.images.spaced(torch.zeros(0, 3), 5).shape == (0, 3)
+
+
+def test_no_image_is_no_picture():
+    none = np.zeros((0, 8, 8))
+    for draw in (
+        lambda: figures.images.image_grid(none, []),
+        lambda: figures.images.opinions(none, [], {"dnll": []}, ["no", "yes"]),
+        lambda: figures.images.view_rows({"x": none}),
+    ):
+        with pytest.raises(ValueError, match="there are none, and a picture needs at least one"):
+            draw()
+
+
+def test_long_class_names_are_cut():
+    classes, image = ["cat", "Staffordshire bull terrier"], np.zeros((2, 8, 8))
+    grid = figures.images.image_grid(image, classes)
+    said = figures.images.opinions(image, [0, 1], {"dnll": [1, 0]}, classes)
+    assert [axis.get_title() for axis in grid.axes[:2]] == ["cat", "Staffords…"]
+    assert [axis.get_title() for axis in said.axes] == ["true cat", "true Stafford…"]
+    assert [axis.texts[0].get_text() for axis in said.axes] == ["Staffordshi…", "cat"]
+
+
 def test_show_attaches_the_alt_text(monkeypatch):
     import IPython.display
 
