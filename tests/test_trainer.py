@@ -21,9 +21,10 @@ from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
 from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError
+from dnll_core.device import own_random_state
 from dnll_core.learner import permuted_batches
 from dnll_core.provenance import source_hash
-from dnll_core.run import own_random_state, prepare
+from dnll_core.run import prepare
 from dnll_core.trainer import Trainer, TrainingDiverged
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3, "m": 3, "selection": "epm", "lr": 0.1}
