@@ -127,17 +127,19 @@ def _fewest(learner: Learner, logits: Logits, batches: dict[str, int]) -> int:
 
 
 def warn_if_cut_short(learner: Learner) -> None:
-    """Warns where a pool smaller than half of the labelled images leaves these less than half of `epochs` passes."""
+    """Warns where a pool of less than half of the labelled images leaves them less than half of `epochs` passes.
+
+    With a source the pool is the target by design, and small or large as that is.
+    """
     e, steps, total = learner.experiment, learner.steps_per_epoch, learner.clock.total_steps
     images, pool = len(learner.data.labelled), len(learner.data.unlabelled)
     passes = total * e.labelled_batch / images
-    if 2 * steps < images // e.unlabelled_batch and 2 * passes < e.epochs:
-        also = "" if e.source is not None else ", and so would include_labelled=True"
+    if e.source is None and 2 * steps < images // e.unlabelled_batch and 2 * passes < e.epochs:
         warnings.warn(
             f"{e.epochs} epochs, which are passes over the {pool} unlabelled images, are {total} iterations and only "
             f"{passes:.2g} passes over the {images} labelled images. epochs={math.ceil(e.epochs**2 / passes)} would "
-            f"make it {e.epochs}{also}; more unlabelled images make it more.",
-            stacklevel=2,
+            f"make it {e.epochs}, and include_labelled=True or more unlabelled images make epochs longer.",
+            stacklevel=5,
         )
 
 
