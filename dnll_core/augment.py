@@ -53,9 +53,7 @@ def flip(images: Tensor, where: Tensor) -> Tensor:
     return torch.where(where.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def random_translate(
-    images: Tensor, max_shift: int, generator: torch.Generator, axes: str = "xy", name: str = "max_shift"
-) -> Tensor:
+def random_translate(images: Tensor, max_shift: int, generator: torch.Generator, axes="xy", name="max_shift") -> Tensor:
     """Translate each image by integers uniform in [-max_shift, max_shift], independent on each axis of `axes`.
 
     images: (B, C, H, W). axes: "xy", or "x" for horizontal translation alone (SVHN, section 4.2).
@@ -64,7 +62,7 @@ def random_translate(
     batch, _, height, width = images.shape
     limit = (min(height, width) if axes == "xy" else width) - 1
     if not 0 <= max_shift <= limit:
-        raise ValueError(f"{name}={max_shift} is out of range: with {height}x{width} pixels it must be 0...{limit}")
+        raise ValueError(f"{name}={shown(max_shift)}: with {height}x{width} pixels it must be 0...{limit}")
     shifts = torch.randint(-max_shift, max_shift + 1, (2, batch), generator=generator, device=images.device)  # (2, B)
     return translate(images, shifts[0], shifts[1] if axes == "xy" else torch.zeros_like(shifts[1]))
 

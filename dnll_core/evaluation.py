@@ -133,7 +133,7 @@ def _checked(seen: object) -> dict[str, Tensor]:
     if seen is None or numbers:
         return seen or {}
     raise ConfigError(
-        f"an observer returns None or a dict of 0-dim tensors by name (or pairs), not {reprlib.repr(seen)}"
+        f"an observer returns None or a dict of 0-dim tensors by name, or pairs, not {reprlib.repr(seen)}"
     )
 
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 from torch.nn.utils.parametrizations import weight_norm
 
 from dnll_core.common import unknown
@@ -87,8 +87,8 @@ def _weight_normed(layer: nn.Module, state: dict | None = None) -> nn.Module:
     shape = (1, 1, 1) if kind is nn.Conv2d else (1, 1)  # of a stand-in, which takes over the state but for its hooks
     hooks = {"_load_state_dict_pre_hooks": layer._load_state_dict_pre_hooks}
     layer.__dict__ |= (state or {}) | hooks
-    stand_in = partial(kind, *shape, device="meta")
-    type(layer).__reduce__ = lambda self: (_weight_normed, (stand_in(), self.__dict__ | dict.fromkeys(hooks)))
+    none = dict.fromkeys(hooks)
+    type(layer).__reduce__ = lambda self: (_weight_normed, (skip_init(kind, *shape), self.__dict__ | none))
     return layer
 
 

@@ -44,7 +44,7 @@ POOLS = ("auto", "device", "host")
 
 @dataclass
 class Run:
-    """A finished run: its curve, its numbers, and its trained networks.
+    """A finished run: its curve, its numbers, and its trained networks. It pickles, with its images.
 
     Attributes:
         history: one dict for each epoch: "epoch", "step", "seconds", "loss", the method's metrics, and where evaluated

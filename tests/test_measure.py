@@ -210,7 +210,7 @@ def test_an_observer_takes_no_name_of_the_history(name):
 
 @pytest.mark.parametrize("returned", [5, "x", {"a": 0.5}, {1: torch.ones(())}, {"a": torch.ones(3)}, [torch.ones(())]])
 def test_what_an_observer_returns_must_be_numbers_by_name(returned):
-    with pytest.raises(ConfigError, match=r"returns None or a dict of 0-dim tensors by name \(or pairs\), not "):
+    with pytest.raises(ConfigError, match=r"returns None or a dict of 0-dim tensors by name, or pairs, not "):
         train(Experiment(**FAST), 0, observer=lambda batch, output: returned)
 
 
