@@ -53,16 +53,16 @@ def flip(images: Tensor, where: Tensor) -> Tensor:
     return torch.where(where.view(-1, 1, 1, 1), images.flip(3), images)
 
 
-def random_translate(images: Tensor, max_shift: int, generator: torch.Generator, axes: str = "xy") -> Tensor:
+def random_translate(images: Tensor, max_shift: int, generator: torch.Generator, axes="xy", name="max_shift") -> Tensor:
     """Translate each image by integers uniform in [-max_shift, max_shift], independent on each axis of `axes`.
 
     images: (B, C, H, W). axes: "xy", or "x" for horizontal translation alone (SVHN, section 4.2).
-    Raises ValueError if max_shift is not smaller than the image: its mirror image has no more pixels.
+    Raises ValueError, which calls it `name`, if max_shift is not below the image's size: its mirror image ends there.
     """
     batch, _, height, width = images.shape
     limit = (min(height, width) if axes == "xy" else width) - 1
     if not 0 <= max_shift <= limit:
-        raise ValueError(f"a shift of {max_shift} in {height}x{width} pixels: crop and translate take 0..{limit} there")
+        raise ValueError(f"{name}={shown(max_shift)}: with {height}x{width} pixels it must be 0...{limit}")
     shifts = torch.randint(-max_shift, max_shift + 1, (2, batch), generator=generator, device=images.device)  # (2, B)
     return translate(images, shifts[0], shifts[1] if axes == "xy" else torch.zeros_like(shifts[1]))
 
@@ -137,12 +137,13 @@ class Augmentation:
         self.mean, self.std = tuple(map(float, mean)), tuple(map(float, std))
         if len(self.mean) != len(self.std) or not min(self.std, default=0) > 0:
             raise ValueError(f"mean={self.mean} and std={self.std} need one number per channel each, with std > 0")
+        translate = partial(random_translate, max_shift=translation, name="translation")
         drawn = {
             # a window from row t of an image padded by p pixels is the image moved down by p - t
-            "crop": partial(random_translate, max_shift=crop_padding),
+            "crop": partial(random_translate, max_shift=crop_padding, name="crop_padding"),
             "flip": random_flip,
-            "translate": partial(random_translate, max_shift=translation),
-            "translate_x": partial(random_translate, max_shift=translation, axes="x"),
+            "translate": translate,
+            "translate_x": partial(translate, axes="x"),
             "jitter": partial(random_jitter, strengths=jitter),
             "randaugment": random_augment,
             "cutout": random_cutout,

@@ -112,7 +112,7 @@ def verify(learner: Learner, replay: Callable[[], Tensor], before: dict[str, Ten
         losses = {"loss of iteration 1": float(step())}
         moved.append(_steps_of_networks(learner, before))
         losses["loss of iteration 2"] = float(step())
-        seen.append(losses | {name: float(value) for name, value in learner.sums.items()})
+        seen.append(losses | {name: float(value.sum()) for name, value in learner.sums.items()})
         random.append(torch.cat([value for name, value in learner.state().items() if name.startswith("rng.")]))
     close, near = (0.02, 0.05) if learner.compute.precision == "bfloat16" else (1e-4, 5e-3)
     for name, plain in seen[0].items():

@@ -60,6 +60,7 @@ def _view(spec: str, info: ValidationInfo) -> str:
 
 Images = Annotated[str, AfterValidator(_images)]
 View = Annotated[str, AfterValidator(_view)]
+Batch = Annotated[Whole, Field(ge=1, le=2**16)]
 
 
 @checked
@@ -76,7 +77,7 @@ class Experiment:
     source: OrNone[Images] = None  # [paper 4.8] domain adaptation: where labelled images come from; others: `dataset`
     labels: OrNone[Count] = 20  # labelled images, balanced over the classes; None: every training image with a label
     include_labelled: Flag = False  # [paper 4.3] "the rest" is unlabelled; True adds the labelled images to the pool
-    size: OrNone[Count] = None  # pixels; images are resized to size x size (cubic); None: as they come
+    size: OrNone[Annotated[Whole, Field(ge=1, le=1024)]] = None  # pixels; resized to size x size (cubic); None: as is
 
     # -- network -------------------------------------------------------------------------------------------------------
     network: Literal["auto", "cnn13", "wrn28-2", "cnn3", "small", "cnn6"] = "auto"  # see AUTO
@@ -85,7 +86,7 @@ class Experiment:
     # -- views, section 4.2 --------------------------------------------------------------------------------------------
     weak: View = "auto"  # operations joined by "+", see augment.py; "auto": section 4.2 for the data set and network
     strong: View = "auto"
-    noise_std: NonNegative = 0.15  # [ours] unstated; the lineage's networks use 0.15. In standard deviations of pixels
+    noise_std: Annotated[Real, Field(ge=0, le=1000)] = 0.15  # [ours] of the pixels' standard deviations; lineage: 0.15
     translation: Annotated[Whole, Field(ge=0)] = 2  # [ours] pixels; unstated; the paper's reference for SVHN uses 2
     crop_padding: Annotated[Whole, Field(ge=0)] = 4  # [ours] pixels; unstated; the usual CIFAR-10 crop
     jitter: Share = 0.4  # [ours] strength of brightness, contrast and saturation; unstated
@@ -119,10 +120,10 @@ class Experiment:
     ensemble_decay: Annotated[Real, Field(ge=0, le=0.9999)] = 0.6  # temporal-ensembling: alpha, an epoch [its paper]
     vat_eps: Positive = 6.0  # vat: length of the perturbation in normalised pixels [Oliver et al. 2018, CIFAR-10]
     vat_xi: Positive = 0.1  # vat: [ours] length in the finite difference; at the published 1e-6 float32 rounds it away
-    vat_iterations: Count = 1  # vat: power iterations [Miyato et al., section 4]
+    vat_iterations: Annotated[Whole, Field(ge=1, le=100)] = 1  # vat: power iterations [Miyato et al., section 4]
     vat_entropy: NonNegative = 0.0  # vat: weight of the entropy term beside it; 1 is "VAT + EntMin" of its paper
     sharpening: Positive = 0.5  # mixmatch: temperature T [its paper, section 4]
-    mixup_alpha: Annotated[Real, Field(ge=0.05)] = 0.75  # mixmatch: Beta [its paper, section 4]; float32 fails below
+    mixup_alpha: Annotated[Real, Field(ge=0.05, le=1000)] = 0.75  # mixmatch: Beta [its paper]; float32 fails below
     fixmatch_threshold: Share = 0.95  # fixmatch: confidence that a pseudo-label needs [its paper, section 4]
 
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------
@@ -130,9 +131,9 @@ class Experiment:
     weight_decay: NonNegative = 5e-4  # [paper]
     momentum: Annotated[Real, Field(ge=0, le=0.99999)] = 0.9  # [paper]
     nesterov: Flag = True  # [ours] unstated; the authors' add-on code uses it
-    labelled_batch: Count = 128  # [paper] batch 256; half of it labelled is [ours], after the 50 + 50 of section 4.9
-    unlabelled_batch: Count = 128
-    epochs: Count = 100  # [ours] passes over the unlabelled images; unstated; the authors' add-on code runs 100
+    labelled_batch: Batch = 128  # [paper] batch 256; half of it labelled is [ours], after the 50 + 50 of section 4.9
+    unlabelled_batch: Batch = 128
+    epochs: Annotated[Whole, Field(ge=1, le=10**6)] = 100  # [ours] passes over the unlabelled images; add-on code: 100
     ema_decay: Annotated[Real, Field(ge=0, le=0.99999)] = 0.0  # [ours] a step; above 0 averaged weights are evaluated
     eval_every: Count = 1  # epochs between evaluations; the last epoch is always evaluated
 

@@ -1,15 +1,22 @@
-"""Where and how a run computes: device, precision, threads, and a description of the hardware for the record."""
+"""Where and how a run computes: device, precision, threads and torch's global state; the hardware, for the record."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
+from dnll_core.common import stream_seed
+from dnll_core.fields import ConfigError
+
 ONE_THREAD = ("small", "cnn6", "cnn3")  # on a CPU
+ALONE, _at_work = threading.RLock(), []  # torch's global generator and number of threads are the process's
+PARALLEL: set[int] = set()  # processes in which a run has used several threads; a forked one inherits its parent's
 FLOAT32 = ("small", "cnn6")  # on a CPU: their recorded numbers are to be had on processors without bfloat16, too
 
 
@@ -33,7 +40,19 @@ class Compute:
 
     @contextlib.contextmanager
     def own_threads(self) -> Iterator[None]:
-        """Uses `threads` inside the block, and the caller's number again afterwards."""
+        """Uses `threads` inside the block, and the caller's number again afterwards.
+
+        Raises:
+            RuntimeError: for several threads in a process that was forked off one that has used several, as then they
+                wait for each other for ever.
+        """
+        if self.threads is not None and self.threads > 1:
+            if PARALLEL - {os.getpid()}:
+                raise RuntimeError(
+                    f"{self.threads} threads cannot be used in a process that was forked after a run with several "
+                    'threads. Start processes with multiprocessing.get_context("spawn"), or set OMP_NUM_THREADS=1.'
+                )
+            PARALLEL.add(os.getpid())
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
         try:
@@ -48,6 +67,54 @@ class Compute:
         if self.device.type == "mps":
             return "Apple GPU"
         return f"{cpu_name()}, {self.threads} thread{'s' * (self.threads != 1)}"
+
+
+@contextlib.contextmanager
+def one_run() -> Iterator[None]:
+    """Waits until no other thread of this process trains. Raises ConfigError if this one does."""
+    with ALONE:
+        if _at_work:
+            raise ConfigError("train cannot be called while this thread trains already, as from an observer.")
+        _at_work.append(True)
+        try:
+            yield
+        finally:
+            _at_work.clear()
+
+
+@contextlib.contextmanager
+def usual_torch() -> Iterator[None]:
+    """Torch's switches as they are in a new process, whatever the caller has set, and the caller's again afterwards.
+
+    Default dtype and device, whether gradients are kept, and the precision of float32 products.
+    """
+    dtype = torch.get_default_dtype()
+    # only those that were changed: torch has two ways to say so, and refuses to be told in both
+    products = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv]
+    lowered = {
+        product: product.fp32_precision for product in products if product.fp32_precision not in ("none", "ieee")
+    }
+    # as a mode of torch's it slows every call, so only where it is needed
+    on_cpu = torch.device("cpu") if torch.get_default_device().type != "cpu" else contextlib.nullcontext()
+    with torch.inference_mode(False), torch.enable_grad(), on_cpu:
+        try:
+            torch.set_default_dtype(torch.float32)
+            for product in lowered:
+                product.fp32_precision = "ieee"
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            for product, precision in lowered.items():
+                product.fp32_precision = precision
+
+
+@contextlib.contextmanager
+def own_random_state(device: torch.device, seed: int, purpose: str = "dropout") -> Iterator[None]:
+    """Seeds torch's global generators for one purpose of a run, and gives the caller's state back afterwards."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(stream_seed(seed, purpose))
+        yield
 
 
 def choose_compute(device: str = "auto", precision: str = "auto", network: str = "") -> Compute:

@@ -75,10 +75,12 @@ def transfer_observer(truth: Tensor) -> Observer:
             return {}
         y = truth[batch.index]  # (U,)
         known = y >= 0
+        images = known.sum()
 
         def share(events: list[Tensor]) -> Tensor:
-            """Mean over networks and over the images whose class is known. events: each (U,)."""
-            return torch.stack([(event * known).float() for event in events]).mean() * len(y) / known.sum().clamp(min=1)
+            """(2,): how many images of known class, mean over networks, and how many there are, both over U."""
+            mean = torch.stack([(event * known).float() for event in events]).mean() * len(y) / images.clamp(min=1)
+            return torch.stack([mean, torch.ones_like(mean)]) * (images / len(y))
 
         def contains(labels: Tensor) -> Tensor:
             return labels.gather(1, y.clamp(min=0)[:, None])[:, 0]  # (U,)
@@ -106,7 +108,7 @@ def together(observers: Sequence[Observer], method: Method) -> Observer:
     """One observer from several. They run without gradients, and find the method in `Output.method`.
 
     Raises (at an iteration):
-        ConfigError: if an observer returns anything else than None or 0-dim tensors by names that are not taken.
+        ConfigError: if an observer returns anything else than None or 0-dim tensors, or pairs, by free names.
     """
 
     @torch.no_grad()
@@ -125,12 +127,14 @@ def together(observers: Sequence[Observer], method: Method) -> Observer:
 def _checked(seen: object) -> dict[str, Tensor]:
     """What an observer returned; empty for None."""
     numbers = isinstance(seen, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) and value.ndim == 0 and not value.is_complex()
+        isinstance(name, str) and isinstance(value, Tensor) and value.shape in ((), (2,)) and not value.is_complex()
         for name, value in seen.items()
     )
     if seen is None or numbers:
         return seen or {}
-    raise ConfigError(f"an observer returns None or a dict of 0-dim tensors by name, not {reprlib.repr(seen)}.")
+    raise ConfigError(
+        f"an observer returns None or a dict of 0-dim tensors by name, or pairs, not {reprlib.repr(seen)}"
+    )
 
 
 def without_labels(probabilities: torch.Tensor) -> dict[str, float]:

@@ -19,6 +19,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Annotated, TypeVar
 
+import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -40,7 +41,7 @@ def _text(read_text: Callable[[str], object]) -> BeforeValidator:
 
 def _real(value: object) -> float:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
-        if not isinstance(value, bool) and math.isfinite(number := float(value)):
+        if not isinstance(value, bool | np.bool_) and math.isfinite(number := float(value)):
             return number
     raise ValueError("it takes a finite number")
 
@@ -60,7 +61,8 @@ def _own(value: object) -> int | float:
 
 RULES = ConfigDict(strict=True, extra="forbid")  # what is not of a field's type is refused, but for what follows
 # These also read text as papermill's command line sends it: "false", "3", "1e-3", "none".
-Flag = Annotated[bool, _text(lambda text: {"true": True, "false": False}.get(text.lower(), text))]
+_BOOL = BeforeValidator(lambda value: bool(value) if isinstance(value, np.bool_) else value)
+Flag = Annotated[bool, _BOOL, _text(lambda text: {"true": True, "false": False}.get(text.lower(), text))]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Real = Annotated[float, BeforeValidator(_real)]  # finite
 OrNone = Annotated[T | None, _text(lambda text: None if text.lower() in ("none", "null") else text)]

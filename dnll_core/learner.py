@@ -135,7 +135,7 @@ class Learner:
         else:
             self.losses.index_copy_(0, i.view(1), loss.view(1))
         for name, value in metrics.items():
-            if name not in self.sums:
+            if name not in self.sums or self.sums[name].shape != value.shape:
                 self.sums[name] = torch.zeros_like(value)
             self.sums[name] += value
         return loss

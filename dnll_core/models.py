@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 from torch.nn.utils.parametrizations import weight_norm
 
 from dnll_core.common import unknown
@@ -80,12 +81,23 @@ class Dropout(nn.Dropout):
 # ------------------------------------------------------------------------------------------------- the CNN lineage
 
 
+def _weight_normed(layer: nn.Module, state: dict | None = None) -> nn.Module:
+    """The layer with `weight_norm`, in a form that pickles, though torch makes it a class of its own."""
+    kind, layer = type(layer), weight_norm(layer)
+    shape = (1, 1, 1) if kind is nn.Conv2d else (1, 1)  # of a stand-in, which takes over the state but for its hooks
+    hooks = {"_load_state_dict_pre_hooks": layer._load_state_dict_pre_hooks}
+    layer.__dict__ |= (state or {}) | hooks
+    none = dict.fromkeys(hooks)
+    type(layer).__reduce__ = lambda self: (_weight_normed, (skip_init(kind, *shape), self.__dict__ | none))
+    return layer
+
+
 def _normed_conv(inputs: int, outputs: int, kernel: int, padding: int, pool: bool = False) -> list[nn.Module]:
     """Weight-normed convolution, ordinary batch norm on top of it, LeakyReLU 0.1: the lineage uses both norms.
 
     pool: halve height and width. An increasing function may as well follow the maximum, on a quarter of the pixels.
     """
-    conv = weight_norm(nn.Conv2d(inputs, outputs, kernel, padding=padding))
+    conv = _weight_normed(nn.Conv2d(inputs, outputs, kernel, padding=padding))
     return [conv, nn.BatchNorm2d(outputs), *[nn.MaxPool2d(2)] * pool, nn.LeakyReLU(0.1, inplace=True)]
 
 
@@ -223,7 +235,7 @@ def build_network(
     spec = NETWORKS[name]
     if min(size if isinstance(size, tuple) else (size, size)) < spec.min_size:
         raise ValueError(f"size={size!r} is too small for {name!r}: at least {spec.min_size}x{spec.min_size} pixels")
-    body = spec.body(channels, spec.dropout if dropout is None else dropout)
+    body = spec.body(channels, float(spec.dropout if dropout is None else dropout))
     return Network(body, spec.hidden, [_head(spec, num_classes) for _ in range(heads)])
 
 
@@ -234,4 +246,4 @@ def count_parameters(network: nn.Module) -> int:
 
 def _head(spec: NetworkSpec, num_classes: int) -> nn.Module:
     head = nn.Linear(spec.hidden, num_classes)
-    return weight_norm(head) if spec.normed_heads else head
+    return _weight_normed(head) if spec.normed_heads else head

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,14 +21,14 @@ from torch import Tensor
 from dnll_core import results
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import exclusive
-from dnll_core.common import FORMAT, Stop, stream_seed, today, unknown
+from dnll_core.common import FORMAT, Stop, today, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.domain import load_pair
 from dnll_core.data.host_pool import HostPool
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import Split, split_labels
-from dnll_core.device import choose_compute
+from dnll_core.device import ALONE, choose_compute, one_run, own_random_state, usual_torch
 from dnll_core.evaluation import accuracy, together, transfer_observer
 from dnll_core.fields import OWN, read
 from dnll_core.learner import Learner, TrainingData
@@ -38,14 +37,14 @@ from dnll_core.methods.base import Observer
 from dnll_core.models import build_network
 from dnll_core.provenance import made
 from dnll_core.trainer import Trainer
+from dnll_core.trial import checked_images, try_once, warn_if_cut_short
 
 POOLS = ("auto", "device", "host")
-_alone, _at_work = threading.RLock(), []  # torch's global generator and number of threads are the process's
 
 
 @dataclass
 class Run:
-    """A finished run: its curve, its numbers, and its trained networks.
+    """A finished run: its curve, its numbers, and its trained networks. It pickles, with its images.
 
     Attributes:
         history: one dict for each epoch: "epoch", "step", "seconds", "loss", the method's metrics, and where evaluated
@@ -71,12 +70,20 @@ class Run:
         return final["test" if "test" in final else "validation"]["mean"]
 
     def predict(self, images: Tensor) -> Tensor:
-        """Class probabilities: (N, C, H, W) uint8 -> (N, K) float32 on the CPU, mean over the submodels."""
-        return self.trainer.predict(images).mean(0).cpu()
+        """Class probabilities: (N, C, H, W) uint8 -> (N, K) float32 on the CPU, mean over the submodels.
+
+        Waits while another thread trains. Raises TypeError or ValueError for other images, see `trial.checked_images`.
+        """
+        return self._of_images(self.trainer.predict, images).mean(0).cpu()
 
     def embed(self, images: Tensor) -> Tensor:
-        """The last hidden layer of the first submodel: (N, C, H, W) uint8 -> (N, F) float32 on the CPU (Figure 5)."""
-        return self.trainer.embed(images).cpu()
+        """The last hidden layer of the first submodel: as `predict`, but -> (N, F) float32 (Figure 5)."""
+        return self._of_images(self.trainer.embed, images).cpu()
+
+    def _of_images(self, of: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        learner = self.trainer.learner
+        with ALONE, usual_torch(), learner.compute.own_threads():
+            return of(checked_images(images, learner.data.labelled.shape[1:]))
 
     def record(self) -> dict:
         """The run as plain JSON values, see `results`."""
@@ -110,7 +117,8 @@ def train(
     """Trains one experiment with one seed. The seed fixes initialisation, label split, batches and every other draw.
 
     One run at a time: torch's global generator and number of threads belong to the process, so in a second thread
-    `train` waits until the first has ended. Processes do not wait for each other.
+    `train` waits until the first has ended. Processes do not wait for each other; start them with "spawn", as several
+    threads may hang in one that was forked from another that has used several.
 
     Args:
         checkpoint: a folder. If it holds a checkpoint of this very run, training continues from there: bit for bit on
@@ -139,14 +147,16 @@ def train(
             does not wait for that: the checkpoint before, if there is one, stays.
     """
     if not isinstance(experiment, Experiment):
-        raise ConfigError(f"train takes an Experiment, not {type(experiment).__name__}.")
+        kind = type(experiment).__name__
+        stale = "one of before a reload; restart the kernel" if kind == Experiment.__name__ else kind
+        raise ConfigError(f"train takes an Experiment, not {stale}.")
     if observer is not None and not callable(observer):
         raise ConfigError(f"observer takes a function of a Batch and an Output, not {observer!r}.")
     seed = read("seed", Annotated[int, Field(ge=0), OWN], seed)
     checkpoint_minutes = read("checkpoint_minutes", Annotated[float, Field(ge=0), OWN], checkpoint_minutes)
     places = {"device": device, "precision": precision, "root": root, "pool": pool}
     seen = {"measure": measure, "observer": observer}
-    with _one_run():
+    with one_run(), usual_torch():
         trainer, provenance = prepare(experiment, seed, **places, **seen, progress=progress, load=load)
         trainer.may_capture &= capture
         lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
@@ -170,6 +180,7 @@ def train(
     return Run(experiment, seed, trainer.history, provenance, trainer)
 
 
+@usual_torch()
 def prepare(
     experiment: Experiment,
     seed: int,
@@ -191,26 +202,28 @@ def prepare(
     """
     e = experiment
     compute = choose_compute(device, precision, e.network)  # first: a device that is not there needs no data
-    if dataset is None:
-        dataset = load(e.dataset, root, size=e.size, progress=progress)
-    if e.source is None:
-        with as_config_error():
-            split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
-        truth = dataset.y_train[split.unlabelled]
-    else:
-        source = load(e.source, root, size=e.size, progress=progress)
-        truth = dataset.y_train  # of the pool, which is the whole target; seen by `measure` alone
-        dataset, split = load_pair(source, dataset, e.labels, seed)
-    with own_random_state(compute.device, seed, "initialisation"), as_config_error():
-        classes = dataset.num_classes
-        build = partial(build_network, e.network, classes, dataset.channels, dataset.size, heads(e), e.dropout)
-        method = build_method(e, build, classes, pool=len(split.unlabelled))
-        strengths = {"noise_std": e.noise_std, "crop_padding": e.crop_padding, "translation": e.translation}
-        strengths["jitter"] = (e.jitter, e.jitter, e.jitter, e.jitter_hue)
-        view = partial(Augmentation, mean=dataset.mean, std=dataset.std, **strengths)
-        views = {"weak": view(e.weak), "strong": view(e.strong)}
-        data = training_data(dataset, split, compute.device, pool)
-        learner = Learner(method, e, data, views, compute, seed)
+    with compute.own_threads():
+        if dataset is None:
+            dataset = load(e.dataset, root, size=e.size, progress=progress)
+        source = None if e.source is None else load(e.source, root, size=e.size, progress=progress)
+        with own_random_state(compute.device, seed, "initialisation"), as_config_error():
+            if source is None:
+                split = split_labels(dataset, e.labels, seed, include_labelled=e.include_labelled)
+                truth = dataset.y_train[split.unlabelled]
+            else:
+                truth = dataset.y_train  # of the pool, which is the whole target; seen by `measure` alone
+                dataset, split = load_pair(source, dataset, e.labels, seed)
+            classes = dataset.num_classes
+            build = partial(build_network, e.network, classes, dataset.channels, dataset.size, heads(e), e.dropout)
+            method = build_method(e, build, classes, pool=len(split.unlabelled))
+            strengths = {"noise_std": e.noise_std, "crop_padding": e.crop_padding, "translation": e.translation}
+            strengths["jitter"] = (e.jitter, e.jitter, e.jitter, e.jitter_hue)
+            view = partial(Augmentation, mean=dataset.mean, std=dataset.std, **strengths)
+            views = {"weak": view(e.weak), "strong": view(e.strong)}
+            data = training_data(dataset, split, compute.device, pool)
+            learner = Learner(method, e, data, views, compute, seed)
+            try_once(learner)
+    warn_if_cut_short(learner)
     trainer = Trainer(learner, view("identity"))
     observers = [transfer_observer(truth.to(compute.device))] if measure else []
     if observer is not None:
@@ -224,19 +237,6 @@ def prepare(
         **dataset.about_images(),
     }
     return trainer, provenance
-
-
-@contextlib.contextmanager
-def _one_run() -> Iterator[None]:
-    """Waits until no other thread of this process trains. Raises ConfigError if this one does."""
-    with _alone:
-        if _at_work:
-            raise ConfigError("train cannot be called while this thread trains already, as from an observer.")
-        _at_work.append(True)
-        try:
-            yield
-        finally:
-            _at_work.clear()
 
 
 @contextlib.contextmanager
@@ -275,12 +275,3 @@ def training_data(dataset: Dataset, split: Split, device: torch.device, pool: st
         dataset.digest,
         dataset.files,
     )
-
-
-@contextlib.contextmanager
-def own_random_state(device: torch.device, seed: int, purpose: str = "dropout") -> Iterator[None]:
-    """Seeds torch's global generators for one purpose of a run, and gives the caller's state back afterwards."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(stream_seed(seed, purpose))
-        yield

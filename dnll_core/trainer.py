@@ -55,6 +55,10 @@ class Trainer:
         self.finished: str | None = None  # the day on which the last epoch ended
         self.captured: CapturedStep | None = None  # the iteration as a CUDA graph; `fit` records it where that pays
 
+    def __getstate__(self) -> dict:
+        """For pickle and deepcopy: all but the observer and the recorded graph."""
+        return self.__dict__ | {"observer": None, "captured": None}
+
     # -- one iteration -------------------------------------------------------------------------------------------------
 
     def train_step(self, i: int) -> Tensor:
@@ -148,7 +152,10 @@ class Trainer:
         """Adds the epoch to `history`, with accuracies when they are due. If `check` raises, nothing has changed."""
         row = {"epoch": epoch + 1, "step": self.step, "seconds": round(self.seconds, 3)}
         row["loss"] = round(float(self.learner.losses.mean()), 6)
-        row |= {name: round(float(self.learner.sums[name]) / count, 6) for name, count in self.learner.counts.items()}
+        for name, count in self.learner.counts.items():
+            total, *of = self.learner.sums[name].view(-1).tolist()  # (2,) is a sum and over how many, see `Observer`
+            if (of := of[0] if of else count) > 0:
+                row[name] = round(total / of, 6)
         if (epoch + 1) % self.learner.experiment.eval_every == 0 or epoch + 1 == self.learner.experiment.epochs:
             row |= self.evaluate(check)
         self.history.append(row)

@@ -252,7 +252,7 @@ def test_parse_refuses(spec, message):
 
 def test_inputs_are_validated():
     images, pipeline = raw((2, 3, 4, 9)), Augmentation("crop", MEAN, STD)
-    with pytest.raises(ValueError, match=r"4x9 pixels.*0\.\.3"):
+    with pytest.raises(ValueError, match=r"crop_padding=4: with 4x9 pixels .* 0\.\.\.3"):
         pipeline(images, seeded())
     assert Augmentation("translate_x", MEAN, STD, translation=8)(images, seeded()).shape == images.shape
     with pytest.raises(TypeError, match="uint8"):

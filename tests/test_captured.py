@@ -7,8 +7,8 @@ from dnll_core import captured, train
 from dnll_core.captured import CapturedStep
 from dnll_core.config import METHODS, Experiment
 from dnll_core.data.host_pool import HostPool
-from dnll_core.device import side_by_side
-from dnll_core.run import own_random_state, prepare
+from dnll_core.device import own_random_state, side_by_side
+from dnll_core.run import prepare
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3}
 

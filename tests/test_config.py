@@ -5,6 +5,7 @@ import json
 import pickle
 import typing
 
+import numpy as np
 import pytest
 
 from dnll_core.config import ConfigError, Experiment
@@ -69,6 +70,7 @@ def test_json_round_trip():
         ({"labels": "none"}, "labels", None),
         ({"dropout": "null"}, "dropout", None),
         ({"lr": 1}, "lr", 1.0),
+        ({"nesterov": np.False_}, "nesterov", False),
     ],
 )
 def test_strings_as_papermill_sends_them(given, field, value):
@@ -94,8 +96,8 @@ def test_strings_as_papermill_sends_them(given, field, value):
         ({"lr": float("nan")}, r"lr takes a number above 0, not nan"),
         ({"lr": 0}, r"lr takes a number above 0, not 0"),
         ({"m": 0}, r"m takes a whole number from 1, not 0\."),
-        ({"noise_std": -0.1}, r"noise_std takes a number from 0, not -0.1\."),
-        ({"noise_std": float("inf")}, r"noise_std takes a number from 0, not inf"),
+        ({"noise_std": -0.1}, r"noise_std takes a number from 0 to 1000, not -0.1\."),
+        ({"noise_std": float("inf")}, r"noise_std takes a number from 0 to 1000, not inf"),
         ({"crop_padding": -1}, r"crop_padding takes a whole number from 0, not -1\."),
         ({"crop_padding": 1.5}, r"crop_padding takes a whole number from 0, not 1.5"),
         ({"translation": -2}, r"translation takes a whole number from 0, not -2\."),
@@ -106,10 +108,10 @@ def test_strings_as_papermill_sends_them(given, field, value):
         ({"dropout": float("nan")}, r"dropout takes .* not nan"),
         ({"labels": 0}, r"labels takes a whole number from 1 or None, not 0\."),
         ({"lr": float("-inf")}, r"lr takes a number above 0, not -inf"),
-        ({"epochs": float("inf")}, r"epochs takes a whole number from 1, not inf"),
+        ({"epochs": float("inf")}, r"epochs takes a whole number from 1 to 1000000, not inf"),
         ({"weak": 3}, r"weak takes text, not 3"),
         ({"vat_eps": "0"}, r"vat_eps takes a number above 0, not '?0"),
-        ({"mixup_alpha": 0.01}, r"mixup_alpha takes a number from 0.05, not 0.01\."),
+        ({"mixup_alpha": 0.01}, r"mixup_alpha takes a number from 0.05 to 1000, not 0.01\."),
         ({"momentum": 1}, r"momentum takes a number from 0 to 0.99999, not 1\."),
         ({"ensemble_decay": 1}, r"ensemble_decay takes a number from 0 to 0.9999, not 1\."),
         ({"threshold": 1.1}, r"threshold takes a number from 0 to 1, not 1.1\."),

@@ -1,9 +1,14 @@
 """Where a run computes, and in which precision."""
 
+import os
+import subprocess
+import sys
+import textwrap
+
 import pytest
 import torch
 
-from dnll_core.device import FLOAT32, ONE_THREAD, choose_compute, cpu_name, processor
+from dnll_core.device import FLOAT32, ONE_THREAD, choose_compute, cpu_name, processor, usual_torch
 
 
 @pytest.mark.parametrize("units", [True, False])
@@ -38,3 +43,62 @@ def test_a_processor_is_named_with_the_instructions_that_make_its_numbers(monkey
 def test_what_is_not_there(arguments, message):
     with pytest.raises(ValueError, match=message):
         choose_compute(*arguments)
+
+
+def switches():
+    products = torch.backends.cuda.matmul, torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
+    grad = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    return torch.get_default_dtype(), torch.get_default_device(), grad, [each.fp32_precision for each in products]
+
+
+def test_torch_is_as_usual_inside_and_the_callers_afterwards():
+    usual = (torch.float32, torch.device("cpu"), (True, False), ["ieee"] * 3)
+    own = torch.backends.mkldnn.matmul
+    before = switches()
+    try:
+        torch.set_default_dtype(torch.float64)
+        own.fp32_precision = "bf16"
+        with torch.device("meta"), torch.inference_mode():
+            callers = switches()
+            assert callers == (torch.float64, torch.device("meta"), (False, True), [before[3][0], "bf16", before[3][2]])
+            with pytest.raises(KeyError), usual_torch():
+                assert switches() == usual
+                assert (torch.ones(1, requires_grad=True) * 2).requires_grad
+                with usual_torch():
+                    pass
+                assert switches() == usual
+                raise KeyError
+            assert switches() == callers
+    finally:
+        torch.set_default_dtype(torch.float32)
+        own.fp32_precision = before[3][1]
+    assert switches() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.parametrize(("network", "ends"), [("small", "[0.1, 0.1]"), ("cnn6", "[0.1, 0.1]"), ("wrn28-2", "spawn")])
+def test_a_forked_process_trains_with_one_thread_and_does_not_hang_with_more(network, ends):
+    code = f"""
+    import multiprocessing, warnings
+    from dnll_core import Experiment, load_data, train
+
+    warnings.simplefilter("ignore")  # Python's own, of a fork beside threads
+    e = Experiment(network="{network}", labels=10, labelled_batch=10, unlabelled_batch=1077, epochs=1, lr=1e-9)
+    x = load_data("digits").x_test[:20]
+
+    def job(seed):
+        try:
+            run = train(e, seed, progress=False)
+            return run.predict(x).argmax(1).shape[0] / 200
+        except RuntimeError as error:
+            return str(error)
+
+    job(0)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        print(pool.map_async(job, (1, 2)).get(timeout=100))
+    """
+    settings = os.environ | {"OMP_NUM_THREADS": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=settings, capture_output=True, text=True, timeout=200
+    )
+    assert ends in done.stdout, done.stderr

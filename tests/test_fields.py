@@ -39,13 +39,15 @@ LOWEST = {  # of whole numbers
     **each("labels size m vat_iterations labelled_batch unlabelled_batch epochs eval_every", 1),
     **each("translation crop_padding", 0),
 }
+HIGHEST = {"size": 1024, "vat_iterations": 100, "epochs": 10**6, **each("labelled_batch unlabelled_batch", 2**16)}
 LEAST = 5e-324  # above 0
 BOUNDS = {
-    **{name: (low, math.inf) for name, low in LOWEST.items()},
-    **each("noise_std lam ramp_epochs consistency_scale consistency_ramp_epochs stabilisation_scale", (0, math.inf)),
+    **{name: (low, HIGHEST.get(name, math.inf)) for name, low in LOWEST.items()},
+    **each("noise_std", (0, 1000)),
+    **each("lam ramp_epochs consistency_scale consistency_ramp_epochs stabilisation_scale", (0, math.inf)),
     **each("stabilisation_ramp_epochs logit_distance vat_entropy weight_decay", (0, math.inf)),
     **each("vat_eps vat_xi sharpening lr", (LEAST, math.inf)),
-    **each("mixup_alpha", (0.05, math.inf)),
+    **each("mixup_alpha", (0.05, 1000)),
     **each("jitter threshold stable_threshold fixmatch_threshold", (0, 1)),
     **each("jitter_hue", (0, 0.5)),
     **each("dropout", (0, 0.999)),
@@ -59,7 +61,7 @@ VALUES = [
     *("identity", "noise", "noize", "crop+flip", " crop + flip ", "flip+flip", "noise+crop", "identity+noise", "crop+"),
     *("cnn13", "wrn28-2", "cnn3", "small", "cnn6", "cnn12", "supervised", "mean-teacher+dnll", "vat+dnll", "dnl"),
     *("ep", " epm ", "EPM", "both", "mutual", "self", "sum", "mean", "ema", "epoch", "train", "eval", "strong", "weak"),
-    *(True, False, None, 0, -1, 1, 2.5, 3.0, -0.0, 0.05, 0.04999, 0.5, 0.50001, 1.00001, LEAST, -LEAST, 1e300),
+    *(True, False, None, 0, -1, 1, 2.5, 3.0, -0.0, 0.05, 0.04999, 0.5, 0.50001, 1.00001, LEAST, -LEAST, 1e300, 65537),
     *(0.999, 0.99901, 0.9999, 0.99991, 0.99999, 0.999991, math.inf, -math.inf, math.nan, 2**53 + 1, 10**400),
     *(np.int64(3), np.int64(-2), np.float32(0.5), np.float64(2.5), np.float64("nan"), np.str_("ep"), np.bool_(True)),
     *(np.array(3), np.array([1, 2]), decimal.Decimal("0.5"), fractions.Fraction(1, 2), 1j, b"3", b"ep", [], [3], {}),
@@ -73,11 +75,12 @@ def taken(name, value):
     if name in OPTIONAL and (value is None or (text is not None and text.lower() in ("none", "null"))):
         return None
     if name in FLAGS:
-        return value if isinstance(value, bool) else {"true": True, "false": False}.get(text and text.lower(), REFUSED)
+        truth = bool(value) if isinstance(value, bool | np.bool_) else text and text.lower()
+        return {"true": True, "false": False, True: True, False: False}.get(truth, REFUSED)
     if name in WORDS:
         return text if text in WORDS[name] else REFUSED
     try:
-        number = math.nan if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(value, bool | np.bool_) else float(value)
     except (TypeError, ValueError, OverflowError):
         return REFUSED
     low, high = BOUNDS[name]  # a KeyError: a new field, which belongs above

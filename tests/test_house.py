@@ -18,7 +18,7 @@ FLOORS = [
     {"evaluation"},
     {"learner"},
     {"captured"},
-    {"trainer"},
+    {"trainer", "trial"},
     {"run"},
     {"bench"},
     {"study"},

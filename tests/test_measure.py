@@ -1,9 +1,11 @@
 """The measured shares against loops over single images, what an observer sees, and that looking changes nothing."""
 
+import dataclasses
+
 import pytest
 import torch
 
-from dnll_core import Experiment, train
+from dnll_core import Experiment, load_data, train
 from dnll_core.config import ConfigError
 from dnll_core.evaluation import transfer_observer
 from dnll_core.methods.base import Batch, Output
@@ -31,9 +33,14 @@ def batch(index):
     return Batch((), torch.tensor([]), (), torch.tensor(index))
 
 
+def means(seen):
+    """What the history would have of one iteration."""
+    return {name: value if value.ndim == 0 else value[0] / value[1] for name, value in seen.items()}
+
+
 def test_against_a_loop():
     truth, index, o = torch.tensor([3, 0, 1, 2, 3, 1, 0]), [6, 0, 3, 2, 2, 5], output()
-    seen = transfer_observer(truth)(batch(index), o)
+    seen = means(transfer_observer(truth)(batch(index), o))
     y = [int(truth[i]) for i in index]
     names = ("wrong labels", "wrong sets", "wrong negatives", "strong accuracy")
     counts = dict.fromkeys(names, 0.0)
@@ -56,12 +63,56 @@ def test_against_a_loop():
 
 def test_images_without_a_known_class_are_left_out():
     o, index = output(), [0, 1, 2, 3, 4, 5]
-    some = transfer_observer(torch.tensor([3, -1, 1, -1, 3, 1]))(batch(index), o)
+    some = means(transfer_observer(torch.tensor([3, -1, 1, -1, 3, 1]))(batch(index), o))
     for logits in (o.teacher_logits, o.student_logits, o.negatives, o.targets):
         logits[:] = [value[[0, 2, 4, 5]] for value in logits]
-    rest = transfer_observer(torch.tensor([3, 1, 3, 1]))(batch([0, 1, 2, 3]), o)
+    rest = means(transfer_observer(torch.tensor([3, 1, 3, 1]))(batch([0, 1, 2, 3]), o))
     for name in ("wrong labels", "wrong sets", "wrong negatives", "weak accuracy", "strong accuracy"):
         assert some[name].item() == pytest.approx(rest[name].item()), name
+
+
+@pytest.mark.parametrize("method", ["dnll", "fixmatch"])
+def test_shares_are_of_the_images_of_the_epoch_whose_class_is_known(method):
+    digits, e = load_data("digits"), Experiment(**FAST | {"unlabelled_batch": 16, "epochs": 1}, method=method)
+    few = digits.y_train.clone()
+    few[torch.rand(len(few), generator=torch.Generator().manual_seed(0)) < 0.9] = -1  # of many batches none is known
+    events, hidden = [], dataclasses.replace(digits, name="mine", y_train=few)
+
+    def note(batch, output):
+        own = truth[batch.index]
+        events.extend(bool(p == y) for logits in output.teacher_logits for p, y in zip(logits.argmax(1), own) if y >= 0)
+
+    run = train(e, 0, load=lambda *a, **k: hidden)
+    pool, images = run.trainer.learner.data.unlabelled, digits.x_train
+    places = [int((images == image).flatten(1).all(1).nonzero()[0]) for image in pool]
+    truth = few[places]
+    [row] = train(e, 0, load=lambda *a, **k: hidden, measure=True, observer=note).history
+    assert 0 < len(events) < 400 * len(run.trainer.predictors())
+    assert row["weak accuracy"] == pytest.approx(sum(events) / len(events), abs=2e-6)
+    assert row["weak accuracy"] + row["wrong labels"] == pytest.approx(1, abs=2e-6)
+
+
+def test_where_no_class_is_known_there_is_no_share(tmp_path):
+    digits, e = load_data("digits"), Experiment(**FAST | {"labels": None, "epochs": 1})
+    known = torch.arange(len(digits.y_train)) < 600  # and all of them are labelled
+    data = dataclasses.replace(digits, y_train=torch.where(known, digits.y_train, -1))
+    [row] = train(e, 0, load=lambda *a, **k: data, measure=True, checkpoint=tmp_path).history
+    assert "agreement" in row
+    assert not {"weak accuracy", "strong accuracy", "wrong labels", "wrong sets", "wrong negatives"} & row.keys()
+    assert train(e, 0, load=lambda *a, **k: data, checkpoint=tmp_path).history == [row]
+
+
+def test_an_observer_may_return_a_sum_and_over_how_many_it_is():
+    often = []
+
+    def odd(batch, output):
+        often.append(len(often))
+        return {"odd": torch.tensor([float(often[-1]), 1.0]) * (often[-1] % 2), "none": torch.zeros(2)}
+
+    row, other = train(Experiment(**FAST), 0, observer=odd).history
+    assert row["odd"] == 2  # of 0, 1, 2, 3
+    assert other["odd"] == 6  # of 4, 5, 6, 7
+    assert "none" not in row | other
 
 
 def test_unused_images():
@@ -159,7 +210,7 @@ def test_an_observer_takes_no_name_of_the_history(name):
 
 @pytest.mark.parametrize("returned", [5, "x", {"a": 0.5}, {1: torch.ones(())}, {"a": torch.ones(3)}, [torch.ones(())]])
 def test_what_an_observer_returns_must_be_numbers_by_name(returned):
-    with pytest.raises(ConfigError, match=r"returns None or a dict of 0-dim tensors by name, not "):
+    with pytest.raises(ConfigError, match=r"returns None or a dict of 0-dim tensors by name, or pairs, not "):
         train(Experiment(**FAST), 0, observer=lambda batch, output: returned)
 
 

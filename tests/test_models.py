@@ -2,7 +2,9 @@
 
 import copy
 import itertools
+import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -298,3 +300,27 @@ def test_one_channel_runs_in_channels_last_and_gives_the_same():
     slow = network.heads[0](network.body(x))
     assert not seen[1].is_contiguous(memory_format=torch.channels_last)
     assert torch.allclose(fast, slow, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_pickle(name):
+    torch.manual_seed(0)
+    network = build_network(name, 10, 3, 32, heads=2).to(memory_format=torch.channels_last)
+    network.heads[0].bias.requires_grad_(False)
+    before = torch.get_rng_state()
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(network))))
+    assert torch.equal(torch.get_rng_state(), before)
+    state, other = network.state_dict(), again.state_dict()
+    assert list(state) == list(other)
+    assert all(torch.equal(value, other[key]) and value.stride() == other[key].stride() for key, value in state.items())
+    assert [p.requires_grad for p in network.parameters()] == [p.requires_grad for p in again.parameters()]
+    x = torch.randn(2, 3, 32, 32)
+    assert all(torch.equal(*pair) for pair in zip(network.eval()(x), again.eval()(x)))
+    again.load_state_dict(build_network(name, 10, 3, 32, heads=2).state_dict())
+    assert not torch.equal(again(x)[0], network(x)[0])
+
+
+def test_numbers_of_numpy_are_taken():
+    network = build_network("small", np.int64(3), np.int64(1), np.int64(8), np.int64(2), np.float32(0.5))
+    assert network(torch.zeros(2, 1, 8, 8))[1].shape == (2, 3)
+    assert [module.p for module in network.modules() if isinstance(module, torch.nn.Dropout)] == [0.5]

@@ -1,8 +1,11 @@
 """The loop: batches, evaluation, exact resume (also after SIGKILL), Ctrl-C, divergence, and isolation."""
 
+import contextlib
+import copy
 import dataclasses
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,9 +24,10 @@ from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
 from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError
+from dnll_core.device import own_random_state
 from dnll_core.learner import permuted_batches
 from dnll_core.provenance import source_hash
-from dnll_core.run import own_random_state, prepare
+from dnll_core.run import prepare
 from dnll_core.trainer import Trainer, TrainingDiverged
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3, "m": 3, "selection": "epm", "lr": 0.1}
@@ -387,6 +391,80 @@ def test_runs_in_two_threads_are_as_alone():
         together = list(threads.map(lambda seed: train(e, seed, progress=False), (0, 1)))
     for run, other in zip(alone, together):
         same(run, other)
+
+
+@contextlib.contextmanager
+def other_state(name):
+    """Torch as a notebook may have left it."""
+    undo = {
+        "dtype": lambda: torch.set_default_dtype(torch.float32),
+        "device": lambda: torch.set_default_device(None),
+        "gradients": lambda: torch.set_grad_enabled(True),
+        "precision": lambda: torch.set_float32_matmul_precision("highest"),
+        "deterministic": lambda: torch.use_deterministic_algorithms(False),
+        "anomalies": lambda: torch.autograd.set_detect_anomaly(False),
+    }
+    with torch.inference_mode(name == "inference"):
+        try:
+            if name == "dtype":
+                torch.set_default_dtype(torch.float64)
+            elif name == "device":
+                torch.set_default_device("meta")
+            elif name == "gradients":
+                torch.set_grad_enabled(False)
+            elif name == "precision":
+                torch.set_float32_matmul_precision("medium")
+            elif name == "deterministic":
+                torch.use_deterministic_algorithms(True)
+            elif name == "anomalies":
+                torch.autograd.set_detect_anomaly(True)
+            yield
+        finally:
+            undo.get(name, lambda: None)()
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled")
+@pytest.mark.parametrize("method", ["dnll", "vat", "mean-teacher"])
+@pytest.mark.parametrize(
+    "name", ["dtype", "device", "gradients", "inference", "precision", "deterministic", "anomalies"]
+)
+def test_torchs_global_state_changes_nothing(tmp_path, name, method):
+    e, x = Experiment(**FAST | {"epochs": 2}, method=method, ema_decay=0.5, dropout=0.2), load_data("digits").x_test
+    alone = train(e, 0)
+    press_ctrl_c_at(3, e, tmp_path)
+    with other_state(name):
+        before = torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()
+        run, resumed = train(e, 0, measure=True), train(e, 0, checkpoint=tmp_path)
+        predicted, embedded = run.predict(x), run.embed(x)
+        assert (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
+    assert [row["test"] for row in run.history] == [row["test"] for row in alone.history]
+    same(alone, resumed)
+    assert torch.equal(predicted, alone.predict(x))
+    assert torch.equal(embedded, alone.embed(x))
+
+
+@pytest.mark.parametrize("network", ["small", "cnn3", "wrn28-2"])
+def test_a_run_pickles(network):
+    e = Experiment(**FAST | {"epochs": 1}, network=network, size=8)
+    x = load_data("digits").x_test[:50]
+    run = train(e, 0, measure=True, observer=lambda batch, output: None)
+    for again in (pickle.loads(pickle.dumps(run)), copy.deepcopy(run)):
+        assert torch.equal(again.predict(x), run.predict(x))
+        assert torch.equal(again.embed(x), run.embed(x))
+        assert again.record() == run.record()
+        same(run, again)
+
+
+def test_an_experiment_of_before_a_reload_says_so():
+    code = """
+    import importlib
+    import dnll_core.config
+    from dnll_core import train
+    importlib.reload(dnll_core.config)
+    train(dnll_core.config.Experiment())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert "ConfigError: train takes an Experiment, not one of before a reload; restart the kernel." in done.stderr
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path):

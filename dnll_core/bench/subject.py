@@ -27,10 +27,11 @@ from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset, dataset_of
 from dnll_core.data.sets import NAMES, SETS
+from dnll_core.device import own_random_state
 from dnll_core.evaluation import BATCH as EVALUATION_BATCH
 from dnll_core.fields import RULES, checked
 from dnll_core.models import Dropout, Network
-from dnll_core.run import own_random_state, prepare
+from dnll_core.run import prepare
 from dnll_core.trainer import Trainer
 
 HELD_OUT = 100  # images to predict in the timed evaluation; elsewhere than on a CPU they are repeated

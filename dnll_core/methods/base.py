@@ -66,7 +66,8 @@ class Output:
     method: Method | None = None
 
 
-# Sees each iteration, changes nothing; what it returns (0-dim tensors) is averaged over the epoch into the history.
+# Sees each iteration, changes nothing; what it returns is averaged over the epoch into the history: 0-dim tensors, or
+# of shape (2,), a sum and over how many it is, for the mean over those of all iterations (none: no mean).
 Observer = Callable[[Batch, Output], dict[str, Tensor] | None]
 
 
