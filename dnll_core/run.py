@@ -128,7 +128,7 @@ def train(
             when training stops, and may be deleted when the run is saved. A finished one gives its networks back.
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
-        progress: a progress bar on a terminal and in JupyterLab.
+        progress: a bar, where somebody watches (see `common.bar_is_off`).
         measure: add to the history how often the labels that submodels pass are wrong, and more, see `measure`. It
             looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
         observer: called after each iteration with its `Batch` and `Output` (see `methods.base`), where it may look at

@@ -52,9 +52,8 @@ def switches():
 
 
 def test_torch_is_as_usual_inside_and_the_callers_afterwards():
-    usual = (torch.float32, torch.device("cpu"), (True, False), ["ieee"] * 3)
-    own = torch.backends.mkldnn.matmul
-    before = switches()
+    own, before = torch.backends.mkldnn.matmul, switches()
+    usual = (torch.float32, torch.device("cpu"), (True, False), [before[3][0], "ieee", before[3][2]])
     try:
         torch.set_default_dtype(torch.float64)
         own.fp32_precision = "bf16"

@@ -45,7 +45,7 @@ from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task, shared_data
 from dnll_core.common import atomic_file, positive, program, user_path
 from dnll_core.config import ConfigError
-from dnll_core.data.dataset import DataError
+from dnll_core.data.errors import DataError
 from dnll_core.provenance import COMMIT, PACKAGE, commit, source_hash
 from dnll_core.study.tables import PROFILES, TABLES
 

@@ -48,7 +48,7 @@ def run_cells(
             is not run again, and what is unfinished goes on. None writes nothing. A notebook may record with
             uncommitted changes of the package, which `python -m dnll_core.campaign` refuses: the folder is the
             reader's own, and the commit in such records ends in "+".
-        progress: a bar over the runs, on a terminal and in JupyterLab.
+        progress: a bar over the runs, where somebody watches (see `common.bar_is_off`).
 
     Returns:
         Name -> its records, by seed.

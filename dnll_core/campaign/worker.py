@@ -19,7 +19,7 @@ from dnll_core.campaign.pool import interrupted
 from dnll_core.checkpoint import CheckpointError
 from dnll_core.common import FORMAT
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.data.dataset import DataError
+from dnll_core.data.errors import DataError
 from dnll_core.data.load import load_data
 from dnll_core.device import choose_compute
 from dnll_core.methods.classical import Classical, run_classical

@@ -1,6 +1,7 @@
 """Data sets: named ones and one's own folder, as uint8 tensors, and their splits."""
 
-from dnll_core.data.dataset import DataError, Dataset
+from dnll_core.data.dataset import Dataset
+from dnll_core.data.errors import DataError
 from dnll_core.data.images import read_images
 from dnll_core.data.load import data_root, load_data
 from dnll_core.data.sets import NAMES

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-
-
-class DataError(RuntimeError):
-    """A file or folder of a data set is missing, unreadable or not what it should be; the message says what to do."""
-
-
-def listed(items: Sequence[object], most: int = 3) -> str:
-    """The first of them, and how many more there are."""
-    return ", ".join(map(str, items[:most])) + f" and {len(items) - most} more" * (len(items) > most)
-
-
-@contextlib.contextmanager
-def as_data_error(path: str | os.PathLike) -> Iterator[None]:
-    """What the system says of a path that a user named, as a DataError that names it."""
-    try:
-        yield
-    except (OSError, ValueError) as error:  # ValueError: no home folder for "~", or a NUL in the path
-        where, why = getattr(error, "filename", None) or path, getattr(error, "strerror", None) or error
-        raise DataError(f"{where} cannot be read ({why}).") from error
 
 
 @dataclass(frozen=True, eq=False)

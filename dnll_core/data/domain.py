@@ -13,7 +13,8 @@ import dataclasses
 import numpy as np
 import torch
 
-from dnll_core.data.dataset import DataError, Dataset, digest_of_lines
+from dnll_core.data.dataset import Dataset, digest_of_lines
+from dnll_core.data.errors import DataError
 from dnll_core.data.splits import Split, split_labels, stable_random
 
 # ranges from which `shift` draws for each image

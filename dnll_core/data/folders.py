@@ -17,15 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from dnll_core.common import user_path
-from dnll_core.data.dataset import (
-    DataError,
-    Dataset,
-    as_data_error,
-    channel_statistics,
-    dataset_of,
-    digest_of_lines,
-    listed,
-)
+from dnll_core.data.dataset import Dataset, channel_statistics, dataset_of, digest_of_lines
+from dnll_core.data.errors import DataError, as_data_error, listed
 from dnll_core.data.images import bits_of, in_colour, read_pictures
 from dnll_core.data.splits import hold_out
 

@@ -19,7 +19,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from dnll_core.common import user_path, watched
-from dnll_core.data.dataset import DataError, Dataset, listed
+from dnll_core.data.dataset import Dataset
+from dnll_core.data.errors import DataError, listed
 
 BITS = (8, 10, 12, 14, 16)  # that cameras and microscopes use, whatever the file has room for
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes beside Python; a photo takes about 50 MB meanwhile

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from dnll_core.common import atomic_file, locked
-from dnll_core.data.dataset import KEYS, DataError, array_digests, as_data_error, digest_of_lines
+from dnll_core.data.dataset import KEYS, array_digests, digest_of_lines
+from dnll_core.data.errors import DataError, as_data_error
 from dnll_core.data.sets import SETS
 
 # What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which

@@ -25,7 +25,7 @@ from torch import Tensor
 from dnll_core import results
 from dnll_core.common import atomic_file, positive, program, unknown, user_path
 from dnll_core.config import ConfigError
-from dnll_core.data.dataset import DataError
+from dnll_core.data.errors import DataError
 from dnll_core.data.load import load_data
 from dnll_core.run import Run, prepare, train
 from dnll_core.study.tables import PROFILES, Cell, cells

@@ -17,7 +17,7 @@ from dnll_core.bench import suite
 from dnll_core.campaign import archive, estimates, gpu, plan, worker
 from dnll_core.campaign.archive import Archive
 from dnll_core.campaign.tasks import Report
-from dnll_core.data.dataset import DataError
+from dnll_core.data.errors import DataError
 from dnll_core.provenance import COMMIT, commit
 
 DNLL, MUTUAL = FAST.replace(method="dnll"), FAST.replace(method="mutual-learning")

@@ -26,7 +26,8 @@ from torchvision import datasets
 
 from dnll_core import common
 from dnll_core.data import load, load_data, prepared
-from dnll_core.data.dataset import DataError, array_digests
+from dnll_core.data.dataset import array_digests
+from dnll_core.data.errors import DataError
 from dnll_core.data.sets import SETS
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
