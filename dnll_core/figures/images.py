@@ -73,16 +73,18 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
     wrong = 1 - accuracy
     other = (kind + 2) % len(classes) if len(classes) > 2 else 1 - kind
     panels = [
-        ("Mutual learning: pseudo-labels", f"“This is: {short(classes[kind], 12)}.”", RED, wrong),
+        ("Mutual learning: pseudo-labels", f"“This is: {short(classes[kind], LETTERS)}.”", RED, wrong),
         (
             "DNLL: pseudo-negative labels",
-            f"“This is not: {short(classes[other], 12)}.”",
+            f"“This is not: {short(classes[other], LETTERS)}.”",
             BLUE,
             wrong * negatives / (len(classes) - 1),
         ),
     ]
     with canvas(1, 2, (9.5, 3.1)) as (figure, axes):
         for axis, (title, message, color, error) in zip(axes, panels):
+            if len(message) > 17:  # between the boxes there is room for the name of a digit
+                message = message.replace(": ", ":\n", 1)
             axis.set(xlim=(0, 10), ylim=(0, 5), title=title)
             axis.axis("off")
             axis.imshow(image, cmap="gray_r", extent=(0.1, 1.9, 2.1, 3.9), aspect="auto", interpolation="nearest")
@@ -92,12 +94,10 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
                 axis.text(x + 1.1, 3.0, name, ha="center", va="center")
             for y, ends in ((3.35, ((4.95, 3.35), (7.35, 3.35))), (2.65, ((7.35, 2.65), (4.95, 2.65)))):
                 axis.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=14, color=color, linewidth=1.6))
-                above, long = y > 3, len(message) > 17  # of a digit they fit between the boxes
-                at = {"y": y + (0.28 if above else -0.45)}
-                if long:
-                    at = {"y": y + (0.18 if above else -0.18), "va": "bottom" if above else "top"}
-                words = message.replace(": ", ":\n") if long else message
-                axis.text(6.15, s=words, **at, ha="center", color=color, fontsize=9.5)
+                gap, grows = (0.28, "baseline") if y > 3 else (-0.45, "baseline")
+                if "\n" in message:
+                    gap, grows = (0.18, "bottom") if y > 3 else (-0.18, "top")
+                axis.text(6.15, y + gap, message, ha="center", va=grows, color=color, fontsize=9.5)
             axis.text(5, 1.1, f"wrong {error:.1%} of the time", ha="center", color=color, weight="bold", fontsize=12)
             axis.text(5, 0.35, f"if the submodel is right about {accuracy:.0%} of the images", ha="center", fontsize=9)
     return figure

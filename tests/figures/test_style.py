@@ -142,6 +142,11 @@ def test_long_class_names_are_cut():
     assert [axis.get_title() for axis in grid.axes[:2]] == ["cat", "Staffords…"]
     assert [axis.get_title() for axis in said.axes] == ["true cat", "true Stafford…"]
     assert [axis.texts[0].get_text() for axis in said.axes] == ["Staffordshi…", "cat"]
+    idea = figures.images.idea(image[0], classes, 1, 0.7)
+    messages = {text.get_text() for axis in idea.axes for text in axis.texts if "“" in text.get_text()}
+    assert messages == {"“This is:\nStaffordshi….”", "“This is not:\ncat.”"}
+    [panel] = figures.embedding.maps({"": np.eye(2)}, np.array([0, 1]), classes).axes
+    assert [text.get_text() for text in panel.texts] == ["cat", "Staffordshi…"]
 
 
 def test_show_attaches_the_alt_text(monkeypatch):

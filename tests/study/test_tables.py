@@ -147,6 +147,14 @@ def test_baselines_have_the_weights_of_the_released_scripts():
     assert not differing(named(1)["DNLL 1000 lineage"].experiment, released["dual-student"]) & VIEWS
 
 
+def test_a_folder_may_have_two_classes():
+    """One negative label is all that K = 2 allows: by default in the add-ons, and in the cells of DNLL."""
+    own = [*addons("folder:pets").values(), *(c.experiment for c in cells(4, dataset="folder:pets"))]
+    assert {e.m for e in own if "dnll" in e.method} == {1}
+    assert {e.m for e in addons("folder:pets", m=2).values()} == {2}
+    assert {e.m for e in addons("cifar10").values()} == {2}
+
+
 # -- the weight of the unsupervised loss -------------------------------------------------------------------------------
 
 K, U = 10, 64
