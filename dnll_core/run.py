@@ -159,6 +159,7 @@ def train(
     with one_run(), usual_torch():
         trainer, provenance = prepare(experiment, seed, **places, **seen, progress=progress, load=load)
         trainer.may_capture &= capture
+        warn_if_cut_short(trainer.learner)
         lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
         with lock, own_random_state(trainer.learner.device, seed), trainer.learner.compute.own_threads():
             if checkpoint is not None:
@@ -223,7 +224,6 @@ def prepare(
             data = training_data(dataset, split, compute.device, pool)
             learner = Learner(method, e, data, views, compute, seed)
             try_once(learner)
-    warn_if_cut_short(learner)
     trainer = Trainer(learner, view("identity"))
     observers = [transfer_observer(truth.to(compute.device))] if measure else []
     if observer is not None:

@@ -139,7 +139,7 @@ def warn_if_cut_short(learner: Learner) -> None:
             f"{e.epochs} epochs, which are passes over the {pool} unlabelled images, are {total} iterations and only "
             f"{passes:.2g} passes over the {images} labelled images. epochs={math.ceil(e.epochs**2 / passes)} would "
             f"make it {e.epochs}, and include_labelled=True or more unlabelled images make epochs longer.",
-            stacklevel=5,
+            stacklevel=3,
         )
 
 

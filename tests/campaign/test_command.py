@@ -324,7 +324,7 @@ from dnll_core.study.experiments import CAMPAIGNS, Campaign
 from dnll_core.config import Experiment
 
 if __name__ == "__main__":
-    endless = Experiment(method="supervised", labels=20, labelled_batch=20, epochs=10_000_000, eval_every=1000)
+    endless = Experiment(method="supervised", labels=20, labelled_batch=20, epochs=1_000_000, eval_every=1000)
     CAMPAIGNS["endless"] = Campaign(lambda: [endless])
     command.main(["endless", "--seeds", "2", "--workers", "2", "--uncommitted", "--out", sys.argv[1]])
 """

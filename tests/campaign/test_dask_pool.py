@@ -72,7 +72,7 @@ def test_records_are_those_of_local_runs_though_a_worker_is_killed(pool, tmp_pat
 
 def test_ctrl_c_stops_the_runs_of_the_workers_with_their_checkpoints(pool, tmp_path):
     """Only the campaign's process gets the signal. Without it the run would take days."""
-    task = task_of(LONGER.replace(epochs=10_000_000, eval_every=1000), tmp_path)
+    task = task_of(LONGER.replace(epochs=1_000_000, eval_every=1000), tmp_path)
 
     def press():
         while not (task.checkpoint / ".lock").exists():  # of the checkpoint: the worker has begun
@@ -88,7 +88,7 @@ def test_ctrl_c_stops_the_runs_of_the_workers_with_their_checkpoints(pool, tmp_p
     assert run_tasks([task_of(FAST, None)], pool).failures == []  # the next campaign is not stopped
 
 
-ENDLESS = LONGER.replace(epochs=10_000_000, eval_every=1000)
+ENDLESS = LONGER.replace(epochs=1_000_000, eval_every=1000)
 
 
 def test_a_signal_to_a_worker_stops_its_run_with_the_checkpoint(tmp_path):
