@@ -98,6 +98,6 @@ def test_a_forked_process_trains_with_one_thread_and_does_not_hang_with_more(net
     """
     settings = os.environ | {"OMP_NUM_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=settings, capture_output=True, text=True, timeout=200
+        [sys.executable, "-c", textwrap.dedent(code)], env=settings, capture_output=True, encoding="utf-8", timeout=200
     )
     assert ends in done.stdout, done.stderr

@@ -463,7 +463,7 @@ def test_an_experiment_of_before_a_reload_says_so():
     importlib.reload(dnll_core.config)
     train(dnll_core.config.Experiment())
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, encoding="utf-8")
     assert "ConfigError: train takes an Experiment, not one of before a reload; restart the kernel." in done.stderr
 
 

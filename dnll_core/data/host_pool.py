@@ -31,6 +31,10 @@ class HostPool:
         self._slots: list[Tensor] = []
         self._copied: list[torch.cuda.Event] = []
 
+    def __reduce__(self) -> tuple:
+        """For pickle and deepcopy: without its thread and what that has gathered."""
+        return HostPool, (self.images, self.rows, self.device)
+
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -1,5 +1,6 @@
 """Images that stay in host memory arrive as if they lay on the device."""
 
+import pickle
 import threading
 
 import numpy as np
@@ -91,3 +92,12 @@ def test_domain_adaptation_from_the_host_with_a_resume_in_the_middle_of_an_epoch
 def test_an_unknown_place():
     with pytest.raises(ConfigError, match=r"pool='disk'.*auto, device, host"):
         train(Experiment(**FAST), 0, pool="disk")
+
+
+def test_a_run_with_a_pool_on_the_host_pickles():
+    run = train(Experiment(**FAST), 0, pool="host", progress=False)
+    pool = run.trainer.learner.data.unlabelled
+    again = pickle.loads(pickle.dumps(run))
+    assert torch.equal(again.trainer.learner.data.unlabelled[:5], pool[:5])
+    images = pool[:20]
+    assert torch.equal(again.predict(images), run.predict(images))
