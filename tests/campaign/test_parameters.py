@@ -38,7 +38,7 @@ def test_also_in_a_file_or_in_base64(flag, text, tmp_path):
     def given(text):
         if flag in ("-f", "--parameters_file"):
             file = tmp_path / "mine.yaml"
-            file.write_text(text, "utf-8")
+            file.write_text(text, encoding="utf-8")
             return str(file)
         return base64.b64encode(text.encode()).decode()
 
@@ -49,7 +49,7 @@ def test_also_in_a_file_or_in_base64(flag, text, tmp_path):
 
 def test_what_cannot_be_read_is_named(tmp_path):
     absent, broken = tmp_path / "absent.yaml", tmp_path / "broken.yaml"
-    broken.write_text("seeds: [", "utf-8")
+    broken.write_text("seeds: [", encoding="utf-8")
     for words, message in (
         (["-f", str(absent)], r"--parameters_file '.*absent\.yaml' cannot be read: .*No such file"),
         (["-f", str(broken)], r"--parameters_file '.*broken\.yaml' cannot be read: "),
