@@ -235,7 +235,7 @@ MADE = {
     "cat/palette.gif": lambda path: noise(path, mode="P"),
     "cat/cut-out.png": lambda path: noise(path, mode="LA"),
     "cat/link.png": link,
-    "cat/notes.txt": lambda path: path.write_text("Tom is the black one."),
+    "cat/notes.txt": lambda path: path.write_text("Tom is black.", encoding="utf-8"),
     "cat/broken.jpg": lambda path: path.write_bytes(b"RIFF"),
     "cat/real.tif": lambda path: Image.new("F", (4, 4)).save(path),
     "cat/nowhere.png": lambda path: path.symlink_to("nothing.png"),
