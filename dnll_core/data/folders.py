@@ -186,7 +186,7 @@ def _twice(names: list[str], labels: tuple[int, ...], digests: dict[str, str]) -
     for name, k in zip(names, labels):
         if k >= 0:
             of.setdefault(digests[name], {}).setdefault(k, name)
-    pairs = [" = ".join(classes.values()) for classes in of.values() if len(classes) > 1]
+    pairs = [" = ".join(sorted(classes.values())) for classes in of.values() if len(classes) > 1]
     return [f"in two classes at once: {listed(pairs)}"] if pairs else []
 
 
