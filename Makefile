@@ -14,7 +14,7 @@ help:  ## print this list
 quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
 	@mkdir -p $(OUT) && rm -f $(OUT)/00_quickstart.*
 	@$(if $(ARGS),$(BIN)/python -m dnll_core.campaign.parameters notebooks/00_quickstart.ipynb $(ARGS))
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --stdout-file - $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --stdout-file - --stderr-file - $(ARGS)
 	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(OUT)/00_quickstart.ipynb
 	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab)."
 	@echo "As a page: $(OUT)/00_quickstart.html (its formulas are set by a script from the net)."

@@ -19,20 +19,23 @@ import numpy as np
 from dnll_core.common import user_path
 from dnll_core.data.dataset import Dataset, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.errors import DataError, as_data_error, listed
-from dnll_core.data.images import bits_of, in_colour, read_pictures
+from dnll_core.data.images import bits_of, in_colour, read_pictures, told
 from dnll_core.data.splits import hold_out
 
 KINDS = ("class", "unlabelled", "test", "doubtful")
 # What follows is of names as `folded` gives them.
 POOL = ("unlabelled", "unlabeled")
 # Left by systems, sync tools, browsers and archives, beside all hidden names.
-LEFTOVERS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "lost+found", "system volume information"}
+LEFTOVERS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__macosx", "lost+found"}
+LEFTOVERS |= {"system volume information", "thumbs.db:encryptable"}
 LEFT = re.compile(
-    r"\..*|~\$.*|[@#$](eadir|tmp|recently.*|recycle|recycle\.bin)|.*:zone\.identifier|.*@syno\w+|.*\.(crdownload|part)"
+    r"\..*|~\$.*|[@#$](eadir|tmp|recently.*|recycle|recycle\.bin)|.*:zone\.identifier|.*@syno\w+|.*\.(crdownload|part|tmp)"
 )
 # Folders that are hardly a class, by their letters alone.
-DOUBTFUL = {"val", "valid", "validation", "validationset", "eval", "evaluation", "nolabel", "tests", "testing", "tset"}
-DOUBTFUL |= {part + what for part in ("test", "train") for what in ("", "set", "data", "images")} | {"training"}
+DOUBTFUL = {"test", "tset", "testing", "train", "training", "val", "valid", "validation", "eval", "evaluation", "dev"}
+DOUBTFUL |= {"tests", "holdout", "heldout", "nolabel", "nolabels", "withoutlabel", "withoutlabels"}
+DOUBTFUL |= {"unlabel", "unannotated", "unsorted"}
+ANY_SET = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|files?|data|sets?)+$")  # at the end of a name
 
 
 def load_folder(text: str, size: int, progress: bool) -> Dataset:
@@ -87,8 +90,9 @@ def list_folder(path: Path, progress: bool) -> Listing:
     if of["doubtful"]:
         raise DataError(
             f"{_paths(of['doubtful'])}: a class, or something else? Images without a label belong in `unlabelled`, "
-            "those for testing in `test` (one folder per class); for validation some are taken from the classes. If it "
-            "is a class, give it a name that is less like these."
+            "those for testing in `test` (in small letters, with one folder per class), folders of classes to train "
+            f"with directly in {path}, and images for validation are taken from the classes. If it is a class, give it "
+            "a name that is less like these."
         )
     labelled = _classes(of["class"], leftovers)
     classes = tuple(labelled)
@@ -153,20 +157,37 @@ def _read(listing: Listing, size: int) -> Dataset:
     }
     names = [_composed(file.relative_to(listing.root).as_posix()) for file in listing.files]
     digests = {name: picture.digest for name, picture in zip(names, pictures)}
-    notes = [*listing.left]
-    if bits is not None:
-        notes.append(f"grey files of more than 8 bits are read as {bits} bits: level {2**bits - 1} is white")
-    if leak := _leak(names[:n], names[n:], digests):
-        notes.append(leak)
+    without = listing.labels.count(-1)
+    notes = [
+        f"{len(listing.classes)} classes ({listed(listing.classes, 10)}), {n - without} images of them to train with, "
+        f"{without} without a label, {len(images) - n} to test with",
+        *listing.left,
+        *told(dict(zip(names, pictures))),
+        *_twice(names, listing.labels, digests),
+    ]
     for note in notes if listing.progress else ():
         print(f"{listing.root}: {note}", file=sys.stderr)
-    if leak and listing.test_is_given:  # else by the fixed rule, and nobody's mistake
-        warnings.warn(f"{listing.root}: {leak}", stacklevel=4)
+    if leak := _leak(names[:n], names[n:], digests):
+        notes.append(leak)
+        if listing.test_is_given:
+            warnings.warn(f"{listing.root}: {leak}", stacklevel=4)
+        elif listing.progress:  # by the fixed rule, and nobody's mistake
+            print(f"{listing.root}: {leak}", file=sys.stderr)
     name, statistics = f"folder:{listing.key[:12]}", channel_statistics(arrays["x_train"])
     files = {name: digest[:16] for name, digest in digests.items()}
     whole = digest_of_lines(f"{digest} {name}" for name, digest in sorted(files.items()))
     dataset = dataset_of(name, arrays, listing.classes, *statistics)
     return dataclasses.replace(dataset, digest=whole, files=files, bits=bits, notes=tuple(notes))
+
+
+def _twice(names: list[str], labels: tuple[int, ...], digests: dict[str, str]) -> list[str]:
+    """What to say if the bytes of an image are in two classes; [] if none are."""
+    of: dict[str, dict[int, str]] = {}  # digest -> class -> a name
+    for name, k in zip(names, labels):
+        if k >= 0:
+            of.setdefault(digests[name], {}).setdefault(k, name)
+    pairs = [" = ".join(sorted(classes.values())) for classes in of.values() if len(classes) > 1]
+    return [f"in two classes at once: {listed(pairs)}"] if pairs else []
 
 
 def _leak(train: list[str], test: list[str], digests: dict[str, str]) -> str:
@@ -198,9 +219,8 @@ def kind_of(name: str) -> str:
         return "unlabelled"
     if name == "test":
         return "test"
-    letters = re.sub(r"[\W\d_]", "", low)
-    like_pool = "unlabel" in letters or difflib.get_close_matches(letters, POOL, cutoff=0.85)
-    return "doubtful" if like_pool or letters in DOUBTFUL else "class"
+    letters = ANY_SET.sub("", re.sub(r"[\W\d_]", "", low))
+    return "doubtful" if letters in DOUBTFUL or difflib.get_close_matches(letters, POOL, cutoff=0.85) else "class"
 
 
 def _composed(name: str) -> str:
@@ -237,9 +257,10 @@ def _files(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEntr
     files = _visible(folder, leftovers)
     nested = next((entry for entry in files if entry.is_dir()), None)
     if nested or not files:
-        problem = f"holds the folder {nested.name!r}; put its images beside the others" if nested else "is empty"
+        problem = f"holds the folder {nested.name!r}" if nested else "is empty"
         where = os.fspath(folder)
-        raise DataError(f"{where} {problem}; a class folder (and `unlabelled`) holds images only, at least one")
+        hint = f". If {where} is the whole data set, give folder:{where}" if nested else ""
+        raise DataError(f"{where} {problem}; a class folder (and `unlabelled`) holds images only, at least one{hint}")
     for one, other in _clashes(files, _composed):
         raise DataError(f"{one.path} and {other.name!r} beside it look the same; give one another name")
     return files

@@ -8,15 +8,14 @@ import io
 import os
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from tqdm import tqdm
 
 from dnll_core.common import user_path, watched
 from dnll_core.data.dataset import Dataset
@@ -34,11 +33,13 @@ class Picture:
 
     pixels: (S, S) grey or (S, S, 3) colour, uint8; of a grey file of more than 8 bits (S, S) float32 in its own levels.
     top: the largest level of such a file, before resizing; None for all others. digest: SHA-256 (hex) of its bytes.
+    parts: what of it was left out, in words; "" for nothing.
     """
 
     pixels: np.ndarray
     top: int | None
     digest: str
+    parts: str = ""
 
     def levels(self, bits: int | None) -> np.ndarray:
         """The pixels as uint8, levels of `bits` bits as 0...255. bits: see `bits_of`; of no use for 8-bit files."""
@@ -52,18 +53,45 @@ def bits_of(pictures: Sequence[Picture]) -> int | None:
 
     One scale for all: stretched each by itself, a dark image and a bright one would be the same.
     """
-    tops = [picture.top for picture in pictures if picture.top is not None]
-    return next(bits for bits in BITS if max(tops) < 2**bits) if tops else None
+    return max((_bits(picture.top) for picture in pictures if picture.top is not None), default=None)
 
 
-def read_images(paths: Sequence[str | os.PathLike], like: Dataset, progress: bool = False) -> torch.Tensor:
+def _bits(top: int) -> int:
+    return next(bits for bits in BITS if top < 2**bits)
+
+
+def told(pictures: Mapping[str, Picture]) -> list[str]:
+    """In words, how files were read where a user might not expect it. pictures: by the names to say."""
+    notes, bits = [], bits_of([*pictures.values()])
+    if bits is not None:
+        highest = [name for name, picture in pictures.items() if picture.top is not None and _bits(picture.top) == bits]
+        notes.append(
+            f"grey files with room for more than 8 bits are read as {bits} bits, level {2**bits - 1} as white, for the "
+            f"levels of {listed(highest)}"
+        )
+    for parts in sorted({picture.parts for picture in pictures.values()} - {""}):
+        names = [name for name, picture in pictures.items() if picture.parts == parts]
+        notes.append(f"of files with {parts}: {listed(names)}")
+    return notes
+
+
+def read_images(
+    paths: str | os.PathLike | Sequence[str | os.PathLike], like: Dataset, progress: bool = False
+) -> torch.Tensor:
     """Image files as those of a data set were read, for `Run.predict`: (N, C, H, W) uint8.
 
-    like: the data set; size, grey or colour, and the scale of deep grey levels are its own.
+    paths: of files; of one alone, N is 1. like: the data set, as it was when the networks were trained: size, grey or
+        colour, and the scale of deep grey levels are its own.
 
     Raises:
+        TypeError: for something else than paths and a data set.
         DataError: naming all files that cannot be read, or those with more levels than the data set's images have.
     """
+    if not isinstance(like, Dataset):
+        raise TypeError(f"like is of type {type(like).__name__}; give the data set that the networks were trained on.")
+    paths = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if not isinstance(paths, Iterable) or not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise TypeError(f"paths are of type {type(paths).__name__}; give a path of an image file, or a list of them.")
     files = [user_path(path) for path in paths]
     pictures = read_pictures(files, like.size[0], progress)
     deep = [file for file, p in zip(files, pictures) if p.top is not None and p.top >= 2 ** (like.bits or 8)]
@@ -90,18 +118,18 @@ def read_pictures(files: Sequence[Path], size: int, progress: bool) -> list[Pict
     Raises:
         DataError: naming all files that cannot be read.
     """
-    apart = max(1, len(files) // SAMPLE)
-    order = sorted(range(len(files)), key=lambda i: i % apart)  # first some of everywhere, to know how long it takes
+    sample = range(0, len(files), max(1, len(files) // SAMPLE))  # some of everywhere, to know how long it takes
+    others = sorted({*range(len(files))} - {*sample})
     pool, began = ThreadPoolExecutor(THREADS), time.perf_counter()
     try:
-        waiting: dict[int, Future[Picture]] = {i: pool.submit(read_picture, files[i], size) for i in order}
-        damaged: dict[int, Exception] = {}
-        for done, i in enumerate(watched(order, len(files), "images", progress), 1):
-            if error := waiting[i].exception():
-                damaged[i] = error
-            minutes = (time.perf_counter() - began) / done * len(files) / 60
-            if progress and done == SAMPLE and minutes > 1:
-                tqdm.write(f"reading {len(files)} image files takes about {minutes:.0f} minutes", file=sys.stderr)
+        waiting: dict[int, Future[Picture]] = {i: pool.submit(read_picture, files[i], size) for i in sample}
+        wait(waiting.values())
+        minutes = (time.perf_counter() - began) * len(others) / max(1, len(sample)) / 60
+        if progress and minutes > 1:
+            print(f"reading {len(files)} image files takes about {minutes:.0f} minutes", file=sys.stderr, flush=True)
+        waiting |= {i: pool.submit(read_picture, files[i], size) for i in others}
+        order = watched([*sample, *others], len(files), "images", progress)
+        damaged = {i: error for i in order if (error := waiting[i].exception())}
         if damaged:
             raise _unreadable({files[i]: damaged[i] for i in sorted(damaged)})
         return [waiting[i].result() for i in range(len(files))]
@@ -118,9 +146,10 @@ def read_picture(file: Path, size: int) -> Picture:
     Raises whatever Pillow's readers raise for a damaged file, and ValueError for what is no image of up to 16 bits.
     """
     if not file.is_file():  # a pipe would wait for ever
-        raise ValueError("it is no file" if file.exists() else "it is no file that is there")
+        raise ValueError("it is no file") if file.exists() else FileNotFoundError("it is not there")
     data = file.read_bytes()
     with Image.open(io.BytesIO(data)) as image:
+        parts = _parts(image)
         drafted = image.draft("RGB", (2 * size, 2 * size))  # (mode, box): the last row and column may be a part of one
         small, top = _resized(image, size, drafted and drafted[1])
         with contextlib.suppress(Exception):  # damaged EXIF data, which say nothing of the pixels
@@ -131,7 +160,16 @@ def read_picture(file: Path, size: int) -> Picture:
         pixels = np.asarray(small)
     if pixels.ndim == 3 and image.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]  # a grey image with a palette, as GIF and tools that shrink files make them
-    return Picture(pixels, top, hashlib.sha256(data).hexdigest())
+    return Picture(pixels, top, hashlib.sha256(data).hexdigest(), parts)
+
+
+def _parts(image: Image.Image) -> str:
+    """What of an opened file will not be read, in words."""
+    if image.format in ("TIFF", "GIF", "WEBP", "PNG") and getattr(image, "is_animated", False):
+        return "several pages or frames the first is read"
+    if any(";16" in str(tile[3]) for tile in image.tile) and not image.mode.startswith("I"):
+        return "16 bits of colour or with transparency the upper 8 are read"
+    return ""
 
 
 def _resized(image: Image.Image, size: int, box: tuple[float, ...] | None) -> tuple[Image.Image, int | None]:
@@ -141,7 +179,8 @@ def _resized(image: Image.Image, size: int, box: tuple[float, ...] | None) -> tu
         levels = np.asarray(image)
         top = levels.max()
         if image.mode == "F" or top > 65535 or levels.min() < 0:
-            raise ValueError(f"{image.mode} pixels of {levels.min()}...{top}, neither 8 nor 16 bit")
+            kind = "real numbers" if image.mode == "F" else "32 bits"
+            raise ValueError(f"its levels are {kind} of {levels.min()}...{top}, and not 0...65535")
         converted, top = Image.fromarray(levels.astype(np.float32)), int(top)
     elif image.mode in ("1", "L", "LA"):
         converted = image.convert("L")
@@ -152,11 +191,15 @@ def _resized(image: Image.Image, size: int, box: tuple[float, ...] | None) -> tu
 
 
 def _unreadable(damaged: dict[Path, Exception]) -> DataError:
-    why = {
-        file: "in no format that Pillow knows" for file, e in damaged.items() if isinstance(e, UnidentifiedImageError)
-    }
-    told = [f"{file} cannot be read as an image ({why.get(file, error)})." for file, error in damaged.items()]
+    told, advice = [], "Repair or remove it, or convert it to PNG."
+    for file, error in damaged.items():
+        why = str(error) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):
+            why = "in no format that Pillow knows"
+        if isinstance(error, Image.DecompressionBombError):
+            why = f"more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} megapixels; make it smaller or cut it into tiles"
+        told.append(f"{file} cannot be read as an image ({why}).")
     if len(told) == 1:
-        return DataError(f"{told[0]} Repair or remove it.")
+        return DataError(told[0] if isinstance(error, FileNotFoundError) else f"{told[0]} {advice}")
     more = [f"and {len(told) - NAMED} more"] * (len(told) > NAMED)
-    return DataError("\n".join([f"{len(told)} files are to be repaired or removed:", *told[:NAMED], *more]))
+    return DataError("\n".join([f"{len(told)} files are to be repaired, converted or removed:", *told[:NAMED], *more]))

@@ -5,6 +5,7 @@ import io
 import os
 import re
 import shutil
+import struct
 import unicodedata
 import zlib
 from pathlib import Path
@@ -173,7 +174,7 @@ def test_deep_grey_has_the_scale_of_the_folder(folder, top, bits):
     white = 2**bits - 1
     assert dataset.x_train[-2, 0, 0, 0] == round(255 * top / white)
     assert (dataset.x_train[-1] == round(255 / white)).all()
-    assert f"read as {bits} bits: level {white} is white" in dataset.notes[-1]
+    assert f"read as {bits} bits, level {white} as white, for the levels of unlabelled/y.png" in dataset.notes[-1]
     assert dataset.x_train[18:21, 0, 0, 0].tolist() == [115, 120, 125]  # files of 8 bits as they are
 
 
@@ -200,7 +201,7 @@ def test_levels_that_are_no_grey_of_16_bits_are_refused(folder):
     deep(folder / "cat/less.tiff", -1, np.int32)
     with pytest.raises(DataError) as error:
         load_data(f"folder:{folder}", progress=False)
-    assert re.findall(r"(\w+)\.tiff cannot be read as an image \(. pixels of", str(error.value)) == [
+    assert re.findall(r"(\w+)\.tiff cannot be read as an image \(its levels are", str(error.value)) == [
         "less",
         "more",
         "real",
@@ -308,7 +309,8 @@ def test_a_folder_with_what_it_may_not_hold(folder, name):
     ("name", "kind"),
     [
         *((name, "unlabelled") for name in ("unlabelled", "UNLABELED", "Unlabelled", " unlabelled ")),
-        *((name, "doubtful") for name in ("unlabled", "unlabelled_images", "no-label", "labelled", "Un Labeled")),
+        *((name, "doubtful") for name in ("unlabled", "unlabelled_images", "no-labels", "labelled imgs", "Un Labeled")),
+        *((name, "doubtful") for name in ("val_images", "eval set", "holdout", "unannotated", "test_pics")),
         *((name, "doubtful") for name in ("Test", "tests", "test2", "testing", "val", "Validation", "train_1")),
         *((name, "class") for name in ("cat", "Icon", "text", "contest", "valley", "trains", "label", "été", "猫")),
         *((name, "class") for name in ("part", "tmp", "recycle", "rest", "table", "unable", "nest", "latest")),
@@ -366,7 +368,7 @@ def test_all_damaged_files_are_named_at_once(folder):
     bad = [folder / name for name in ("cat/03.png", "cat/07.png", "dog/02.png", "unlabelled/01.png")]
     for file in bad:
         file.write_bytes(file.read_bytes()[:20])
-    with pytest.raises(DataError, match="4 files are to be repaired or removed") as error:
+    with pytest.raises(DataError, match="4 files are to be repaired, converted or removed") as error:
         load_data(f"folder:{folder}", progress=False)
     assert [line.split(" cannot")[0] for line in str(error.value).splitlines()[1:]] == [*map(str, bad)]
 
@@ -404,3 +406,35 @@ def test_a_path_that_the_system_refuses(tmp_path, monkeypatch):
 def test_home_is_found(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert load_data("folder:~/pets", progress=False).classes == ("cat", "dog")
+
+
+def test_what_is_not_plain_is_said(folder, capsys):
+    noise(folder / "cat/one.png", 1)
+    noise(folder / "dog/two.png", 1)
+    pages = [Image.new("L", (9, 9), level) for level in (7, 8)]
+    pages[0].save(folder / "cat/pages.tif", save_all=True, append_images=pages[1:])
+    deep_colour(folder / "dog/colour.png")
+    dataset = load_data(f"folder:{folder}", progress=True)
+    first, *rest = dataset.notes
+    assert first == "2 classes (cat, dog), 22 images of them to train with, 3 without a label, 4 to test with"
+    assert "in two classes at once: cat/one.png = dog/two.png" in rest
+    assert "of files with several pages or frames the first is read: cat/pages.tif" in rest
+    assert "of files with 16 bits of colour or with transparency the upper 8 are read: dog/colour.png" in rest
+    said = capsys.readouterr().err
+    assert all(note in said for note in dataset.notes)
+
+
+def deep_colour(path):
+    """A PNG of 2 x 2 pixels in three times 16 bits, which Pillow cannot write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + struct.pack(">6H", *range(1000, 7000, 1000)) for _ in range(2))
+    header = chunk(b"IHDR", struct.pack(">2I5B", 2, 2, 16, 2, 0, 0, 0))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))
+
+
+def test_a_data_set_one_folder_further_down_is_told(folder):
+    with pytest.raises(DataError, match=rf"pets holds the folder 'cat'; .* give folder:{folder}"):
+        load_data(f"folder:{folder.parent}", progress=False)

@@ -102,7 +102,11 @@ def test_files_are_read_as_those_of_a_data_set(tmp_path):
     assert np.array_equal(colour[0].permute(1, 2, 0), by_hand(paths[0], 10))
     assert np.array_equal(colour[1].permute(1, 2, 0), by_hand(paths[1], 10))
     assert read_images([], dataset).shape == (0, 3, 10, 10)
-    with pytest.raises(DataError, match=r"none\.png cannot be read as an image \(it is no file that is there\)"):
+    assert torch.equal(read_images(paths[0], dataset), colour[:1])
+    for wrong in ((dataset, paths), (paths, "digits"), ([3], dataset), (3, dataset)):
+        with pytest.raises(TypeError, match=r"(is|are) of type"):
+            read_images(*wrong)
+    with pytest.raises(DataError, match=r"none\.png cannot be read as an image \(it is not there\)\.$"):
         read_images([tmp_path / "none.png"], dataset)
 
 
@@ -110,10 +114,10 @@ def test_a_long_wait_is_said_when_it_begins(tmp_path, monkeypatch, capsys):
     for i in range(40):
         Image.new("L", (8, 8), i).save(tmp_path / f"{i}.png")
     files = [tmp_path / f"{i}.png" for i in range(40)]
-    clock = iter(range(0, 10_000, 10))  # seconds: ten for a file
+    clock = iter((0.0, 20 * 16.0))  # seconds: twenty for each of the first sixteen or more files
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     images.read_pictures(files, 8, progress=True)
-    assert "reading 40 image files takes about 7 minutes" in capsys.readouterr().err
+    assert "reading 40 image files takes about 5 minutes" in capsys.readouterr().err
     monkeypatch.setattr(time, "perf_counter", lambda: 0.0)
     images.read_pictures(files, 8, progress=True)
     assert "minutes" not in capsys.readouterr().err
