@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from sklearn.datasets import load_sample_image
@@ -37,6 +38,12 @@ def short(name: str, letters: int) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
+def _draw(axis: Axes, image: np.ndarray, ink: bool, **where) -> None:
+    """One image. ink: grey levels as on paper, 0 white, from its own least to its largest; else 0 black, 255 white."""
+    looks = {"cmap": "gray_r"} if ink else {"cmap": "gray", "vmin": 0, "vmax": 255}
+    axis.imshow(image, interpolation="nearest", **looks, **where)
+
+
 def colour_images(n: int = 8) -> Tensor:
     """Small colour photographs to augment, (n, 3, 32, 32) uint8, cut from the two that come with scikit-learn."""
     squares = []
@@ -60,7 +67,9 @@ def channels_last(images: Tensor) -> np.ndarray:
     return array[..., 0] if array.shape[-1] == 1 else array
 
 
-def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, negatives: int = 1) -> Figure:
+def idea(
+    image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, negatives: int = 1, ink: bool = True
+) -> Figure:
     """Figure 1 redrawn: what one submodel tells the other, and how often that is wrong (Theorem 3.1).
 
     Args:
@@ -69,6 +78,7 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
         kind: the class in the image.
         accuracy: q, of the submodel that speaks, 0...1.
         negatives: m.
+        ink: see `image_grid`.
     """
     wrong = 1 - accuracy
     other = (kind + 2) % len(classes) if len(classes) > 2 else 1 - kind
@@ -87,7 +97,7 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
                 message = message.replace(": ", ":\n", 1)
             axis.set(xlim=(0, 10), ylim=(0, 5), title=title)
             axis.axis("off")
-            axis.imshow(image, cmap="gray_r", extent=(0.1, 1.9, 2.1, 3.9), aspect="auto", interpolation="nearest")
+            _draw(axis, image, ink, extent=(0.1, 1.9, 2.1, 3.9), aspect="auto")
             for x, name in ((2.6, "submodel 1"), (7.5, "submodel 2")):
                 box = FancyBboxPatch((x, 2.4), 2.2, 1.2, boxstyle="round,pad=0.1", facecolor="white", edgecolor=BLACK)
                 axis.add_patch(box)
@@ -103,12 +113,15 @@ def idea(image: np.ndarray, classes: Sequence[str], kind: int, accuracy: float, 
     return figure
 
 
-def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 10, scale: float = 0.8) -> Figure:
+def image_grid(
+    images: np.ndarray, titles: Sequence[str], columns: int = 10, scale: float = 0.8, ink: bool = True
+) -> Figure:
     """Small images with a title each, cut to the width of an image.
 
     Args:
         images: (N, H, W) grey or (N, H, W, 3), uint8 or 0...1.
         scale: inches of an image's side.
+        ink: grey images are of something on paper, and drawn so; else their level 0 is black.
 
     Raises:
         ValueError: for no image.
@@ -118,13 +131,17 @@ def image_grid(images: np.ndarray, titles: Sequence[str], columns: int = 10, sca
         for axis in axes.flat:
             axis.axis("off")
         for axis, image, title in zip(axes.flat, images, titles):
-            axis.imshow(image, cmap="gray_r", interpolation="nearest")
+            _draw(axis, image, ink)
             axis.set_title(short(title, round(LETTERS * scale)), fontsize=9)
     return figure
 
 
 def opinions(
-    images: np.ndarray, truth: Sequence[int], answers: dict[str, Sequence[int]], classes: Sequence[str]
+    images: np.ndarray,
+    truth: Sequence[int],
+    answers: dict[str, Sequence[int]],
+    classes: Sequence[str],
+    ink: bool = True,
 ) -> Figure:
     """Test images with what each method says below them, wrong answers in red. Long class names are cut.
 
@@ -132,6 +149,7 @@ def opinions(
         images: (N, H, W) grey or (N, H, W, 3).
         truth: (N,) true classes.
         answers: key of METHODS -> (N,) predicted classes.
+        ink: see `image_grid`.
 
     Raises:
         ValueError: for no image.
@@ -139,7 +157,7 @@ def opinions(
     n, names = _some(images), [short(name, LETTERS) for name in classes]
     with canvas(1, n, (1.0 * n + 1.6, 1.35 + 0.24 * len(answers)), squeeze=False) as (figure, axes):
         for i, axis in enumerate(axes.flat):
-            axis.imshow(images[i], cmap="gray_r", interpolation="nearest")
+            _draw(axis, images[i], ink)
             axis.set(xticks=[], yticks=[])
             axis.set_title(short(f"true {classes[truth[i]]}", LETTERS + 2), fontsize=9)
             for row, (name, predicted) in enumerate(answers.items()):

@@ -169,3 +169,14 @@ def test_ticks_in_percent_have_the_digits_that_they_need():
         percents(axis.xaxis)
         format = axis.xaxis.get_major_formatter()
         assert [format(value) for value in (0, 0.57, 0.825, 1)] == ["0%", "57%", "82.5%", "100%"]
+
+
+def test_grey_images_that_are_no_ink_keep_their_levels():
+    image = np.array([[10, 20], [30, 40]], np.uint8)
+    for ink, name, limits in ((True, "gray_r", (10, 40)), (False, "gray", (0, 255))):
+        grid = figures.images.image_grid(image[None], ["a"], ink=ink)
+        said = figures.images.opinions(image[None], [0], {"dnll": [1]}, ["a", "b"], ink)
+        idea = figures.images.idea(image, ["a", "b"], 0, 0.7, ink=ink)
+        for figure in (grid, said, idea):
+            drawn = figure.axes[0].images[0]
+            assert (drawn.cmap.name, drawn.get_clim()) == (name, limits)
