@@ -233,7 +233,9 @@ def test_the_quickstart_runs_on_a_folder_of_few_images(write, parameters, told, 
     outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
     text = "".join(output.get("text", "") for output in outputs)
     assert told in text
-    assert not [output["text"] for output in outputs if output.get("name") == "stderr"]
+    [said] = [output["text"] for output in outputs if output.get("name") == "stderr"]
+    assert said.startswith(f"{tmp_path / 'own'}: 2 classes (")  # what was read, and no warning
+    assert said.count("\n") == 1
     pictures = sum("image/png" in output.get("data", {}) for output in outputs)
     assert ("t-SNE needs four test images, and there are 2" in text) == (write is fewest)
     assert pictures + text.count("No picture: ") == 5
