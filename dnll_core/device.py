@@ -71,7 +71,13 @@ class Compute:
 
 @contextlib.contextmanager
 def one_run() -> Iterator[None]:
-    """Waits until no other thread of this process trains. Raises ConfigError if this one does."""
+    """Waits until no other thread of this process trains.
+
+    Raises:
+        ConfigError: if this one does, or is inside `torch.autocast`, which would keep old casts of weights.
+    """
+    if any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
+        raise ConfigError("train cannot be called inside torch.autocast; the argument precision says what is cast.")
     with ALONE:
         if _at_work:
             raise ConfigError("train cannot be called while this thread trains already, as from an observer.")

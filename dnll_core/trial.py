@@ -158,6 +158,8 @@ def checked_images(images: Tensor | np.ndarray, shape: torch.Size) -> Tensor:
         raise TypeError(f"images are a {type(images).__name__}; {accepted}, as torch.stack makes it of single ones.")
     if not isinstance(images, Tensor | np.ndarray):
         raise TypeError(f"images are of type {type(images).__name__}; {accepted}, in a tensor or a NumPy array.")
+    if isinstance(images, Tensor) and (images.layout != torch.strided or images.device.type == "meta"):
+        raise TypeError(f"images are {images.layout} on {images.device}; {accepted}, in a dense tensor with its data.")
     if str(images.dtype).removeprefix("torch.") != "uint8":
         raise TypeError(f"images are {images.dtype}; {accepted}. Of 0...1: (255 * images).round().to(torch.uint8).")
     got = tuple(images.shape)

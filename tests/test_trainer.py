@@ -620,3 +620,11 @@ def test_streams_of_one_seed_are_unrelated():
     assert len(seeds) == 100
     assert stream_seed(0, "dropout") == stream_seed(0, "dropout")
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_autocast_of_the_callers_is_refused():
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(ConfigError, match=r"inside torch\.autocast"),
+    ):
+        train(Experiment(epochs=1), 0, progress=False)

@@ -196,6 +196,8 @@ def test_no_image_has_no_predictions(run, images):
         (lambda x: x.numpy() / 255, TypeError, "images are float64; .*round"),
         (lambda x: x.int(), TypeError, "images are torch.int32"),
         (lambda x: x > 9, TypeError, "images are torch.bool"),
+        (lambda x: x.to_sparse(), TypeError, "images are torch.sparse_coo on cpu; .*dense"),
+        (lambda x: x.to("meta"), TypeError, "on meta; .*with its data"),
         (list, TypeError, r"images are a list; .*torch\.stack"),
         (lambda x: "x.png", TypeError, "images are of type str"),
         (lambda x: x[0], ValueError, r"shape \(1, 8, 8\).*images\[None\]"),

@@ -55,7 +55,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("notebook")
     parser.add_argument("options", nargs=argparse.REMAINDER, help="of papermill")
     options = parser.parse_args(arguments)
-    accepted = list(papermill.inspect_notebook(options.notebook))
+    try:
+        accepted = list(papermill.inspect_notebook(options.notebook))
+    except Exception as error:  # of whatever kind: papermill also reads addresses and cloud storage
+        sys.exit(f"{options.notebook} cannot be read as a notebook: {error}")
     try:
         for name in names([options.notebook, *options.options]):
             if name not in accepted:

@@ -8,6 +8,7 @@ import functools
 import os
 import re
 import sys
+import threading
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,13 +29,13 @@ POOL = ("unlabelled", "unlabeled")
 # Left by systems, sync tools, browsers and archives, beside all hidden names.
 LEFTOVERS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__macosx", "lost+found"}
 LEFTOVERS |= {"system volume information", "thumbs.db:encryptable"}
-LEFT = re.compile(
-    r"\..*|~\$.*|[@#$](eadir|tmp|recently.*|recycle|recycle\.bin)|.*:zone\.identifier|.*@syno\w+|.*\.(crdownload|part|tmp)"
-)
+LEFT_FOLDER = re.compile(r"\..*|[@#$](eadir|tmp|recently.*|recycle|recycle\.bin)", re.DOTALL)
+LEFT_FILE = re.compile(r"\..*|~\$.*|.*:zone\.identifier|.*@syno\w+|.*\.(crdownload|part|tmp)", re.DOTALL)
 # Folders that are hardly a class, by their letters alone.
 DOUBTFUL = {"test", "tset", "testing", "train", "training", "val", "valid", "validation", "eval", "evaluation", "dev"}
 DOUBTFUL |= {"tests", "holdout", "heldout", "nolabel", "nolabels", "withoutlabel", "withoutlabels"}
 DOUBTFUL |= {"unlabel", "unannotated", "unsorted"}
+_ONE_READER = threading.Lock()
 ANY_SET = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|files?|data|sets?)+$")  # at the end of a name
 
 
@@ -43,7 +44,8 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
 
     Labelled training images come first in x_train, in sorted order of class and file name, the unlabelled ones last.
     The name, and so the splits, depend on the sorted class and file names of the labelled images, not on where the
-    folder is. A process reads a folder once, and again only if a file came, went or changed: the tensors are shared.
+    folder is. A process reads a folder once, and again only if a file came, went or changed: the tensors are shared,
+    and not to be changed.
     """
     with as_data_error(f"folder {text!r}"):
         path = user_path(text)
@@ -52,7 +54,8 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
                 f"folder {text!r} is not there; give folder:PATH of a folder with one sub-folder of images per class"
             )
         listing = list_folder(path.absolute(), progress)
-    return _read(listing, size)
+    with _ONE_READER:
+        return _read(listing, size)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Listing:
 
     files: labelled ones to train with, unlabelled ones, those to test with. labels: of each; -1 where it has none.
     trained: how many of `files` are to train with. test_is_given: by a folder, not by the fixed rule. key: what splits
-    depend on. left: what was left out, in words. states: inode, time of change and size of each file.
+    depend on. left: what was left out, in words. states: inode, times of change and size of each file.
     """
 
     root: Path
@@ -72,7 +75,7 @@ class Listing:
     test_is_given: bool
     key: str
     left: tuple[str, ...]
-    states: tuple[tuple[int, int, int], ...]
+    states: tuple[tuple[int, ...], ...]
     progress: bool = field(compare=False)
 
 
@@ -86,6 +89,8 @@ def list_folder(path: Path, progress: bool) -> Listing:
     inside = _visible(path, leftovers)
     kinds = {entry: kind_of(entry.name) for entry in inside if entry.is_dir()}
     beside = [entry for entry in inside if entry not in kinds]
+    if lost := [entry for entry in beside if not os.path.exists(entry)]:
+        raise DataError(f"{_paths(lost)}: a link to what is not there. Repair or remove it.")
     of = {kind: [entry for entry in kinds if kinds[entry] == kind] for kind in KINDS}
     if of["doubtful"]:
         raise DataError(
@@ -111,7 +116,8 @@ def list_folder(path: Path, progress: bool) -> Listing:
         held = hold_out(np.array([k for _, k in files]), each, key)
         test = [pair for pair, out in zip(files, held) if out]
         files = [pair for pair, out in zip(files, held) if not out]
-    files += [(file, -1) for entry in of["unlabelled"] for file in _files(entry, leftovers)]
+    pools = sorted(of["unlabelled"], key=lambda entry: POOL.index(folded(entry.name)))
+    files += [(file, -1) for entry in pools for file in _files(entry, leftovers)]
     states = [_state(file) for file, _ in files + test]
     left = {"left by a system or program": leftovers, "beside the class folders": beside}
     return Listing(
@@ -123,7 +129,7 @@ def list_folder(path: Path, progress: bool) -> Listing:
         test_is_given=bool(of["test"]),
         key=key,
         left=tuple(f"ignored, as {what}: {len(some)} ({_paths(some, path)})" for what, some in left.items() if some),
-        states=tuple((state.st_ino, state.st_mtime_ns, state.st_size) for state in states),
+        states=tuple((state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size) for state in states),
         progress=progress,
     )
 
@@ -210,11 +216,13 @@ def folded(name: str) -> str:
     return _composed(name).strip().casefold()
 
 
-def kind_of(name: str) -> str:
+def kind_of(name: str, is_folder: bool = True) -> str:
     """What an entry of a folder is by its name: "leftover", or for a folder one of KINDS."""
     low = folded(name)
-    if LEFT.fullmatch(low) or _composed(name).casefold() in LEFTOVERS:
+    if (LEFT_FOLDER if is_folder else LEFT_FILE).fullmatch(low) or _composed(name).casefold() in LEFTOVERS:
         return "leftover"
+    if not low:
+        return "doubtful"
     if low in POOL:
         return "unlabelled"
     if name == "test":
@@ -231,8 +239,9 @@ def _visible(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEn
     """Sorted content of a folder without leftovers, which are added to `leftovers`."""
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: _composed(entry.name))
-    leftovers += [entry for entry in entries if kind_of(entry.name) == "leftover"]
-    return [entry for entry in entries if kind_of(entry.name) != "leftover"]
+    left = {entry for entry in entries if kind_of(entry.name, entry.is_dir()) == "leftover"}
+    leftovers += [entry for entry in entries if entry in left]
+    return [entry for entry in entries if entry not in left]
 
 
 def _classes(folders: list[os.DirEntry], leftovers: list[os.DirEntry]) -> dict[str, list[os.DirEntry]]:
@@ -273,5 +282,5 @@ def _paths(entries: list[os.DirEntry], root: Path | None = None) -> str:
 def _state(file: os.DirEntry) -> os.stat_result:
     try:
         return file.stat()
-    except FileNotFoundError:  # a link to nowhere: whoever reads it says so
+    except OSError:  # a link to nowhere, or to itself: whoever reads it says so
         return file.stat(follow_symlinks=False)

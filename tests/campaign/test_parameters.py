@@ -60,3 +60,6 @@ def test_what_cannot_be_read_is_named(tmp_path):
     ):
         with pytest.raises(SystemExit, match=message):
             main([NOTEBOOK, *words])
+    for notebook, message in (("no.ipynb", "No such file"), (str(broken), "JSON")):
+        with pytest.raises(SystemExit, match=f"{notebook} cannot be read as a notebook: .*{message}"):
+            main([notebook, "-p", "labels", "50"])

@@ -313,14 +313,44 @@ def test_a_folder_with_what_it_may_not_hold(folder, name):
         *((name, "doubtful") for name in ("val_images", "eval set", "holdout", "unannotated", "test_pics")),
         *((name, "doubtful") for name in ("Test", "tests", "test2", "testing", "val", "Validation", "train_1")),
         *((name, "class") for name in ("cat", "Icon", "text", "contest", "valley", "trains", "label", "été", "猫")),
-        *((name, "class") for name in ("part", "tmp", "recycle", "rest", "table", "unable", "nest", "latest")),
+        *(
+            (name, "class")
+            for name in (
+                "car.part",
+                "x.tmp",
+                "~$",
+                "part",
+                "tmp",
+                "recycle",
+                "rest",
+                "table",
+                "unable",
+                "nest",
+                "latest",
+            )
+        ),
         *((name, "leftover") for name in (".git", "Icon\r", "THUMBS.DB", "#recycle", "$RECYCLE.BIN", "~$cats.docx")),
         ("test", "test"),
     ],
 )
 def test_what_a_name_says(name, kind):
-    assert kind_of(name) == kind
-    assert kind_of(unicodedata.normalize("NFD", name)) == kind
+    is_folder = not name.startswith("~$c")
+    assert kind_of(name, is_folder) == kind
+    assert kind_of(unicodedata.normalize("NFD", name), is_folder) == kind
+
+
+def test_a_folder_that_is_a_link_to_nowhere(folder):
+    for name in ("test", "cow"):
+        (folder / name).symlink_to(folder / "not mounted")
+    with pytest.raises(DataError, match=rf"{folder / 'cow'}, {folder / 'test'}: a link to what is not there"):
+        load_data(f"folder:{folder}", progress=False)
+
+
+def test_both_spellings_of_the_pool_keep_their_order(folder):
+    (folder / "unlabeled").mkdir()
+    noise(folder / "unlabeled/00.png")
+    names = [*load_data(f"folder:{folder}", progress=False).files]
+    assert [name.split("/")[0] for name in names if name.startswith("unl")] == ["unlabelled"] * 3 + ["unlabeled"]
 
 
 def test_classes_of_one_name_are_one_class_or_an_error(folder):
@@ -361,6 +391,14 @@ def test_a_folder_is_read_once_until_it_changes(folder, monkeypatch):
     changed = load_data(f"folder:{folder}", progress=False)
     assert len(read) == before + 25
     assert changed.digest != first.digest
+    bitmap = folder / "cat/1.bmp"
+    Image.new("L", (50, 40), 1).save(bitmap)
+    before, seen = load_data(f"folder:{folder}", progress=False), bitmap.stat()
+    with open(bitmap, "r+b") as file:  # in place, as large and as old
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    os.utime(bitmap, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert load_data(f"folder:{folder}", progress=False).digest != before.digest
     assert load_data(f"folder:{folder}", size=8, progress=False).size == (8, 8)
 
 
