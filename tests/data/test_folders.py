@@ -242,6 +242,7 @@ MADE = {
     "cat/nowhere.png": lambda path: path.symlink_to("nothing.png"),
     "cat/pipe": lambda path: os.mkfifo(path),
     "cow/": lambda path: path.mkdir(),
+    "gone": lambda path: path.symlink_to("nothing"),
 }
 
 
