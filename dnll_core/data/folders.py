@@ -35,8 +35,9 @@ LEFT_FILE = re.compile(r"\..*|~\$.*|.*:zone\.identifier|.*@syno\w+|.*\.(crdownlo
 DOUBTFUL = {"test", "tset", "testing", "train", "training", "val", "valid", "validation", "eval", "evaluation", "dev"}
 DOUBTFUL |= {"tests", "holdout", "heldout", "nolabel", "nolabels", "withoutlabel", "withoutlabels"}
 DOUBTFUL |= {"unlabel", "unannotated", "unsorted"}
-_ONE_READER = threading.Lock()
 ANY_SET = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|files?|data|sets?)+$")  # at the end of a name
+
+_ONE_READER = threading.Lock()
 
 
 def load_folder(text: str, size: int, progress: bool) -> Dataset:
@@ -168,17 +169,17 @@ def _read(listing: Listing, size: int) -> Dataset:
         f"{len(listing.classes)} classes ({listed(listing.classes, 10)}), {n - without} images of them to train with, "
         f"{without} without a label, {len(images) - n} to test with",
         *listing.left,
-        *told(dict(zip(names, pictures))),
+        *told(dict(zip(names, pictures)), bits),
         *_twice(names, listing.labels, digests),
     ]
+    leak = _leak(names[:n], names[n:], digests)
+    warned = leak if listing.test_is_given else []  # by the fixed rule it is nobody's mistake
+    for note in warned:
+        warnings.warn(f"{listing.root}: {note}", stacklevel=4)
+    notes += leak
     for note in notes if listing.progress else ():
-        print(f"{listing.root}: {note}", file=sys.stderr)
-    if leak := _leak(names[:n], names[n:], digests):
-        notes.append(leak)
-        if listing.test_is_given:
-            warnings.warn(f"{listing.root}: {leak}", stacklevel=4)
-        elif listing.progress:  # by the fixed rule, and nobody's mistake
-            print(f"{listing.root}: {leak}", file=sys.stderr)
+        if note not in warned:
+            print(f"{listing.root}: {note}", file=sys.stderr)
     name, statistics = f"folder:{listing.key[:12]}", channel_statistics(arrays["x_train"])
     files = {name: digest[:16] for name, digest in digests.items()}
     whole = digest_of_lines(f"{digest} {name}" for name, digest in sorted(files.items()))
@@ -196,16 +197,15 @@ def _twice(names: list[str], labels: tuple[int, ...], digests: dict[str, str]) -
     return [f"in two classes at once: {listed(pairs)}"] if pairs else []
 
 
-def _leak(train: list[str], test: list[str], digests: dict[str, str]) -> str:
-    """What to say if images to test with are among those to train with: the same bytes, whatever their names; or ""."""
+def _leak(train: list[str], test: list[str], digests: dict[str, str]) -> list[str]:
+    """What to say if images to test with are among those to train with: the same bytes, whatever their names; or []."""
     known = {digests[name]: name for name in reversed(train)}
     leaks = [f"{name} = {known[digests[name]]}" for name in test if digests[name] in known]
-    if not leaks:
-        return ""
-    return (
+    said = (
         f"{len(leaks)} of {len(test)} test images are among the images to train with ({listed(leaks)}), so that test "
         "accuracy says too much; remove one of each"
     )
+    return [said] if leaks else []
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
@@ -216,11 +216,15 @@ def folded(name: str) -> str:
     return _composed(name).strip().casefold()
 
 
-def kind_of(name: str, is_folder: bool = True) -> str:
-    """What an entry of a folder is by its name: "leftover", or for a folder one of KINDS."""
+def is_leftover(name: str, is_folder: bool) -> bool:
+    """Whether an entry was left by a system or program, by its name."""
+    left = (LEFT_FOLDER if is_folder else LEFT_FILE).fullmatch(folded(name))
+    return bool(left) or _composed(name).casefold() in LEFTOVERS
+
+
+def kind_of(name: str) -> str:
+    """What a folder that is no leftover is by its name: one of KINDS."""
     low = folded(name)
-    if (LEFT_FOLDER if is_folder else LEFT_FILE).fullmatch(low) or _composed(name).casefold() in LEFTOVERS:
-        return "leftover"
     if not low:
         return "doubtful"
     if low in POOL:
@@ -239,7 +243,7 @@ def _visible(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEn
     """Sorted content of a folder without leftovers, which are added to `leftovers`."""
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: _composed(entry.name))
-    left = {entry for entry in entries if kind_of(entry.name, entry.is_dir()) == "leftover"}
+    left = {entry for entry in entries if is_leftover(entry.name, entry.is_dir())}
     leftovers += [entry for entry in entries if entry in left]
     return [entry for entry in entries if entry not in left]
 

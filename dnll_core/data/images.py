@@ -60,9 +60,9 @@ def _bits(top: int) -> int:
     return next(bits for bits in BITS if top < 2**bits)
 
 
-def told(pictures: Mapping[str, Picture]) -> list[str]:
-    """In words, how files were read where a user might not expect it. pictures: by the names to say."""
-    notes, bits = [], bits_of([*pictures.values()])
+def told(pictures: Mapping[str, Picture], bits: int | None) -> list[str]:
+    """In words, how files were read where a user might not expect it. pictures: by the names to say; bits: of them."""
+    notes = []
     if bits is not None:
         highest = [name for name, picture in pictures.items() if picture.top is not None and _bits(picture.top) == bits]
         notes.append(
@@ -94,13 +94,14 @@ def read_images(
         raise TypeError(f"paths are of type {type(paths).__name__}; give a path of an image file, or a list of them.")
     files = [user_path(path) for path in paths]
     pictures = read_pictures(files, like.size[0], progress)
-    deep = [file for file, p in zip(files, pictures) if p.top is not None and p.top >= 2 ** (like.bits or 8)]
+    bits = like.bits or 8
+    deep = [file for file, picture in zip(files, pictures) if picture.top is not None and picture.top >= 2**bits]
     if deep:
         raise DataError(
-            f"{listed(deep)}: grey levels of more than the {like.bits or 8} bits of {like.name}, so that it is not "
+            f"{listed(deep)}: grey levels of more than the {bits} bits of {like.name}, so that it is not "
             "known what is white. Give images of the same kind as those trained with."
         )
-    images = [picture.levels(like.bits or 8) for picture in pictures]
+    images = [picture.levels(bits) for picture in pictures]
     if like.channels == 1:
         images = [x if x.ndim == 2 else np.asarray(Image.fromarray(x).convert("L")) for x in images]
     arrays = np.array(in_colour(images) if like.channels == 3 else images, dtype=np.uint8)
