@@ -34,7 +34,7 @@ AUTO = {
     "usps": ("cnn13", "identity", "noise"),
     "cifar10": ("cnn13", "identity", "noise"),
     "svhn": ("wrn28-2", "identity", "translate_x"),
-    "folder": ("wrn28-2", "crop+flip", "crop+flip+jitter"),
+    "folder": ("wrn28-2", "crop", "crop+jitter"),  # a flip may make another class of an image: "p" and "q"
 }
 # Section 4.2, WRN-28-2 on CIFAR-10: crop and flip are weak, colour jitter strong; jitter comes on top of crop and flip
 # [ours: whether the strong view is also cropped and flipped is not stated].

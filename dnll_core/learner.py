@@ -35,6 +35,8 @@ class TrainingData:
     split: str  # hash of the split; a checkpoint continues with the same one only
     images: str = ""  # digest of the data set, see `Dataset`
     files: Mapping[str, str] = field(default_factory=dict)  # of a folder, likewise
+    classes: tuple[str, ...] = ()  # and so are these, and the bits of deep grey files
+    bits: int | None = None
 
 
 def permuted_batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:

@@ -7,8 +7,9 @@ run.accuracy, run.history, run.predict(images), run.embed(images)
 from __future__ import annotations
 
 import contextlib
+import importlib
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ from dnll_core.methods.base import Observer
 from dnll_core.models import build_network
 from dnll_core.provenance import made
 from dnll_core.trainer import Trainer
-from dnll_core.trial import checked_images, try_once, warn_if_cut_short
+from dnll_core.trial import as_config_error, checked_images, try_once, warn_if_cut_short
 
 POOLS = ("auto", "device", "host")
 
@@ -69,6 +70,11 @@ class Run:
         final = self.final
         return final["test" if "test" in final else "validation"]["mean"]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the columns of `predict`."""
+        return self.trainer.learner.data.classes
+
     def predict(self, images: Tensor) -> Tensor:
         """Class probabilities: (N, C, H, W) uint8 -> (N, K) float32 on the CPU, mean over the submodels.
 
@@ -92,9 +98,14 @@ class Run:
         told = {"final": self.final, "best_on_test": best, "history": self.history}
         return record | self.provenance | told
 
-    def save(self, folder: str | Path = "runs/records") -> Path:
+    def save_record(self, folder: str | Path = "runs/records") -> Path:
         """Writes the record as JSON, atomically, and returns its path; see `results.save` for what it refuses."""
         return results.save(self.record(), folder)
+
+    def save_model(self, folder: str | Path) -> Path:
+        """Writes the networks and what they need to read images, for `load_model`; see `own.model.save_model`."""
+        # by its name, as a run needs nothing of that room, which so is no part of `provenance.source_hash`
+        return importlib.import_module("dnll_core.own.model").save_model(self, folder)
 
 
 def train(
@@ -239,17 +250,6 @@ def prepare(
     return trainer, provenance
 
 
-@contextlib.contextmanager
-def as_config_error() -> Iterator[None]:
-    """What does not fit the data, such as m with few classes, is the experiment's fault, and the message says so."""
-    try:
-        yield
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-
-
 def training_data(dataset: Dataset, split: Split, device: torch.device, pool: str = "auto") -> TrainingData:
     """The split's images and labels on the device, the unlabelled ones where `pool` says (see `train`)."""
     if pool not in POOLS:
@@ -274,4 +274,6 @@ def training_data(dataset: Dataset, split: Split, device: torch.device, pool: st
         split.hash(),
         dataset.digest,
         dataset.files,
+        dataset.classes,
+        dataset.bits,
     )

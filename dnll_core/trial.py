@@ -126,6 +126,17 @@ def _fewest(learner: Learner, logits: Logits, batches: dict[str, int]) -> int:
     return min(counts, default=2)
 
 
+@contextlib.contextmanager
+def as_config_error() -> Iterator[None]:
+    """What does not fit the data, such as m with few classes, is the experiment's fault, and the message says so."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 def warn_if_cut_short(learner: Learner) -> None:
     """Warns where a pool of less than half of the labelled images leaves them less than half of `epochs` passes.
 

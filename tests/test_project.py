@@ -135,7 +135,7 @@ assert Path(results.__file__).is_relative_to(SITE)
 images = load_data("digits").x_test
 run = train(Experiment(dataset="digits", labels=20, epochs=1), seed=0, progress=False)
 assert run.predict(images[:5]).shape == (5, 10)
-run.save()
+run.save_record()
 [record] = results.load("runs")
 three = figures.images.channels_last(images[0])
 figures.style.save(figures.images.idea(three, tuple("0123456789"), 3, 0.7), "idea.png")

@@ -41,7 +41,7 @@ def run():
 
 
 def test_record_round_trip(run, tmp_path):
-    path = run.save(tmp_path)
+    path = run.save_record(tmp_path)
     [read] = results.load(tmp_path)
     assert read == run.record()
     assert path.name.startswith("digits-20-dnll-")
@@ -81,7 +81,7 @@ def test_an_unreadable_record_is_named(tmp_path, content):
 
 
 def test_a_flipped_bit_is_named_or_changes_nothing(run, tmp_path):
-    path = run.save(tmp_path)
+    path = run.save_record(tmp_path)
     whole, [record] = path.read_bytes(), results.load(tmp_path)
     draw, named = random.Random(0), 0
     for bit in draw.sample(range(8 * len(whole)), 500):
@@ -185,7 +185,7 @@ def test_a_record_that_cannot_be_written_is_an_error_that_names_it(run, tmp_path
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
     try:
         with pytest.raises(OSError, match=r"digits-20-dnll-\w+-seed3\.json") as caught:
-            run.save(tmp_path)
+            run.save_record(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.errno == errno.EFBIG
@@ -255,13 +255,13 @@ def test_a_record_of_format_1_made_elsewhere_is_not_replaced(tmp_path):
 
 
 def test_what_is_there_and_no_record_of_this_run_is_not_replaced(run, tmp_path):
-    path = run.save(tmp_path)
+    path = run.save_record(tmp_path)
     path.write_text("{", encoding="utf-8")
     with pytest.raises(RecordError, match=rf"{path.name} is not a readable run record"):
-        run.save(tmp_path)
+        run.save_record(tmp_path)
     results.save(fabricated.record(Experiment(), 0), tmp_path / "other").replace(path)
     with pytest.raises(RecordError, match=rf"{path.name} is there, and kept: it is of another run"):
-        run.save(tmp_path)
+        run.save_record(tmp_path)
 
 
 def test_a_record_of_other_images_is_not_replaced(tmp_path):
@@ -542,13 +542,13 @@ def test_committed_trials_know_nothing_of_the_test_set():
 
 
 def test_a_trial_of_a_search_is_no_result(run, tmp_path):
-    path = run.save(tmp_path / "search" / "laptop-dnll")
+    path = run.save_record(tmp_path / "search" / "laptop-dnll")
     assert results.load(tmp_path) == []
     assert len(results.load(path.parent)) == 1  # whoever names the folder means it
 
 
 def test_a_copy_is_not_another_run(run, tmp_path):
-    path = run.save(tmp_path / "quickstart")
+    path = run.save_record(tmp_path / "quickstart")
     hidden = path.parent / ".ipynb_checkpoints"
     hidden.mkdir()
     for copy in (hidden / f"{path.stem}-checkpoint.json", hidden / path.name, path.with_name(f"{path.stem} (1).json")):

@@ -22,6 +22,7 @@ class Dataset:
     digest: SHA-256 (hex) of the originals, before any resizing: of the arrays, or of a folder's file names and bytes.
     files: of a folder, its file names, relative to it, with the beginning of each file's SHA-256.
     bits: of a folder whose grey files have more than 8 bits, those that were read as 0...255; see `images.bits_of`.
+    validates: whether images are set apart for validation, see `splits.validation_per_class`.
     notes: of a folder, in words what was left out of it, and how its files were read where that is not plain.
     """
 
@@ -36,6 +37,7 @@ class Dataset:
     digest: str = field(default="", repr=False)
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     bits: int | None = field(default=None, repr=False)
+    validates: bool = True
     notes: tuple[str, ...] = field(default=(), repr=False)
 
     @property

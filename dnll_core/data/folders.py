@@ -3,50 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import os
-import re
 import sys
 import threading
-import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from dnll_core.common import user_path
+from dnll_core.common import unknown, user_path
 from dnll_core.data.dataset import Dataset, channel_statistics, dataset_of, digest_of_lines
+from dnll_core.data.entries import (
+    KINDS,
+    POOL,
+    classes_of,
+    composed,
+    files_of,
+    folded,
+    images_below,
+    is_image,
+    kind_of,
+    paths_of,
+    state_of,
+    visible,
+)
 from dnll_core.data.errors import DataError, as_data_error, listed
 from dnll_core.data.images import bits_of, in_colour, read_pictures, told
+from dnll_core.data.labels import Labels, read_labels
 from dnll_core.data.splits import hold_out
-
-KINDS = ("class", "unlabelled", "test", "doubtful")
-# What follows is of names as `folded` gives them.
-POOL = ("unlabelled", "unlabeled")
-# Left by systems, sync tools, browsers and archives, beside all hidden names.
-LEFTOVERS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "picasa.ini", "icon\r", "__macosx", "lost+found"}
-LEFTOVERS |= {"system volume information", "thumbs.db:encryptable"}
-LEFT_FOLDER = re.compile(r"\..*|[@#$](eadir|tmp|recently.*|recycle|recycle\.bin)", re.DOTALL)
-LEFT_FILE = re.compile(r"\..*|~\$.*|.*:zone\.identifier|.*@syno\w+|.*\.(crdownload|part|tmp)", re.DOTALL)
-# Folders that are hardly a class, by their letters alone.
-DOUBTFUL = {"test", "tset", "testing", "train", "training", "val", "valid", "validation", "eval", "evaluation", "dev"}
-DOUBTFUL |= {"tests", "holdout", "heldout", "nolabel", "nolabels", "withoutlabel", "withoutlabels"}
-DOUBTFUL |= {"unlabel", "unannotated", "unsorted"}
-ANY_SET = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|files?|data|sets?)+$")  # at the end of a name
 
 _ONE_READER = threading.Lock()
 
 
-def load_folder(text: str, size: int, progress: bool) -> Dataset:
+def load_folder(text: str, size: int, progress: bool, labels: str | os.PathLike | None = None) -> Dataset:
     """Images of one's own: one sub-folder per class, optional `unlabelled` and `test`; see data/README.md.
 
     Labelled training images come first in x_train, in sorted order of class and file name, the unlabelled ones last.
     The name, and so the splits, depend on the sorted class and file names of the labelled images, not on where the
     folder is. A process reads a folder once, and again only if a file came, went or changed: the tensors are shared,
     and not to be changed.
+
+    labels: a table of more labels, or of all of them, see `list_folder`.
     """
     with as_data_error(f"folder {text!r}"):
         path = user_path(text)
@@ -54,7 +53,8 @@ def load_folder(text: str, size: int, progress: bool) -> Dataset:
             raise DataError(
                 f"folder {text!r} is not there; give folder:PATH of a folder with one sub-folder of images per class"
             )
-        listing = list_folder(path.absolute(), progress)
+        table = None if labels is None else read_labels(user_path(labels).absolute())
+        listing = list_folder(path.absolute(), progress, table)
     with _ONE_READER:
         return _read(listing, size)
 
@@ -64,8 +64,9 @@ class Listing:
     """What a folder holds, before any image is read. Two are equal if they are of the same files, unchanged.
 
     files: labelled ones to train with, unlabelled ones, those to test with. labels: of each; -1 where it has none.
-    trained: how many of `files` are to train with. test_is_given: by a folder, not by the fixed rule. key: what splits
-    depend on. left: what was left out, in words. states: inode, times of change and size of each file.
+    trained: how many of `files` are to train with. test_is_given: by a folder, not by the fixed rule. flat: classes are
+    those of a table. key: what splits depend on. left: what was left out, in words. states: inode, times of change and
+    size of each file.
     """
 
     root: Path
@@ -74,42 +75,56 @@ class Listing:
     labels: tuple[int, ...]
     trained: int
     test_is_given: bool
+    flat: bool
     key: str
     left: tuple[str, ...]
     states: tuple[tuple[int, ...], ...]
     progress: bool = field(compare=False)
 
 
-def list_folder(path: Path, progress: bool) -> Listing:
+def list_folder(path: Path, progress: bool, table: Labels | None = None) -> Listing:
     """The files of a folder by class.
+
+    table: labels of images in `unlabelled`, which are then trained with; or, of a folder without a folder for each
+        class, of its images, wherever in it. Those that it does not name have no label.
 
     Raises:
         DataError: if it does not hold what a data set needs, or has names that do not say what they are.
     """
     leftovers: list[os.DirEntry] = []
-    inside = _visible(path, leftovers)
+    inside = visible(path, leftovers)
     kinds = {entry: kind_of(entry.name) for entry in inside if entry.is_dir()}
     beside = [entry for entry in inside if entry not in kinds]
     if lost := [entry for entry in beside if not os.path.exists(entry)]:
-        raise DataError(f"{_paths(lost)}: a link to what is not there. Repair or remove it.")
+        raise DataError(f"{paths_of(lost)}: a link to what is not there. Repair or remove it.")
     of = {kind: [entry for entry in kinds if kinds[entry] == kind] for kind in KINDS}
-    if of["doubtful"]:
+    flat = table is not None and (len(of["class"]) < 2 or any(map(is_image, beside)))
+    if of["doubtful"] and not flat:
         raise DataError(
-            f"{_paths(of['doubtful'])}: a class, or something else? Images without a label belong in `unlabelled`, "
+            f"{paths_of(of['doubtful'])}: a class, or something else? Images without a label belong in `unlabelled`, "
             "those for testing in `test` (in small letters, with one folder per class), folders of classes to train "
             f"with directly in {path}, and images for validation are taken from the classes. If it is a class, give it "
             "a name that is less like these."
         )
-    labelled = _classes(of["class"], leftovers)
+    if flat:
+        labelled, pool = _by_table(path, table, [entry for entry in inside if kinds.get(entry) != "test"], leftovers)
+        beside = [entry for entry in beside if not is_image(entry)]
+    else:
+        labelled = classes_of(of["class"], leftovers)
+        pools = sorted(of["unlabelled"], key=lambda entry: POOL.index(folded(entry.name)))
+        pool = [file for entry in pools for file in files_of(entry, leftovers)]
     classes = tuple(labelled)
     if len(classes) < 2:
-        raise DataError(f"{path} has {len(classes)} class folders ({listed(classes) or 'none'}); at least 2 are needed")
+        where, what = (table.path, "classes") if flat else (path, "class folders")
+        hint = "" if flat else ". Of a folder that has no folder for each class, give a table of labels (file,class)"
+        raise DataError(f"{where} has {len(classes)} {what} ({listed(classes) or 'none'}); at least 2 are needed{hint}")
     for title, group in labelled.items():
         least, needs = (2, "training and validation") if of["test"] else (3, "training, validation and testing")
         if len(group) < least:
-            raise DataError(f"{path / title} has {len(group)} images; at least {least} are needed ({needs})")
+            where = f"{table.path}: {title!r}" if flat else path / title
+            raise DataError(f"{where} has {len(group)} images; at least {least} are needed ({needs})")
     files = [(file, k) for k, group in enumerate(labelled.values()) for file in group]
-    key = digest_of_lines(f"{classes[k]}/{_composed(file.name)}" for file, k in files)
+    key = digest_of_lines(f"{classes[k]}/{composed(_inside(file, path) if flat else file.name)}" for file, k in files)
     if of["test"]:
         test = _given_test(of["test"][0], classes, leftovers, beside)
     else:
@@ -117,10 +132,14 @@ def list_folder(path: Path, progress: bool) -> Listing:
         held = hold_out(np.array([k for _, k in files]), each, key)
         test = [pair for pair, out in zip(files, held) if out]
         files = [pair for pair, out in zip(files, held) if not out]
-    pools = sorted(of["unlabelled"], key=lambda entry: POOL.index(folded(entry.name)))
-    files += [(file, -1) for entry in pools for file in _files(entry, leftovers)]
-    states = [_state(file) for file, _ in files + test]
-    left = {"left by a system or program": leftovers, "beside the class folders": beside}
+    files += [(file, -1) for file in pool]
+    if table is not None and not flat:
+        files = _labelled_by(table, path, classes, files, test)
+    states = [state_of(file) for file, _ in files + test]
+    left = {
+        "left by a system or program": leftovers,
+        "beside the images" if flat else "beside the class folders": beside,
+    }
     return Listing(
         root=path,
         classes=classes,
@@ -128,20 +147,59 @@ def list_folder(path: Path, progress: bool) -> Listing:
         labels=tuple(k for _, k in files + test),
         trained=len(files),
         test_is_given=bool(of["test"]),
+        flat=flat,
         key=key,
-        left=tuple(f"ignored, as {what}: {len(some)} ({_paths(some, path)})" for what, some in left.items() if some),
+        left=tuple(f"ignored, as {what}: {len(some)} ({paths_of(some, path)})" for what, some in left.items() if some),
         states=tuple((state.st_ino, state.st_mtime_ns, state.st_ctime_ns, state.st_size) for state in states),
         progress=progress,
     )
+
+
+def _inside(file: os.DirEntry, root: Path) -> str:
+    return Path(file.path).relative_to(root).as_posix()
+
+
+def _by_table(
+    root: Path, table: Labels, inside: list[os.DirEntry], leftovers: list[os.DirEntry]
+) -> tuple[dict[str, list[os.DirEntry]], list[os.DirEntry]]:
+    """Class -> its files, and those without a label: of all images of a folder that has no folder for each class."""
+    files = {composed(_inside(file, root)): file for file in images_below(inside, leftovers)}
+    told = table.of_files(files, root)
+    labelled = {title: [file for name, file in files.items() if told.get(name) == title] for title in table.classes()}
+    return labelled, [file for name, file in files.items() if name not in told]
+
+
+def _labelled_by(
+    table: Labels,
+    root: Path,
+    classes: tuple[str, ...],
+    files: list[tuple[os.DirEntry, int]],
+    test: list[tuple[os.DirEntry, int]],
+) -> list[tuple[os.DirEntry, int]]:
+    """`files` with the labels of a table for those that had none, which then come first, sorted by class."""
+    known = {folded(title): k for k, title in enumerate(classes)}
+    for title in table.classes():
+        if folded(title) not in known:
+            raise DataError(f"{table.path}: {unknown('class', title, classes)} A new class needs a folder of its own.")
+    before = {composed(_inside(file, root)): k for file, k in files + test}
+    told = {name: known[folded(title)] for name, title in table.of_files(before, root).items()}
+    for name, k in told.items():
+        if before[name] not in (-1, k):
+            raise DataError(
+                f"{root / name} is in the folder of class {classes[before[name]]!r}, and {table.path} says "
+                f"{classes[k]!r}; move the file, or change the table"
+            )
+    files = [(file, told.get(composed(_inside(file, root)), k)) for file, k in files]
+    return sorted(files, key=lambda pair: pair[1] if pair[1] >= 0 else len(classes))
 
 
 def _given_test(
     folder: os.DirEntry, classes: tuple[str, ...], leftovers: list[os.DirEntry], beside: list[os.DirEntry]
 ) -> list[tuple[os.DirEntry, int]]:
     """The files of `test` and their classes."""
-    inside = _visible(folder, leftovers)
+    inside = visible(folder, leftovers)
     beside += [entry for entry in inside if not entry.is_dir()]
-    tests = _classes([entry for entry in inside if entry.is_dir()], leftovers)
+    tests = classes_of([entry for entry in inside if entry.is_dir()], leftovers)
     names = {folded(title): k for k, title in enumerate(classes)}
     if {*map(folded, tests)} != {*names}:
         raise DataError(f"{folder.path} has classes {tuple(tests)}, but training has {classes}; they must be the same")
@@ -162,7 +220,7 @@ def _read(listing: Listing, size: int) -> Dataset:
         "x_test": np.stack(images[n:]),
         "y_test": np.array(listing.labels[n:]),
     }
-    names = [_composed(file.relative_to(listing.root).as_posix()) for file in listing.files]
+    names = [composed(file.relative_to(listing.root).as_posix()) for file in listing.files]
     digests = {name: picture.digest for name, picture in zip(names, pictures)}
     without = listing.labels.count(-1)
     notes = [
@@ -181,10 +239,18 @@ def _read(listing: Listing, size: int) -> Dataset:
         if note not in warned:
             print(f"{listing.root}: {note}", file=sys.stderr)
     name, statistics = f"folder:{listing.key[:12]}", channel_statistics(arrays["x_train"])
-    files = {name: digest[:16] for name, digest in digests.items()}
+    told_by = {
+        name: listing.classes[k] for name, k in zip(names, listing.labels) if k >= 0 and _by_a_table(name, listing)
+    }
+    files = {name: " ".join([digest[:16], *told_by.get(name, "").split()]) for name, digest in digests.items()}
     whole = digest_of_lines(f"{digest} {name}" for name, digest in sorted(files.items()))
     dataset = dataset_of(name, arrays, listing.classes, *statistics)
     return dataclasses.replace(dataset, digest=whole, files=files, bits=bits, notes=tuple(notes))
+
+
+def _by_a_table(name: str, listing: Listing) -> bool:
+    """Whether the label of a file is a table's, and not its folder's."""
+    return (listing.flat and not name.startswith("test/")) or name.split("/")[0].casefold() in POOL
 
 
 def _twice(names: list[str], labels: tuple[int, ...], digests: dict[str, str]) -> list[str]:
@@ -206,85 +272,3 @@ def _leak(train: list[str], test: list[str], digests: dict[str, str]) -> list[st
         "accuracy says too much; remove one of each"
     )
     return [said] if leaks else []
-
-
-# -- names -------------------------------------------------------------------------------------------------------------
-
-
-def folded(name: str) -> str:
-    """A name without what people do not tell names apart by: case, spaces around it, how Unicode composes letters."""
-    return _composed(name).strip().casefold()
-
-
-def is_leftover(name: str, is_folder: bool) -> bool:
-    """Whether an entry was left by a system or program, by its name."""
-    left = (LEFT_FOLDER if is_folder else LEFT_FILE).fullmatch(folded(name))
-    return bool(left) or _composed(name).casefold() in LEFTOVERS
-
-
-def kind_of(name: str) -> str:
-    """What a folder that is no leftover is by its name: one of KINDS."""
-    low = folded(name)
-    if not low:
-        return "doubtful"
-    if low in POOL:
-        return "unlabelled"
-    if name == "test":
-        return "test"
-    letters = ANY_SET.sub("", re.sub(r"[\W\d_]", "", low))
-    return "doubtful" if letters in DOUBTFUL or difflib.get_close_matches(letters, POOL, cutoff=0.85) else "class"
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _visible(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEntry]:
-    """Sorted content of a folder without leftovers, which are added to `leftovers`."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: _composed(entry.name))
-    left = {entry for entry in entries if is_leftover(entry.name, entry.is_dir())}
-    leftovers += [entry for entry in entries if entry in left]
-    return [entry for entry in entries if entry not in left]
-
-
-def _classes(folders: list[os.DirEntry], leftovers: list[os.DirEntry]) -> dict[str, list[os.DirEntry]]:
-    """Title of each class -> its files."""
-    for one, other in _clashes(folders, folded):
-        raise DataError(
-            f"{one.path} and {other.name!r} beside it are one class or two? They differ in case, spaces or the coding "
-            "of letters alone. Put their images together, or give one another name."
-        )
-    return {_composed(entry.name).strip(): _files(entry, leftovers) for entry in folders}
-
-
-def _clashes(entries: list[os.DirEntry], key: Callable[[str], str]) -> Iterator[tuple[os.DirEntry, os.DirEntry]]:
-    seen: dict[str, os.DirEntry] = {}
-    for entry in entries:
-        other = seen.setdefault(key(entry.name), entry)
-        if other is not entry:
-            yield other, entry
-
-
-def _files(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEntry]:
-    files = _visible(folder, leftovers)
-    nested = next((entry for entry in files if entry.is_dir()), None)
-    if nested or not files:
-        problem = f"holds the folder {nested.name!r}" if nested else "is empty"
-        where = os.fspath(folder)
-        hint = f". If {where} is the whole data set, give folder:{where}" if nested else ""
-        raise DataError(f"{where} {problem}; a class folder (and `unlabelled`) holds images only, at least one{hint}")
-    for one, other in _clashes(files, _composed):
-        raise DataError(f"{one.path} and {other.name!r} beside it look the same; give one another name")
-    return files
-
-
-def _paths(entries: list[os.DirEntry], root: Path | None = None) -> str:
-    return listed([entry.path if root is None else os.path.relpath(entry, root) for entry in entries])
-
-
-def _state(file: os.DirEntry) -> os.stat_result:
-    try:
-        return file.stat()
-    except OSError:  # a link to nowhere, or to itself: whoever reads it says so
-        return file.stat(follow_symlinks=False)

@@ -19,7 +19,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dnll_core.common import user_path, watched
 from dnll_core.data.dataset import Dataset
-from dnll_core.data.errors import DataError, listed
+from dnll_core.data.entries import composed, images_below, visible
+from dnll_core.data.errors import DataError, as_data_error, listed
 
 BITS = (8, 10, 12, 14, 16)  # that cameras and microscopes use, whatever the file has room for
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes beside Python; a photo takes about 50 MB meanwhile
@@ -94,18 +95,28 @@ def read_images(
         raise TypeError(f"paths are of type {type(paths).__name__}; give a path of an image file, or a list of them.")
     files = [user_path(path) for path in paths]
     pictures = read_pictures(files, like.size[0], progress)
-    bits = like.bits or 8
-    deep = [file for file, picture in zip(files, pictures) if picture.top is not None and picture.top >= 2**bits]
+    return as_trained(dict(zip(map(str, files), pictures)), like.size, like.channels, like.bits)
+
+
+def as_trained(pictures: Mapping[str, Picture], size: tuple[int, int], channels: int, bits: int | None) -> torch.Tensor:
+    """Pictures as those were read that networks were trained on: (N, C, H, W) uint8.
+
+    pictures: by the names to say. size, channels, bits: of the data set that was trained on.
+
+    Raises:
+        DataError: naming those with more levels than its images have.
+    """
+    deep = [name for name, picture in pictures.items() if picture.top is not None and picture.top >= 2 ** (bits or 8)]
     if deep:
         raise DataError(
-            f"{listed(deep)}: grey levels of more than the {bits} bits of {like.name}, so that it is not "
-            "known what is white. Give images of the same kind as those trained with."
+            f"{listed(deep)}: grey levels of more than the {bits or 8} bits of the images trained with, so that it is "
+            "not known what is white. Give images of the same kind."
         )
-    images = [picture.levels(bits) for picture in pictures]
-    if like.channels == 1:
+    images = [picture.levels(bits or 8) for picture in pictures.values()]
+    if channels == 1:
         images = [x if x.ndim == 2 else np.asarray(Image.fromarray(x).convert("L")) for x in images]
-    arrays = np.array(in_colour(images) if like.channels == 3 else images, dtype=np.uint8)
-    return torch.from_numpy(arrays.reshape(len(images), *like.size, like.channels)).permute(0, 3, 1, 2)
+    arrays = np.array(in_colour(images) if channels == 3 else images, dtype=np.uint8)
+    return torch.from_numpy(arrays.reshape(len(images), *size, channels)).permute(0, 3, 1, 2)
 
 
 def in_colour(images: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -150,25 +161,30 @@ def read_picture(file: Path, size: int) -> Picture:
         raise ValueError("it is no file") if file.exists() else FileNotFoundError("it is not there")
     data = file.read_bytes()
     with Image.open(io.BytesIO(data)) as image:
-        parts = _parts(image)
-        drafted = image.draft("RGB", (2 * size, 2 * size))  # (mode, box): the last row and column may be a part of one
-        small, top = _resized(image, size, drafted and drafted[1])
-        with contextlib.suppress(Exception):  # damaged EXIF data, which say nothing of the pixels
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1)
-            small.info.clear()
-            small.getexif()[ExifTags.Base.Orientation] = turned
-            small = ImageOps.exif_transpose(small)
-        pixels = np.asarray(small)
+        return picture_of(image, size, hashlib.sha256(data).hexdigest())
+
+
+def picture_of(image: Image.Image, size: int, digest: str = "") -> Picture:
+    """What `read_picture` makes of an opened image."""
+    parts = _parts(image)
+    drafted = image.draft("RGB", (2 * size, 2 * size))  # (mode, box): the last row and column may be a part of one
+    small, top = _resized(image, size, drafted and drafted[1])
+    with contextlib.suppress(Exception):  # damaged EXIF data, which say nothing of the pixels
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1)
+        small.info.clear()
+        small.getexif()[ExifTags.Base.Orientation] = turned
+        small = ImageOps.exif_transpose(small)
+    pixels = np.asarray(small)
     if pixels.ndim == 3 and image.mode in ("P", "PA") and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., 0]  # a grey image with a palette, as GIF and tools that shrink files make them
-    return Picture(pixels, top, hashlib.sha256(data).hexdigest(), parts)
+    return Picture(pixels, top, digest, parts)
 
 
 def _parts(image: Image.Image) -> str:
     """What of an opened file will not be read, in words."""
     if image.format in ("TIFF", "GIF", "WEBP", "PNG") and getattr(image, "is_animated", False):
         return "several pages or frames the first is read"
-    if any(";16" in str(tile[3]) for tile in image.tile) and not image.mode.startswith("I"):
+    if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) and not image.mode.startswith("I"):
         return "16 bits of colour or with transparency the upper 8 are read"
     return ""
 
@@ -204,3 +220,55 @@ def _unreadable(damaged: dict[Path, Exception]) -> DataError:
         return DataError(told[0] if isinstance(error, FileNotFoundError) else f"{told[0]} {advice}")
     more = [f"and {len(told) - NAMED} more"] * (len(told) > NAMED)
     return DataError("\n".join([f"{len(told)} files are to be repaired, converted or removed:", *told[:NAMED], *more]))
+
+
+def read_any(what: object, size: int, progress: bool = False) -> tuple[list, list[Picture]]:
+    """Names and pictures of whatever holds images: a path of an image or of a folder, an image of Pillow, an array.
+
+    what: or a list of these. A folder is searched at any depth. Arrays are (H, W) or (H, W, 3), uint8 or, grey, uint16.
+        Names are those of files, relative to a folder, or numbers.
+
+    Raises TypeError for anything else, DataError naming all files that cannot be read.
+    """
+    one = (what.ndim, what.shape[-1]) if isinstance(what, np.ndarray) else None
+    listlike = not isinstance(what, str | os.PathLike | Image.Image | Mapping) and isinstance(what, Iterable)
+    several = listlike if one is None else one[0] == 4 or (one[0] == 3 and one[1] not in (3, 4))
+    items = list(what) if several else [what]
+    if items and all(isinstance(item, str | os.PathLike) for item in items):
+        paths, names = [user_path(item) for item in items], [os.fspath(item) for item in items]
+        if not several and paths[0].is_dir():
+            paths, names = images_of(paths[0])
+        return names, read_pictures(paths, size, progress)
+    return list(range(len(items))), [_picture(item, size) for item in items]
+
+
+def images_of(folder: Path) -> tuple[list[Path], list[str]]:
+    """The images in a folder, at any depth, and their names relative to it, sorted; leftovers of systems are skipped.
+
+    Raises:
+        DataError: if there are none.
+    """
+    with as_data_error(folder):
+        found = {
+            composed(Path(file.path).relative_to(folder).as_posix()): file
+            for file in images_below(visible(folder, []), [])
+        }
+    if not found:
+        raise DataError(f"{folder} holds no image")
+    names = sorted(found)
+    return [Path(found[name].path) for name in names], names
+
+
+def _picture(item: object, size: int) -> Picture:
+    """An image of Pillow or an array as a file of it would be read."""
+    if isinstance(item, np.ndarray):
+        kinds = {(2, "uint8"), (2, "uint16"), (3, "uint8")}
+        if (item.ndim, item.dtype.name) not in kinds or (item.ndim == 3 and item.shape[-1] not in (3, 4)):
+            raise TypeError(
+                f"an image is an array {item.shape} of {item.dtype}; accepted are (H, W) and (H, W, 3) of uint8, "
+                "levels 0...255, and (H, W) of uint16. Of 0...1: (255 * image).round().astype('uint8')."
+            )
+        item = Image.fromarray(np.ascontiguousarray(item))
+    if not isinstance(item, Image.Image):
+        raise TypeError(f"an image is of type {type(item).__name__}; accepted are paths, images of Pillow and arrays")
+    return picture_of(item.copy(), size)

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from dnll_core.common import data_folder, folder_in, unknown, user_path
+from dnll_core.common import data_folder, folder_in, shown, unknown, user_path
 from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.domain import shift
 from dnll_core.data.folders import load_folder
@@ -41,6 +41,7 @@ def load_data(
     size: int | None = None,
     download: bool = True,
     progress: bool = True,
+    labels: str | os.PathLike | None = None,
 ) -> Dataset:
     """Load a data set by name: one of NAMES, or "folder:PATH" (one sub-folder of images per class; see data/README.md).
 
@@ -48,6 +49,7 @@ def load_data(
         own (32 for a folder). mean and std stay those of the original images of a named set.
     download: False never opens a connection; the originals, if they are there, are still used.
     progress: show a bar while downloading and, on a terminal, while reading a folder; say what was left out of it.
+    labels: of a folder, a CSV with the columns file and class, see `folders.list_folder`.
 
     digits: 500 of scikit-learn's 1797 images (50 per class, the same for every seed) are the test set; 0..16 becomes
     0..255. digits-source and digits-target have half of its training images each, and their own half of the test
@@ -59,7 +61,9 @@ def load_data(
         raise TypeError(f"name must be a str, got {name!r} ({type(name).__name__})")
     size = read("size", Annotated[int, Field(ge=1), OWN] | None, size)
     if name.startswith("folder:"):
-        return load_folder(name.removeprefix("folder:"), 32 if size is None else size, progress)
+        return load_folder(name.removeprefix("folder:"), 32 if size is None else size, progress, labels)
+    if labels is not None:
+        raise ValueError(f"labels={shown(str(labels))} goes with a folder alone, and not with {name!r}")
     if name not in SETS:
         raise ValueError(unknown("dataset", name, [*NAMES, "folder:PATH"]))
     known = SETS[name]

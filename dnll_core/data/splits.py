@@ -66,11 +66,11 @@ def hold_out(labels: np.ndarray, counts: list[int], key: str) -> np.ndarray:
 
 
 def validation_per_class(dataset: Dataset) -> list[int]:
-    """Validation images of each class: those of a named set, for folders 10 % of the class and at least one."""
+    """Validation images of each class: of a named set its own, of folders 10 % of the class, at least one; or none."""
     counts = torch.bincount(dataset.y_train[dataset.y_train >= 0], minlength=dataset.num_classes).tolist()
-    if dataset.name in SETS:
+    if dataset.name in SETS and dataset.validates:
         return [SETS[dataset.name].validation] * dataset.num_classes
-    return [max(1, count // 10) for count in counts]
+    return [max(1, count // 10) if dataset.validates else 0 for count in counts]
 
 
 def split_labels(dataset: Dataset, labels: int | None, seed: int, *, include_labelled: bool = False) -> Split:

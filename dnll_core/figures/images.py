@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from ipywidgets import Button, Dropdown, GridBox, HBox, Label, VBox, Widget
+from ipywidgets import Image as Picture
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from PIL import Image
 from sklearn.datasets import load_sample_image
 from torch import Tensor, arange, cat, from_numpy, uint8
 from torch.nn.functional import avg_pool2d
@@ -195,3 +199,30 @@ def view_rows(
                 axis.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
                 axis.set_title(title, fontsize=9)
     return figure
+
+
+def contact_sheet(images: Tensor, titles: Sequence[str], most: int = 60) -> Figure:
+    """At most so many of some images, evenly spaced, ten in a row with a title each: (N, C, H, W) uint8."""
+    which = spaced(arange(len(images)), most)
+    pixels, titles = channels_last(images[which].cpu()), [titles[i] for i in which]
+    return image_grid(pixels, titles, columns=min(10, len(which)), scale=1.1, ink=False)
+
+
+def widgets_to_label(images: Tensor, classes: Sequence[str], done: Callable[[list[str]], str]) -> Widget:
+    """A grid for JupyterLab: each image with a list of the classes, and a button.
+
+    done: is given what was chosen for each image ("" for nothing), and returns what to say below.
+    """
+    lists = [Dropdown(options=["", *classes], layout={"width": "110px"}) for _ in images]
+    button, said = Button(description="write the table"), Label()
+
+    def clicked(_: Button) -> None:
+        said.value = done([each.value for each in lists])
+
+    button.on_click(clicked)
+    cells = []
+    for image, choice in zip(images, lists):
+        png = io.BytesIO()
+        Image.fromarray(channels_last(image)).save(png, "png")
+        cells.append(VBox([Picture(value=png.getvalue(), width=96, height=96), choice]))
+    return VBox([GridBox(cells, layout={"grid_template_columns": "repeat(5, 130px)"}), HBox([button, said])])

@@ -68,6 +68,14 @@ def interval_ends(values: Sequence[float]) -> tuple[float, float]:
     return mean - half, mean + half
 
 
+def share_of(right: int, n: int) -> str:
+    """ "83.3 % of 36 images (95 % interval 68.1...92.1 %)", after Wilson."""
+    if n == 0:
+        return "of no image"
+    low, high = stats.binomtest(right, n).proportion_ci(method="wilson")
+    return f"{right / n:.1%} of {n} images (95 % interval {100 * low:.0f}...{100 * high:.0f} %)"
+
+
 def accuracy_lead(record: dict, other: dict, which: str = "final") -> float:
     """Points of test accuracy by which a record is ahead; for `which` see `results.accuracies`."""
     a, b = results.accuracies([record, other], which=which)

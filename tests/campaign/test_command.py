@@ -389,7 +389,7 @@ def test_the_images_of_a_pair_of_folders_are_those_of_its_record(tmp_path):
             Image.new("L", (8, 8), shade + 5 * i).save(path)
     folders = {"source": f"folder:{tmp_path / 'here'}", "dataset": f"folder:{tmp_path / 'there'}"}
     e = FAST.replace(**folders, labels=4, size=8, labelled_batch=4, unlabelled_batch=4)
-    train(e, 0, progress=False).save(tmp_path / "out")
+    train(e, 0, progress=False).save_record(tmp_path / "out")
     assert missing([task_of(e, tmp_path / "out")]) == []
     _images_of.cache_clear()
     Image.new("L", (8, 8), 250).save(tmp_path / "here" / "class0" / "0.png")

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from dnll_core.data import DataError, images, load_data, read_images, split_labels
-from dnll_core.data.folders import is_leftover, kind_of
+from dnll_core.data.entries import is_leftover, kind_of
 
 
 @pytest.fixture

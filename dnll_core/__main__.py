@@ -1,0 +1,3 @@
+from dnll_core.own.command import main
+
+main()

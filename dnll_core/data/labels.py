@@ -1,0 +1,97 @@
+"""Labels in a table: a CSV with the columns `file` and `class`, as tools for labelling write it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnll_core.data.entries import composed, folded
+from dnll_core.data.errors import DataError, as_data_error, listed
+
+COLUMNS = {"file": ("file", "filename", "path", "image"), "class": ("class", "label")}
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Rows of a table with a class: (number of the line, file, class), as they stand there. path: of the table."""
+
+    path: Path
+    rows: tuple[tuple[int, str, str], ...]
+
+    def classes(self) -> tuple[str, ...]:
+        """The classes that it names, sorted.
+
+        Raises:
+            DataError: for two that differ in case, spaces or the coding of letters alone.
+        """
+        found: dict[str, tuple[int, str]] = {}
+        for line, _, title in self.rows:
+            first, other = found.setdefault(folded(title), (line, title))
+            if other != title:
+                raise DataError(
+                    f"{self.path}, line {line}: {title!r}, and {other!r} in line {first}; which of the two?"
+                )
+        return tuple(sorted(title for _, title in found.values()))
+
+    def of_files(self, names: Collection[str], root: Path) -> dict[str, str]:
+        """Name -> class, for the names (relative to `root`, see `composed`) that the table has.
+
+        A file in it is relative to `root`, else to the table's own folder, or absolute.
+
+        Raises:
+            DataError: naming the lines of files that are not among the names, or that stand there twice.
+        """
+        found: dict[str, tuple[int, str]] = {}
+        lost = []
+        for line, file, title in self.rows:
+            places = [os.path.relpath(os.path.join(base, file), root) for base in (root, self.path.parent)]
+            near = [composed(Path(place).as_posix()) for place in places]
+            name = next((name for name in near if name in names), None)
+            if name is None:
+                lost.append(f"{file} (line {line})")
+                continue
+            before, other = found.setdefault(name, (line, title))
+            if other != title:
+                raise DataError(f"{self.path}: {file} is {other!r} in line {before} and {title!r} in line {line}")
+        if lost:
+            raise DataError(
+                f"{self.path} names {len(lost)} of {len(self.rows)} files that are no images below {root}: "
+                f"{listed(lost)}. A file is named relative to that folder."
+            )
+        return {name: title for name, (_, title) in found.items()}
+
+
+def read_labels(path: Path) -> Labels:
+    """A table of labels. Rows without a class are of images without a label. Commas, semicolons or tabs divide it.
+
+    Raises:
+        DataError: if it cannot be read as one, or no row has a class.
+    """
+    with as_data_error(path):
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'.") from None
+    head = text.partition("\n")[0]
+    table = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
+    header = [name.strip().lower() for name in next(table, [])]
+    places = {}
+    for column, spellings in COLUMNS.items():
+        found = [header.index(name) for name in spellings if name in header]
+        if not found:
+            raise DataError(f"{path} has the columns {listed(header, 10) or 'none'}, and no {column!r}: file,class")
+        places[column] = found[0]
+    rows = []
+    for row in table:
+        cells = {column: row[place].strip() if place < len(row) else "" for column, place in places.items()}
+        if cells["class"] and not cells["file"]:
+            raise DataError(f"{path}, line {table.line_num}: {cells['class']!r} is of no file")
+        if cells["class"]:
+            rows.append((table.line_num, cells["file"].replace("\\", "/"), composed(cells["class"])))
+    if not rows:
+        raise DataError(f"{path} has no row with a class; fill in the column {header[places['class']]!r}")
+    return Labels(path, tuple(rows))

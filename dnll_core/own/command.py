@@ -1,0 +1,136 @@
+"""dnll: from a folder of images and few labels to a model, its predictions, and what to label next.
+
+train reads a folder, trains and writes a model; predict answers for other images; label picks images worth a label.
+
+example:
+  dnll train pets --out pets.model
+  dnll predict pets.model "new photos" --csv answers.csv
+  dnll label pets.model pets -n 10          (fill in the column "class" of label.csv, then)
+  dnll train pets --labels label.csv --out pets2.model
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+
+from dnll_core.checkpoint import CheckpointError
+from dnll_core.common import NoHome, atomic_file, positive, program, user_path
+from dnll_core.config import METHODS, ConfigError
+from dnll_core.data.entries import composed
+from dnll_core.data.errors import DataError
+from dnll_core.data.labels import read_labels
+from dnll_core.figures.images import contact_sheet
+from dnll_core.figures.style import save
+from dnll_core.own.folder import train_folder
+from dnll_core.own.label import to_label, write_table
+from dnll_core.own.model import ModelError, load_model
+from dnll_core.study.choosing import RULES
+from dnll_core.study.folders import STEPS
+from dnll_core.trainer import TrainingDiverged
+
+EXAMPLES = {
+    "train": "dnll train pets --labels labels.csv --out pets.model",
+    "predict": 'dnll predict pets.model "new photos" --csv answers.csv',
+    "label": "dnll label pets.model pets -n 10 --csv label.csv",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    whole = program("dnll_core", __doc__)
+    whole.prog = "dnll"
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
+    of = {
+        name: add(name, help=text, description=text, epilog=f"example:\n  {EXAMPLES[name]}")
+        for name, text in (
+            ("train", "train on a folder; the same command goes on after an interruption"),
+            ("predict", "file, class, probability and margin of each image of a folder, the most doubtful first"),
+            ("label", "pick the images worth a label, as a sheet to look at and a table to fill in"),
+        )
+    }
+    own = of["train"].add_argument
+    own("folder", type=user_path, help="one sub-folder per class, or images beside --labels; see data/README.md")
+    own("--out", type=user_path, required=True, help="folder of the model, with checkpoints and reports")
+    own("--labels", type=user_path, metavar="CSV", help="columns file and class: all labels, or more of them")
+    own("--all", action="store_true", help="train on every label; five trainings without a fifth say how good that is")
+    own("--method", choices=METHODS, default="dnll", metavar="NAME", help=f"dnll, or one of {', '.join(METHODS)}")
+    own("--size", type=positive, default=32, help="pixels of a side that images are resized to (32)")
+    own("--steps", type=positive, default=STEPS, help=f"iterations, at least ({STEPS})")
+    own("--weak", default="auto", help='views of images, such as "crop+flip" where left and right mean nothing')
+    own("--strong", default="auto", help='the other view, such as "crop+flip+jitter"')
+    own("--network", default=None, help="small (the default), cnn6, cnn13 or wrn28-2, which needs a GPU")
+    own("--seed", type=int, default=0, help="of splits, networks and batches (0)")
+    for name in ("predict", "label"):
+        of[name].add_argument("model", type=user_path, help="folder that `dnll train` wrote")
+        of[name].add_argument("folder", type=user_path, help="of images, at any depth")
+    of["predict"].add_argument("--csv", type=user_path, help="file to write; without it the table is printed")
+    own = of["label"].add_argument
+    own("-n", type=positive, default=10, help="how many (10)")
+    own("--rule", choices=RULES, default=RULES[0], help=f"how they are chosen ({RULES[0]})")
+    own("--labels", type=user_path, metavar="CSV", help="labels that are known already, which are left out")
+    own("--csv", type=user_path, default=Path("label.csv"), help="table to fill in (label.csv); the sheet is beside it")
+    return whole
+
+
+def _train(options: argparse.Namespace) -> None:
+    asked = {"method": options.method, "weak": options.weak, "strong": options.strong, "network": options.network}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    done = train_folder(
+        options.folder,
+        labels=options.labels,
+        out=options.out,
+        every_label=options.all,
+        seed=options.seed,
+        size=options.size,
+        steps=options.steps,
+        say=functools.partial(print, flush=True),
+        **asked,
+    )
+    data = done.run.trainer.learner.data
+    save(contact_sheet(data.labelled, [done.model.classes[k] for k in data.targets]), options.out / "labelled.png")
+    for name, text in (("confusion.csv", done.confusion.to_csv()), ("report.txt", "\n".join(done.lines) + "\n")):
+        with atomic_file(options.out / name) as file:
+            file.write(text.encode())
+    print(f"rows are true classes, columns predicted ones:\n{done.confusion}\nwritten to {options.out}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    answers = load_model(options.model).predict(options.folder, progress=True).sort_values("margin", kind="stable")
+    if options.csv is None:
+        print(answers.to_string(float_format="%.4f"))
+        return
+    with atomic_file(options.csv) as file:
+        file.write(answers.to_csv(float_format="%.4f").encode())
+    print(f"{len(answers)} images, the most doubtful first: {options.csv}")
+
+
+def _label(options: argparse.Namespace) -> None:
+    model, known = load_model(options.model), []
+    if options.labels is not None:
+        known = [composed(file) for _, file, _ in read_labels(options.labels).rows]
+    answers, images = to_label(model, options.folder, options.n, options.rule, known, progress=True)
+    table = write_table(answers, options.csv)
+    sheet = table.with_suffix(".png")
+    save(contact_sheet(images, [f"{i} {name}" for i, name in enumerate(answers["class"], start=1)]), sheet)
+    print(
+        f"{len(answers)} images: look at {sheet} (row by row as in the table, with the model's guess), fill in the "
+        f"column 'class' of {table} with {', '.join(model.classes)}, and give it to `dnll train {options.folder} "
+        f"--labels {table}`"
+    )
+
+
+def main(words: list[str] | None = None) -> None:
+    """Runs the command line. What is wrong with input is one line on stderr and exit status 2."""
+    options = parser().parse_args(words)
+    try:
+        {"train": _train, "predict": _predict, "label": _label}[options.command](options)
+    except (DataError, ModelError, ConfigError, CheckpointError, TrainingDiverged, NoHome, OSError) as error:
+        print(f"dnll {options.command}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt as error:
+        print(f"dnll {options.command}: {error or 'stopped'}", file=sys.stderr)
+        sys.exit(130)

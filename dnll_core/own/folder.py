@@ -1,0 +1,190 @@
+"""From a folder of images to a trained model: how long, with what settings, and how good it is.
+
+trained = train_folder("pets", out="pets.model")
+trained.model.predict("new photos/")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from sklearn.model_selection import StratifiedKFold
+
+from dnll_core.config import Experiment
+from dnll_core.data.dataset import Dataset, digest_of_lines
+from dnll_core.data.errors import DataError
+from dnll_core.data.load import load_data
+from dnll_core.data.splits import split_labels
+from dnll_core.device import one_run, own_random_state
+from dnll_core.own.model import FEW, Model, model_of
+from dnll_core.run import Run, prepare, train
+from dnll_core.study.calibration import temperature_of
+from dnll_core.study.folders import STEPS, lengths, settings
+from dnll_core.study.statistics import share_of
+
+FOLDS = 5
+UNBALANCED = 3  # times as many images in the largest class as in the smallest
+
+
+@dataclass
+class Trained:
+    """A model, the run of its last training, what was said, and true against predicted classes as a table."""
+
+    model: Model
+    run: Run
+    lines: list[str]
+    confusion: pd.DataFrame
+
+
+def experiment_for(dataset: Dataset, name: str, steps: int = STEPS, **changes) -> Experiment:
+    """The experiment of a folder, on all its labels. name: "folder:PATH". changes: other fields."""
+    split = split_labels(dataset, None, 0)
+    fields = {"dataset": name, "labels": None, "size": dataset.size[0]} | settings(dataset.num_classes)
+    return Experiment(**fields | lengths(len(split.labelled), len(split.unlabelled), steps) | changes)
+
+
+def train_folder(
+    folder: str | Path,
+    *,
+    labels: str | Path | None = None,
+    out: str | Path | None = None,
+    every_label: bool = False,
+    seed: int = 0,
+    size: int = 32,
+    steps: int = STEPS,
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    device: str = "auto",
+    **changes,
+) -> Trained:
+    """Trains on a folder and returns the model with what is known of it.
+
+    Args:
+        folder: see data/README.md. labels: a CSV with the columns file and class, see `data.folders.list_folder`.
+        out: where the model is written, with checkpoints from which the same call goes on.
+        every_label: train on all labels, validation and test images among them. How good that is, and the temperature,
+            come from FOLDS trainings without a part of the labels each.
+        size: pixels of a side. steps: iterations at least. say: takes each line of what is said meanwhile.
+        changes: other fields of `Experiment`, such as method or weak.
+
+    Raises DataError, ConfigError, CheckpointError and TrainingDiverged: see there.
+    """
+    name, lines = f"folder:{folder}", []
+
+    def tell(line: str) -> None:
+        lines.append(line)
+        say(line)
+
+    dataset = load_data(name, size=size, progress=progress, labels=labels)
+    for note in dataset.notes:
+        lines.append(note)
+    parts = [*_parts(dataset, seed)] if every_label else [("model", dataset)]
+    experiment = experiment_for(parts[-1][1], name, steps, **changes)
+    how = {"device": device, "progress": progress}
+    tell(_plan(experiment, parts, seed, device))
+    _tell_of_balance(dataset, tell)
+    truth, guessed, answers = [], [], []
+    for part, images in parts:
+        own = experiment_for(images, name, steps, **changes)
+        place = None if out is None else Path(out) / "checkpoint" / part
+        run = train(own, seed, checkpoint=place, load=lambda *_, images=images, **__: images, **how)
+        if len(images.x_test):
+            with run.trainer.learner.compute.own_threads():
+                answers.append(run.trainer.predict(images.x_test.to(run.trainer.learner.device)).cpu())
+            truth.append(images.y_test)
+            guessed.append(answers[-1].mean(0).argmax(1))
+    y, p = torch.cat(truth), torch.cat(guessed)
+    counted = {f"{len(parts) - 1} stratified splits": (int((y == p).sum()), len(y))} if every_label else {}
+    model = model_of(run, accuracy=counted)
+    if every_label:
+        known = torch.cat(answers, dim=1)
+        model.card = dataclasses.replace(model.card, temperature=temperature_of(known, y), fitted_on=len(y))
+    for held_out, (right, n) in model.card.accuracy.items():
+        tell(f"accuracy, {held_out}: {share_of(right, n)}")
+    fitted = model.card.fitted_on
+    few = f", which are few: at least {FEW} would tell more" if fitted < FEW else ""
+    tell(f"temperature {model.card.temperature:.2f}, fitted on {fitted} images{few}")
+    titles = pd.Categorical.from_codes
+    confusion = pd.crosstab(
+        titles(y.numpy(), dataset.classes),
+        titles(p.numpy(), dataset.classes),
+        rownames=["true"],
+        colnames=["predicted"],
+        dropna=False,
+    )
+    for title in dataset.classes:
+        tell(f"  {title}: {share_of(int(confusion.loc[title, title]), int(confusion.loc[title].sum()))}")
+    if out is not None:
+        model.save(out)
+    return Trained(model, run, lines, confusion)
+
+
+def _parts(dataset: Dataset, seed: int) -> Iterator[tuple[str, Dataset]]:
+    """Name and images of the trainings of `every_label`: some without a part of the labels, one with all.
+
+    A `test` folder is a part of the labels like any other here.
+    """
+    with_label = dataset.y_train >= 0
+    x = torch.cat([dataset.x_train[with_label], dataset.x_test])
+    y = torch.cat([dataset.y_train[with_label], dataset.y_test])
+    pool = dataset.x_train[~with_label]
+    n = min(FOLDS, int(y.bincount(minlength=dataset.num_classes).min()))
+    if n < 2:
+        raise DataError("a class has a single labelled image, which cannot be both trained with and tested on")
+
+    def part(name: str, kept: torch.Tensor, held: torch.Tensor) -> tuple[str, Dataset]:
+        labels = torch.cat([y[kept], -torch.ones(len(pool), dtype=torch.int64)])
+        images = {"x_train": torch.cat([x[kept], pool]), "y_train": labels, "x_test": x[held], "y_test": y[held]}
+        digest = digest_of_lines([dataset.digest, name, *map(str, kept.tolist())])
+        return name, dataclasses.replace(dataset, **images, digest=digest, files={}, validates=False)
+
+    splits = StratifiedKFold(n, shuffle=True, random_state=seed).split(y, y)
+    for i, (kept, held) in enumerate(splits, start=1):
+        yield part(f"split {i} of {n}", torch.from_numpy(kept), torch.from_numpy(held))
+    yield part("model", torch.arange(len(y)), torch.arange(0))
+
+
+def _plan(e: Experiment, parts: list[tuple[str, Dataset]], seed: int, device: str) -> str:
+    """The line before training: what is used, for how many steps, and about how many minutes."""
+    images = parts[-1][1]
+    with one_run():
+        trainer, _ = prepare(e, seed, device=device, dataset=images, progress=False)
+        learner = trainer.learner
+        with own_random_state(learner.device, seed), learner.compute.own_threads():
+            learner.plan_epoch(0)
+            seconds = []
+            for _ in range(4):
+                began = time.perf_counter()
+                learner.iterate(0)[1].loss.item()
+                seconds.append(time.perf_counter() - began)
+    total, held_out = learner.clock.total_steps, learner.data.held_out
+    minutes = len(parts) * total * min(seconds) * 1.1 / 60
+    flips = "" if "flip" in e.weak + e.strong else ", no flips (weak='crop+flip' adds them)"
+    colour = "grey" if images.channels == 1 else "colour"
+    without = int((images.y_train < 0).sum())
+    pool = f"{without} without a label" if without else "none without a label, so that the labelled ones serve as such"
+    several = f"{len(parts) - 1} trainings to measure, then one with all labels, each of " if len(parts) > 1 else ""
+    return (
+        f"{len(learner.data.labelled)} labelled images, {len(held_out['validation'][0])} for validation, "
+        f"{len(held_out['test'][0])} to test with, {pool}; {images.size[0]}x{images.size[1]} pixels in {colour}; "
+        f"{e.method}, network {e.network}; views {e.weak} and {e.strong}{flips}; {several}{total} steps, about "
+        f"{max(1, round(minutes))} minute{'s' * (round(minutes) > 1)} on {learner.compute.describe()}"
+    )
+
+
+def _tell_of_balance(dataset: Dataset, tell: Callable[[str], None]) -> None:
+    """What is to be said of classes of very different sizes."""
+    counts = dataset.y_train[dataset.y_train >= 0].bincount(minlength=dataset.num_classes)
+    most, least, names = int(counts.argmax()), int(counts.argmin()), dataset.classes
+    if counts[most] >= UNBALANCED * counts[least]:
+        tell(
+            f"unbalanced: {counts[most]} labels of {names[most]}, {counts[least]} of {names[least]}. "
+            "Negative labels are drawn evenly from the other classes, so a rare class is ruled out more often for each "
+            "image that it has; look at the accuracy of each class below"
+        )

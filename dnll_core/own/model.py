@@ -1,0 +1,236 @@
+"""A model to keep: networks as safetensors beside a card in JSON. Reading one executes nothing of it.
+
+run.save_model("pets.model")
+model = load_model("pets.model")  # anywhere, without the photos
+model.predict("new photos/").to_csv("answers.csv")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic.dataclasses import dataclass as checked_dataclass
+from safetensors.torch import load, save
+from torch import Tensor
+
+from dnll_core.augment import Augmentation
+from dnll_core.common import atomic_file, user_path
+from dnll_core.data.images import as_trained, read_any
+from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
+from dnll_core.evaluation import in_batches
+from dnll_core.fields import RULES, ConfigError, Count, OrNone, Positive, Real, checked
+from dnll_core.methods import heads
+from dnll_core.models import NETWORKS, Network, build_network
+from dnll_core.run import Run
+from dnll_core.study.calibration import at_temperature, temperature_of
+from dnll_core.trial import checked_images
+
+CARD, WEIGHTS = "model.json", "model.safetensors"
+FEW = 30  # images, of which a temperature says little
+
+
+class ModelError(RuntimeError):
+    """A folder that holds no model, or one that is damaged."""
+
+
+@checked
+@checked_dataclass(frozen=True, kw_only=True, config=RULES)
+class Card:
+    """What is known of a model beside its weights; `model.json` holds it.
+
+    size: height and width in pixels. bits: see `Dataset.bits`. mean, std: of the pixels / 255 of each channel.
+    predictors: the networks, in the order of the weights. temperature: see `calibration`; fitted on `fitted_on` images.
+    accuracy: of the networks together: name of the images -> [right answers, images].
+    """
+
+    format: Literal[1] = 1
+    classes: tuple[str, ...]
+    size: tuple[Count, Count]
+    channels: Count
+    bits: OrNone[Count] = None
+    mean: tuple[Real, ...]
+    std: tuple[Positive, ...]
+    network: Literal[tuple(NETWORKS)]
+    heads: Literal[1, 2] = 1
+    predictors: tuple[str, ...]
+    method: str
+    labels: Count
+    temperature: Positive = 1.0
+    fitted_on: int = 0
+    precision: Literal["float32", "bfloat16"] = "float32"
+    accuracy: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    experiment: dict = dataclasses.field(default_factory=dict)
+    seed: int = 0
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    weights_sha256: str = ""
+
+
+@dataclass
+class Model:
+    """Trained networks, and how images become their input. `load_model` reads one, `model_of` makes one of a run."""
+
+    card: Card
+    networks: list[Network]
+    compute: Compute
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.card.classes
+
+    def predict(self, what: object, progress: bool = False) -> pd.DataFrame:
+        """One row for each image, in their order: "class", its "probability", and "margin" to that of the next class.
+
+        what: see `read`. The index, "file", has the names of files, relative to a folder that was given, or numbers.
+
+        Raises TypeError, ValueError or DataError for what is no image; DataError names all files that cannot be read.
+        """
+        names, images = self.read(what, progress)
+        return self.answers(names, self.probabilities(images))
+
+    def answers(self, names: Sequence, probabilities: Tensor) -> pd.DataFrame:
+        """The table of `predict`, from probabilities (N, K)."""
+        best, kinds = probabilities.topk(2, dim=1)
+        told = {"class": [self.classes[k] for k in kinds[:, 0].tolist()], "probability": best[:, 0].tolist()}
+        return pd.DataFrame(told | {"margin": (best[:, 0] - best[:, 1]).tolist()}, pd.Index(names, name="file"))
+
+    def read(self, what: object, progress: bool = False) -> tuple[list, Tensor]:
+        """Names, and images (N, C, H, W) uint8 as training read its own.
+
+        what: a path of an image or of a folder, which is searched at any depth; an image of Pillow; an array (H, W) or
+            (H, W, 3), uint8 or, grey, uint16, of any size; a list of these; or images (N, C, H, W) uint8 at their size.
+        """
+        if isinstance(what, Tensor) or (
+            isinstance(what, np.ndarray) and what.ndim == 4 and what.shape[-1] not in (3, 4)
+        ):
+            images = checked_images(what, torch.Size((self.card.channels, *self.card.size)))
+            return list(range(len(images))), images
+        names, pictures = read_any(what, self.card.size[0], progress)
+        found = dict(zip(map(str, names), pictures)) if len({*names}) == len(names) else dict(enumerate(pictures))
+        return names, as_trained(found, self.card.size, self.card.channels, self.card.bits)
+
+    def probabilities(self, images: Tensor, temperature: float | None = None) -> Tensor:
+        """(N, C, H, W) uint8 -> (N, K) float32 on the CPU, of all networks, at the card's or another temperature."""
+        each = torch.stack([torch.softmax(logits, dim=-1) for logits in self._outputs(images)])
+        return at_temperature(each.cpu(), self.card.temperature if temperature is None else temperature)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """The last hidden layer of the first network: (N, C, H, W) uint8 -> (N, F) float32 on the CPU."""
+        return self._outputs(images, hidden=True)[0].cpu()
+
+    def _outputs(self, images: Tensor, hidden: bool = False) -> list[Tensor]:
+        images = checked_images(images, torch.Size((self.card.channels, *self.card.size)))
+        view, device = Augmentation("identity", self.card.mean, self.card.std), self.compute.device
+        some = self.networks[:1] if hidden else self.networks
+        if not len(images):
+            return [torch.zeros(0, some[0].hidden if hidden else len(self.classes))] * len(some)
+        with ALONE, usual_torch(), self.compute.own_threads():
+            how = (images, view, torch.Generator(device), self.compute)
+            return [in_batches(network, *how, network.features if hidden else None) for network in some]
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `model.safetensors` and `model.json` into a folder, each whole or not at all, and returns its path."""
+        folder = user_path(folder)
+        tensors = {
+            f"{i}.{name}": value for i, net in enumerate(self.networks) for name, value in net.state_dict().items()
+        }
+        own = {"device": "cpu", "memory_format": torch.contiguous_format, "copy": True}
+        data = save({name: value.detach().to(**own) for name, value in tensors.items()})
+        card = dataclasses.replace(self.card, weights_sha256=hashlib.sha256(data).hexdigest())
+        for name, content in (
+            (WEIGHTS, data),
+            (CARD, (json.dumps(dataclasses.asdict(card), indent=1) + "\n").encode()),
+        ):
+            with atomic_file(folder / name) as file:
+                file.write(content)
+        return folder
+
+
+def model_of(run: Run, calibrate: bool = True, accuracy: dict[str, tuple[int, int]] | None = None) -> Model:
+    """The model of a finished run. Its networks are the run's own, not copies.
+
+    calibrate: fit a temperature on the validation images, if there are any. accuracy: more of `Card.accuracy`.
+    """
+    learner, trainer = run.trainer.learner, run.trainer
+    found, temperature, fitted_on = {}, 1.0, 0
+    with ALONE, usual_torch(), learner.compute.own_threads():
+        for name, (images, labels) in learner.data.held_out.items():
+            if len(images):
+                each = trainer.predict(images)
+                found[name] = int((each.mean(0).argmax(1) == labels).sum()), len(labels)
+                if name == "validation" and calibrate:
+                    temperature, fitted_on = temperature_of(each, labels), len(labels)
+    networks, (channels, *size) = trainer.predictors(), learner.data.labelled.shape[1:]
+    try:
+        mine = version("dnll-core")
+    except PackageNotFoundError:
+        mine = "not installed"
+    card = Card(
+        classes=run.classes,
+        size=tuple(size),
+        channels=channels,
+        bits=learner.data.bits,
+        mean=trainer.plain.mean,
+        std=trainer.plain.std,
+        network=run.experiment.network,
+        heads=heads(run.experiment),
+        predictors=tuple(networks),
+        method=run.experiment.method,
+        labels=len(learner.data.labelled),
+        temperature=temperature,
+        fitted_on=fitted_on,
+        precision=learner.compute.precision,
+        accuracy=found | (accuracy or {}),
+        experiment=run.experiment.to_dict() | {"dataset": run.experiment.dataset.partition(":")[0]},
+        seed=run.seed,
+        versions={"dnll_core": mine, "torch": torch.__version__, "python": platform.python_version()},
+    )
+    return Model(card, list(networks.values()), learner.compute)
+
+
+def save_model(run: Run, folder: str | Path) -> Path:
+    """Writes the model of a run, see `model_of`, and returns the folder. Photos are no part of it, nor their names."""
+    return model_of(run).save(folder)
+
+
+def load_model(folder: str | Path, device: str = "auto") -> Model:
+    """The model in a folder. device: see `device.choose_compute`.
+
+    Raises:
+        ModelError: if there is none, or it is not what was written.
+    """
+    folder = user_path(folder)
+    try:
+        told = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+        told["accuracy"] = {name: tuple(value) for name, value in told.get("accuracy", {}).items()}
+        card, data = Card(**told), (folder / WEIGHTS).read_bytes()
+        if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+            raise ValueError(f"{WEIGHTS} has another SHA-256 than {CARD} says")
+        with usual_torch(), torch.random.fork_rng(devices=[]):
+            make = (card.network, len(card.classes), card.channels, card.size, card.heads)
+            networks, tensors = [build_network(*make) for _ in card.predictors], load(data)
+            for i, network in enumerate(networks):
+                of = {
+                    name.partition(".")[2]: value for name, value in tensors.items() if name.partition(".")[0] == str(i)
+                }
+                network.load_state_dict(of)
+    except FileNotFoundError as error:
+        raise ModelError(f"{folder} holds no model: {error.filename} is not there") from None
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
+        raise ModelError(f"the model in {folder} cannot be used: {error}") from None
+    compute = choose_compute(device, card.precision, card.network)
+    networks = [
+        net.to(compute.device, memory_format=torch.channels_last).eval().requires_grad_(False) for net in networks
+    ]
+    return Model(card, networks, compute)
