@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import shlex
 import sys
 from pathlib import Path
 
@@ -118,8 +119,8 @@ def _label(options: argparse.Namespace) -> None:
     save(contact_sheet(images, [f"{i} {name}" for i, name in enumerate(answers["class"], start=1)]), sheet)
     print(
         f"{len(answers)} images: look at {sheet} (row by row as in the table, with the model's guess), fill in the "
-        f"column 'class' of {table} with {', '.join(model.classes)}, and give it to `dnll train {options.folder} "
-        f"--labels {table}`"
+        f"column 'class' of {table} with {', '.join(model.classes)}, and give it to "
+        f"`dnll train {shlex.quote(str(options.folder))} --labels {shlex.quote(str(table))}`"
     )
 
 

@@ -19,12 +19,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from dnll_core.config import Experiment
+from dnll_core.data.arrays import layout, range_of, to_levels
 from dnll_core.data.dataset import channel_statistics, dataset_of
 from dnll_core.own.model import model_of
 from dnll_core.run import train
 from dnll_core.study.folders import STEPS, lengths, settings
-
-SIDE = 4  # pixels: of the images that the rows of a table become
 
 
 def without_label(y: np.ndarray) -> np.ndarray:
@@ -84,12 +83,9 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         self.classes_, known = np.unique(y[~no_label], return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_[0]!r}, beside unlabelled rows; at least two are needed")
-        images = self._layout(X).astype(np.float64)
-        axes = 0 if self._is_table(X) else None
-        self._low, self._high = images.min(axes), images.max(axes)
-        if X.dtype == np.uint8:
-            self._low, self._high = np.float64(0), np.float64(255)
-        images, labels = self._levels(images), np.full(len(y), -1)
+        images = layout(X, self.image_shape)
+        self._low, self._high = range_of(images, X.ndim == 2 and self.image_shape is None)
+        images, labels = to_levels(images, self._low, self._high), np.full(len(y), -1)
         labels[~no_label] = known
         order = np.argsort(no_label, kind="stable")  # as of a folder, images with a label come first
         arrays = {"x_train": images[order], "y_train": labels[order], "x_test": images[:0], "y_test": labels[:0]}
@@ -107,15 +103,18 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
     def predict_proba(self, X):
         """(N, K) probabilities, in the order of `classes_`."""
-        return self.model_.probabilities(self._read(X)).double().numpy()
+        images = self._read(X)
+        return self.model_.probabilities(images).double().numpy()
 
     def predict(self, X):
         """(N,) labels, of those in `classes_`."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        answers = self.predict_proba(X).argmax(1)
+        return self.classes_[answers]
 
     def transform(self, X):
         """(N, F) the last hidden layer of the first network."""
-        return self.model_.embed(self._read(X)).double().numpy()
+        images = self._read(X)
+        return self.model_.embed(images).double().numpy()
 
     def score(self, X, y, sample_weight=None):
         """Share 0...1 of right answers among the rows with a label. Raises ValueError if there are none."""
@@ -134,30 +133,9 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     def _read(self, X):
         check_is_fitted(self)
         X = validate_data(self, X, allow_nd=True, reset=False)
-        images = self._levels(self._layout(X).astype(np.float64))
+        images = to_levels(layout(X, self.image_shape), self._low, self._high)
         images = images[..., None] if images.ndim == 3 else images
         return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
-
-    def _is_table(self, X):
-        return X.ndim == 2 and self.image_shape is None
-
-    def _layout(self, X):
-        """(N, H, W) or (N, H, W, C), of the numbers that came."""
-        if self._is_table(X):
-            return np.broadcast_to(X[:, None, None, :], (len(X), SIDE, SIDE, X.shape[1]))
-        if X.ndim == 2:
-            numbers = int(np.prod(self.image_shape))
-            if numbers != X.shape[1]:
-                raise ValueError(f"image_shape={self.image_shape} has {numbers} numbers, and a row of X {X.shape[1]}")
-            X = X.reshape(len(X), *self.image_shape)
-        if X.ndim not in (3, 4) or (X.ndim == 4 and X.shape[-1] not in (1, 3)):
-            raise ValueError(f"X has the shape {X.shape}; accepted are (N, H, W), (N, H, W, 1 or 3) and (N, D)")
-        return X[..., 0] if X.ndim == 4 and X.shape[-1] == 1 else X
-
-    def _levels(self, images):
-        """As 8 bits, as the images of `fit` were."""
-        span = np.where(self._high > self._low, self._high - self._low, 1)
-        return np.rint((images - self._low) * (255 / span)).clip(0, 255).astype(np.uint8)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
-from sklearn.model_selection import StratifiedKFold
 
 from dnll_core.config import Experiment
-from dnll_core.data.dataset import Dataset, digest_of_lines
-from dnll_core.data.errors import DataError
+from dnll_core.data.dataset import Dataset
+from dnll_core.data.folds import folds
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import split_labels
 from dnll_core.device import one_run, own_random_state
@@ -26,10 +25,13 @@ from dnll_core.own.model import FEW, Model, model_of
 from dnll_core.run import Run, prepare, train
 from dnll_core.study.calibration import temperature_of
 from dnll_core.study.folders import STEPS, lengths, settings
-from dnll_core.study.statistics import share_of
+from dnll_core.study.statistics import confusion_of, share_of
 
-FOLDS = 5
-UNBALANCED = 3  # times as many images in the largest class as in the smallest
+UNBALANCED = 3  # times as many labels of one class as of another
+RARE = (
+    "Negative labels are drawn evenly from the other classes, so a rare class is ruled out more often for each of its "
+    "images; look at the accuracy of each class"
+)
 
 
 @dataclass
@@ -69,7 +71,7 @@ def train_folder(
         folder: see data/README.md. labels: a CSV with the columns file and class, see `data.folders.list_folder`.
         out: where the model is written, with checkpoints from which the same call goes on.
         every_label: train on all labels, validation and test images among them. How good that is, and the temperature,
-            come from FOLDS trainings without a part of the labels each.
+            come from trainings without a part of the labels each, see `data.folds`.
         size: pixels of a side. steps: iterations at least. say: takes each line of what is said meanwhile.
         changes: other fields of `Experiment`, such as method or weak.
 
@@ -82,13 +84,15 @@ def train_folder(
         say(line)
 
     dataset = load_data(name, size=size, progress=progress, labels=labels)
-    for note in dataset.notes:
-        lines.append(note)
-    parts = [*_parts(dataset, seed)] if every_label else [("model", dataset)]
+    lines += dataset.notes
+    parts = [*folds(dataset, seed)] if every_label else [("model", dataset)]
     experiment = experiment_for(parts[-1][1], name, steps, **changes)
     how = {"device": device, "progress": progress}
     tell(_plan(experiment, parts, seed, device))
-    _tell_of_balance(dataset, tell)
+    counts = dataset.y_train[dataset.y_train >= 0].bincount(minlength=dataset.num_classes)
+    if counts.max() >= UNBALANCED * counts.min():
+        most, least = (f"{counts[k]} labels of {dataset.classes[k]}" for k in (counts.argmax(), counts.argmin()))
+        tell(f"unbalanced: {most}, {least}. {RARE}")
     truth, guessed, answers = [], [], []
     for part, images in parts:
         own = experiment_for(images, name, steps, **changes)
@@ -110,44 +114,12 @@ def train_folder(
     fitted = model.card.fitted_on
     few = f", which are few: at least {FEW} would tell more" if fitted < FEW else ""
     tell(f"temperature {model.card.temperature:.2f}, fitted on {fitted} images{few}")
-    titles = pd.Categorical.from_codes
-    confusion = pd.crosstab(
-        titles(y.numpy(), dataset.classes),
-        titles(p.numpy(), dataset.classes),
-        rownames=["true"],
-        colnames=["predicted"],
-        dropna=False,
-    )
+    confusion = confusion_of(y, p, dataset.classes)
     for title in dataset.classes:
         tell(f"  {title}: {share_of(int(confusion.loc[title, title]), int(confusion.loc[title].sum()))}")
     if out is not None:
         model.save(out)
     return Trained(model, run, lines, confusion)
-
-
-def _parts(dataset: Dataset, seed: int) -> Iterator[tuple[str, Dataset]]:
-    """Name and images of the trainings of `every_label`: some without a part of the labels, one with all.
-
-    A `test` folder is a part of the labels like any other here.
-    """
-    with_label = dataset.y_train >= 0
-    x = torch.cat([dataset.x_train[with_label], dataset.x_test])
-    y = torch.cat([dataset.y_train[with_label], dataset.y_test])
-    pool = dataset.x_train[~with_label]
-    n = min(FOLDS, int(y.bincount(minlength=dataset.num_classes).min()))
-    if n < 2:
-        raise DataError("a class has a single labelled image, which cannot be both trained with and tested on")
-
-    def part(name: str, kept: torch.Tensor, held: torch.Tensor) -> tuple[str, Dataset]:
-        labels = torch.cat([y[kept], -torch.ones(len(pool), dtype=torch.int64)])
-        images = {"x_train": torch.cat([x[kept], pool]), "y_train": labels, "x_test": x[held], "y_test": y[held]}
-        digest = digest_of_lines([dataset.digest, name, *map(str, kept.tolist())])
-        return name, dataclasses.replace(dataset, **images, digest=digest, files={}, validates=False)
-
-    splits = StratifiedKFold(n, shuffle=True, random_state=seed).split(y, y)
-    for i, (kept, held) in enumerate(splits, start=1):
-        yield part(f"split {i} of {n}", torch.from_numpy(kept), torch.from_numpy(held))
-    yield part("model", torch.arange(len(y)), torch.arange(0))
 
 
 def _plan(e: Experiment, parts: list[tuple[str, Dataset]], seed: int, device: str) -> str:
@@ -165,6 +137,9 @@ def _plan(e: Experiment, parts: list[tuple[str, Dataset]], seed: int, device: st
                 seconds.append(time.perf_counter() - began)
     total, held_out = learner.clock.total_steps, learner.data.held_out
     minutes = len(parts) * total * min(seconds) * 1.1 / 60
+    about = (
+        f"about {minutes:.0f} minutes" if minutes >= 1.5 else "about a minute" if minutes > 0.5 else "under a minute"
+    )
     flips = "" if "flip" in e.weak + e.strong else ", no flips (weak='crop+flip' adds them)"
     colour = "grey" if images.channels == 1 else "colour"
     without = int((images.y_train < 0).sum())
@@ -173,18 +148,6 @@ def _plan(e: Experiment, parts: list[tuple[str, Dataset]], seed: int, device: st
     return (
         f"{len(learner.data.labelled)} labelled images, {len(held_out['validation'][0])} for validation, "
         f"{len(held_out['test'][0])} to test with, {pool}; {images.size[0]}x{images.size[1]} pixels in {colour}; "
-        f"{e.method}, network {e.network}; views {e.weak} and {e.strong}{flips}; {several}{total} steps, about "
-        f"{max(1, round(minutes))} minute{'s' * (round(minutes) > 1)} on {learner.compute.describe()}"
+        f"{e.method}, network {e.network}; views {e.weak} and {e.strong}{flips}; {several}{total} steps, "
+        f"{about} on {learner.compute.describe()}"
     )
-
-
-def _tell_of_balance(dataset: Dataset, tell: Callable[[str], None]) -> None:
-    """What is to be said of classes of very different sizes."""
-    counts = dataset.y_train[dataset.y_train >= 0].bincount(minlength=dataset.num_classes)
-    most, least, names = int(counts.argmax()), int(counts.argmin()), dataset.classes
-    if counts[most] >= UNBALANCED * counts[least]:
-        tell(
-            f"unbalanced: {counts[most]} labels of {names[most]}, {counts[least]} of {names[least]}. "
-            "Negative labels are drawn evenly from the other classes, so a rare class is ruled out more often for each "
-            "image that it has; look at the accuracy of each class below"
-        )

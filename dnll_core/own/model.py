@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from pydantic.dataclasses import dataclass as checked_dataclass
 from safetensors.torch import load, save
-from torch import Tensor
+from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
 from dnll_core.common import atomic_file, user_path
@@ -31,7 +31,7 @@ from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
 from dnll_core.evaluation import in_batches
 from dnll_core.fields import RULES, ConfigError, Count, OrNone, Positive, Real, checked
 from dnll_core.methods import heads
-from dnll_core.models import NETWORKS, Network, build_network
+from dnll_core.models import NETWORKS, build_network
 from dnll_core.run import Run
 from dnll_core.study.calibration import at_temperature, temperature_of
 from dnll_core.trial import checked_images
@@ -81,7 +81,7 @@ class Model:
     """Trained networks, and how images become their input. `load_model` reads one, `model_of` makes one of a run."""
 
     card: Card
-    networks: list[Network]
+    networks: nn.ModuleList
     compute: Compute
 
     @property
@@ -141,16 +141,11 @@ class Model:
     def save(self, folder: str | Path) -> Path:
         """Writes `model.safetensors` and `model.json` into a folder, each whole or not at all, and returns its path."""
         folder = user_path(folder)
-        tensors = {
-            f"{i}.{name}": value for i, net in enumerate(self.networks) for name, value in net.state_dict().items()
-        }
         own = {"device": "cpu", "memory_format": torch.contiguous_format, "copy": True}
-        data = save({name: value.detach().to(**own) for name, value in tensors.items()})
+        data = save({name: value.detach().to(**own) for name, value in self.networks.state_dict().items()})
         card = dataclasses.replace(self.card, weights_sha256=hashlib.sha256(data).hexdigest())
-        for name, content in (
-            (WEIGHTS, data),
-            (CARD, (json.dumps(dataclasses.asdict(card), indent=1) + "\n").encode()),
-        ):
+        told = (json.dumps(dataclasses.asdict(card), indent=1) + "\n").encode()
+        for name, content in ((WEIGHTS, data), (CARD, told)):
             with atomic_file(folder / name) as file:
                 file.write(content)
         return folder
@@ -195,7 +190,7 @@ def model_of(run: Run, calibrate: bool = True, accuracy: dict[str, tuple[int, in
         seed=run.seed,
         versions={"dnll_core": mine, "torch": torch.__version__, "python": platform.python_version()},
     )
-    return Model(card, list(networks.values()), learner.compute)
+    return Model(card, nn.ModuleList(networks.values()), learner.compute)
 
 
 def save_model(run: Run, folder: str | Path) -> Path:
@@ -219,18 +214,12 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
             raise ValueError(f"{WEIGHTS} has another SHA-256 than {CARD} says")
         with usual_torch(), torch.random.fork_rng(devices=[]):
             make = (card.network, len(card.classes), card.channels, card.size, card.heads)
-            networks, tensors = [build_network(*make) for _ in card.predictors], load(data)
-            for i, network in enumerate(networks):
-                of = {
-                    name.partition(".")[2]: value for name, value in tensors.items() if name.partition(".")[0] == str(i)
-                }
-                network.load_state_dict(of)
+            networks = nn.ModuleList(build_network(*make) for _ in card.predictors)
+            networks.load_state_dict(load(data))
     except FileNotFoundError as error:
         raise ModelError(f"{folder} holds no model: {error.filename} is not there") from None
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
         raise ModelError(f"the model in {folder} cannot be used: {error}") from None
     compute = choose_compute(device, card.precision, card.network)
-    networks = [
-        net.to(compute.device, memory_format=torch.channels_last).eval().requires_grad_(False) for net in networks
-    ]
+    networks = networks.to(compute.device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Model(card, networks, compute)

@@ -76,6 +76,12 @@ def share_of(right: int, n: int) -> str:
     return f"{right / n:.1%} of {n} images (95 % interval {100 * low:.0f}...{100 * high:.0f} %)"
 
 
+def confusion_of(truth: Sequence[int], answers: Sequence[int], classes: Sequence[str]) -> pd.DataFrame:
+    """How many images of each true class (rows) were taken for each class (columns)."""
+    true, predicted = (pd.Categorical.from_codes(np.asarray(of), classes) for of in (truth, answers))
+    return pd.crosstab(true, predicted, rownames=["true"], colnames=["predicted"], dropna=False)
+
+
 def accuracy_lead(record: dict, other: dict, which: str = "final") -> float:
     """Points of test accuracy by which a record is ahead; for `which` see `results.accuracies`."""
     a, b = results.accuracies([record, other], which=which)
