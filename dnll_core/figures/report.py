@@ -17,7 +17,7 @@ from dnll_core.bench.report import frame, load_benchmarks, milliseconds, spread
 from dnll_core.common import atomic_file, program
 from dnll_core.config import Experiment
 from dnll_core.data.load import load_data
-from dnll_core.figures import curves, images, style
+from dnll_core.figures import curves, images, own, style
 from dnll_core.figures.scorecard import scorecard_figure
 from dnll_core.figures.tables import points_of_cells
 from dnll_core.methods.classical import CLASSIFIERS, Classical
@@ -27,6 +27,7 @@ from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
 from dnll_core.study.markdown import markdown, recorded_groups, seconds_of, unsearched_note, with_provenance
+from dnll_core.study.own_images import recorded as recorded_study
 from dnll_core.study.records import NAMES, Records, recorded
 from dnll_core.study.statistics import lead, paired, percent
 from dnll_core.study.tables import SETUP, Cell, cells
@@ -187,6 +188,8 @@ def readme() -> str:
         "methods table": groups_table(campaign_records("methods", methods())),
         "adaptation table": groups_table(campaign_records("adaptation", adaptation("usps", "mnist"))),
         "speed table": speed_table(),
+        "photos table": own.photos_table(),
+        "labelling table": own.labelling_table(),
         "misprints": misprint_table(),
     }
     return render((ROOT / "README.md").read_text(encoding="utf-8"), blocks)
@@ -199,12 +202,14 @@ def figures() -> dict[str, Figure]:
     levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS if groups[name]}
     digits = load_data("digits")
     three = images.channels_last(digits.x_train[digits.y_train == 3][0])
-    return {
+    drawn = {
         "idea.png": images.idea(three, digits.classes, 3, 0.7),
         "quickstart_curves.png": curves.curves({"": networks}, levels=levels),
         "table4_laptop.png": points_of_cells(laptop_groups()),
         "scorecard.png": scorecard_figure(scorecard.rows()),
     }
+    record = recorded_study("labelling")
+    return drawn | ({} if record is None else {"reliability.png": own.reliability(record)})
 
 
 def main(arguments: list[str] | None = None) -> None:

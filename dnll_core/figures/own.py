@@ -1,0 +1,114 @@
+"""What is measured for users with their own images, as a picture and as tables: of records of `study.own_images`."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from dnll_core.figures.style import BLUE, PAPER, RED, TEXT, canvas, percents
+from dnll_core.study.choosing import RULES
+from dnll_core.study.markdown import markdown
+from dnll_core.study.own_images import NEXT, PHOTOS, POOLS, TESTED, accuracies, errors, leads, recorded
+from dnll_core.study.statistics import lead, percent
+
+LOOKS = {"before": (RED, "o", "as they come"), "after": (BLUE, "s", "with a temperature")}
+TITLES = {"centres": "k-means centres", "margin": "least margin", "random": "at random"}
+NOTHING = "not recorded"
+
+
+def pooled_bins(runs: Sequence[dict], when: str) -> list[tuple[int, float, float]]:
+    """(images, mean confidence, share of right answers) of each bin of confidence, over all runs, without empty ones."""
+    found = []
+    for bins in zip(*(run[when]["bins"] for run in runs)):
+        filled = [one for one in bins if one[0]]
+        if n := sum(count for count, _, _ in filled):
+            found.append((n, *(sum(one[0] * one[i] for one in filled) / n for i in (1, 2))))
+    return found
+
+
+def reliability(record: dict) -> Figure:
+    """How often answers of a confidence are right, and how many there are, before and after the temperature."""
+    with canvas(1, 2, (9, 3.6)) as (figure, (left, right)):
+        left.plot([0, 1], [0, 1], color=TEXT, linestyle=PAPER, linewidth=1, label="as often as it says")
+        for shift, (when, (colour, marker, title)) in zip((-0.018, 0.018), LOOKS.items()):
+            bins = np.array(pooled_bins(record["runs"], when))
+            label = f"{title}, error {errors(record, when):.1%}"
+            left.plot(bins[:, 1], bins[:, 2], color=colour, marker=marker, label=label)
+            right.bar(bins[:, 1] + shift, bins[:, 0] / bins[:, 0].sum(), width=0.034, color=colour, label=title)
+        left.set(xlabel="confidence", ylabel="right answers", xlim=(0, 1.02), ylim=(0, 1.02))
+        right.set(xlabel="confidence", ylabel="share of images", xlim=(0, 1.05))
+        for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):
+            percents(axis)
+        left.legend(loc="upper left")
+    return figure
+
+
+def _made(record: dict) -> str:
+    seeds = [run["seed"] for run in record["runs"]]
+    told = ", ".join(f"{record[key]}" for key in ("processor", "precision", "torch"))
+    return f"<sub>seeds {min(seeds)}–{max(seeds)}; {told}; commit {record['commit']}</sub>"
+
+
+def _with_origin(lines: list[dict], record: dict) -> str:
+    return f"{markdown(lines)}\n\n{_made(record)}"
+
+
+def photos_table() -> str:
+    """DNLL against supervised-only on few photos, in Markdown."""
+    record = recorded("photos")
+    if record is None:
+        return NOTHING
+    lines = []
+    for n in POOLS:
+        names = [f"{method}, {n}" for method in ("supervised", "dnll")]
+        line = {f"{PHOTOS} labels a class": f"{n} unlabelled photos"}
+        line |= {title: percent(accuracies(record, name), 1) for title, name in zip(("supervised only", "DNLL"), names)}
+        seconds = statistics.fmean(run["seconds"][names[1]] for run in record["runs"])
+        line |= {"DNLL's lead (points)": lead(leads(record, *names[::-1])), "seconds a run": f"{seconds:.0f}"}
+        lines.append(line | {"tested on": f"{TESTED} a class", "n": len(record["runs"])})
+    return _with_origin(lines, record)
+
+
+def labelling_table() -> str:
+    """What ten more labels bring, by how they are chosen, in Markdown."""
+    record = recorded("labelling")
+    if record is None:
+        return NOTHING
+    before, lines = percent(accuracies(record, "before"), 1), []
+    for rule in RULES:
+        line = {f"{NEXT} more labels, chosen": TITLES[rule], "before": before}
+        line |= {"after": percent(accuracies(record, rule), 1), "gain": lead(leads(record, rule, "before"))}
+        ahead = "–" if rule == "random" else lead(leads(record, rule, "random"))
+        lines.append(line | {"ahead of chance (points)": ahead, "n": len(record["runs"])})
+    return _with_origin(lines, record)
+
+
+def foreign_table() -> str:
+    """What images of no class in the pool cost, in Markdown."""
+    record = recorded("foreign")
+    if record is None:
+        return NOTHING
+    arms = {
+        "supervised": "supervised only, no pool",
+        "classes alone": "DNLL, a pool of the five classes",
+        "mixed": "DNLL, five other digits in the pool too",
+        "cleaned": "DNLL, the half of that pool with the greater margins",
+    }
+    ahead = {arm: "–" if arm == "classes alone" else lead(leads(record, arm, "classes alone")) for arm in arms}
+    lines = [
+        {
+            "digits 0–4, four labels each": title,
+            "test accuracy (%)": percent(accuracies(record, arm), 1),
+            "against the pool of the five (points)": ahead[arm],
+            "n": len(record["runs"]),
+        }
+        for arm, title in arms.items()
+    ]
+    auc = statistics.fmean(run["auc"] for run in record["runs"])
+    return (
+        _with_origin(lines, record)
+        + f"\n<sub>The margin tells images of the classes from others with AUC {auc:.2f}.</sub>"
+    )
