@@ -80,7 +80,11 @@ class Run:
 
         Waits while another thread trains. Raises TypeError or ValueError for other images, see `trial.checked_images`.
         """
-        return self._of_images(self.trainer.predict, images).mean(0).cpu()
+        return self.predict_each(images).mean(0)
+
+    def predict_each(self, images: Tensor) -> Tensor:
+        """As `predict`, but of each submodel by itself: (S, N, K)."""
+        return self._of_images(self.trainer.predict, images).cpu()
 
     def embed(self, images: Tensor) -> Tensor:
         """The last hidden layer of the first submodel: as `predict`, but -> (N, F) float32 (Figure 5)."""
@@ -103,9 +107,12 @@ class Run:
         return results.save(self.record(), folder)
 
     def save_model(self, folder: str | Path) -> Path:
-        """Writes the networks and what they need to read images, for `load_model`; see `own.model.save_model`."""
+        """Writes the networks and what they need to read images, for `load_model`; returns the folder's path.
+
+        With a temperature that is fitted on validation images, see `own.model.model_of`.
+        """
         # by its name, as a run needs nothing of that room, which so is no part of `provenance.source_hash`
-        return importlib.import_module("dnll_core.own.model").save_model(self, folder)
+        return importlib.import_module("dnll_core.own.model").model_of(self).save(folder)
 
 
 def train(

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dnll_core.device import Compute
+from dnll_core.device import Compute, own_random_state, usual_torch
+from dnll_core.trainer import Trainer
 
 try:
     import resource
@@ -101,6 +102,14 @@ def _products_like_convolutions(device: torch.device) -> Iterator[None]:
         yield
     finally:
         matmul.fp32_precision = before
+
+
+def seconds_of_an_iteration(trainer: Trainer) -> float:
+    """The least of four, of a trainer at iteration 0, which is of no use afterwards."""
+    learner = trainer.learner
+    with usual_torch(), own_random_state(learner.device, learner.seed), learner.compute.own_threads():
+        learner.plan_epoch(0)
+        return min(Timer(learner.device).seconds(lambda: learner.iterate(0)) for _ in range(4))
 
 
 def peak_memory(device: torch.device, before: int = 0) -> dict | None:

@@ -21,11 +21,10 @@ from pydantic import Field
 
 from dnll_core.common import data_folder, folder_in, shown, unknown, user_path
 from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of_lines
-from dnll_core.data.domain import shift
+from dnll_core.data.digits import digits
 from dnll_core.data.folders import load_folder
 from dnll_core.data.prepared import load_prepared
 from dnll_core.data.sets import NAMES, SETS
-from dnll_core.data.splits import hold_out
 from dnll_core.fields import OWN, read
 
 
@@ -70,7 +69,7 @@ def load_data(
     if known.downloaded:
         (arrays, digest), mean, std = load_prepared(name, data_root(root), download, progress), known.mean, known.std
     else:
-        arrays = _digits(name.removeprefix("digits").removeprefix("-"))
+        arrays = digits(name.removeprefix("digits").removeprefix("-"))
         digest, (mean, std) = digest_of_lines(array_digests(arrays)), channel_statistics(arrays["x_train"])
     dataset = dataset_of(name, {key: _resize(arrays[key], size) for key in KEYS}, known.classes, mean, std)
     return dataclasses.replace(dataset, digest=digest)
@@ -81,21 +80,3 @@ def _resize(array: np.ndarray, size: int | None) -> np.ndarray:
     if array.ndim == 1 or size is None or array.shape[1:3] == (size, size):
         return array
     return np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BICUBIC)) for x in array])
-
-
-def _digits(domain: str = "") -> dict[str, np.ndarray]:
-    """domain: "" for all images, "source" or "target" for one half of them."""
-    from sklearn.datasets import load_digits  # slow to import, and needed by this data set alone
-
-    raw = load_digits()
-    images, labels = np.rint(raw.images * (255 / 16)).astype(np.uint8), raw.target.astype(np.uint8)
-    test, keep = hold_out(labels, [50] * 10, "digits"), np.ones(len(labels), dtype=bool)
-    if domain:
-        half = np.zeros_like(keep)
-        for part in (~test, test):  # no image is in both domains, not even redrawn
-            counts = np.bincount(labels[part]) // 2
-            half[part] = hold_out(labels[part], counts.tolist(), "digits-target")
-        keep = half if domain == "target" else ~half
-        images = shift(images) if domain == "target" else images
-    parts = {"train": keep & ~test, "test": keep & test}
-    return {f"{letter}_{p}": values[m] for p, m in parts.items() for letter, values in (("x", images), ("y", labels))}

@@ -20,7 +20,7 @@ NOTHING = "not recorded"
 
 
 def pooled_bins(runs: Sequence[dict], when: str) -> list[tuple[int, float, float]]:
-    """(images, mean confidence, share of right answers) of each bin of confidence, over all runs, without empty ones."""
+    """(images, mean confidence, share of right answers) of each bin of confidence over all runs, but empty ones."""
     found = []
     for bins in zip(*(run[when]["bins"] for run in runs)):
         filled = [one for one in bins if one[0]]

@@ -94,8 +94,7 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         dataset = dataclasses.replace(dataset, validates=False)
         experiment = self._experiment(int((~no_label).sum()), int(no_label.sum()))
         seed = self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31)
+        seed = seed if isinstance(seed, int | np.integer) else check_random_state(seed).randint(2**31)
         run = train(experiment, int(seed), device=self.device, progress=False, load=lambda *_, **__: dataset)
         self.model_, self.n_iter_ = model_of(run), run.trainer.step
         self._n_features_out = self.model_.networks[0].hidden
@@ -139,7 +138,7 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.input_tags.three_d_array, tags.non_deterministic = True, False
+        tags.input_tags.three_d_array = True
         return tags
 
 

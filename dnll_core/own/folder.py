@@ -1,13 +1,8 @@
-"""From a folder of images to a trained model: how long, with what settings, and how good it is.
-
-trained = train_folder("pets", out="pets.model")
-trained.model.predict("new photos/")
-"""
+"""From a folder of images to a trained model: how long, with what settings, and how good it is."""
 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from dnll_core.bench.timing import seconds_of_an_iteration
 from dnll_core.config import Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.folds import folds
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import split_labels
-from dnll_core.device import one_run, own_random_state
 from dnll_core.own.model import FEW, Model, model_of
 from dnll_core.run import Run, prepare, train
 from dnll_core.study.calibration import temperature_of
@@ -93,22 +88,20 @@ def train_folder(
     if counts.max() >= UNBALANCED * counts.min():
         most, least = (f"{counts[k]} labels of {dataset.classes[k]}" for k in (counts.argmax(), counts.argmin()))
         tell(f"unbalanced: {most}, {least}. {RARE}")
-    truth, guessed, answers = [], [], []
+    truth, answers = [], []
     for part, images in parts:
         own = experiment_for(images, name, steps, **changes)
         place = None if out is None else Path(out) / "checkpoint" / part
         run = train(own, seed, checkpoint=place, load=lambda *_, images=images, **__: images, **how)
         if len(images.x_test):
-            with run.trainer.learner.compute.own_threads():
-                answers.append(run.trainer.predict(images.x_test.to(run.trainer.learner.device)).cpu())
             truth.append(images.y_test)
-            guessed.append(answers[-1].mean(0).argmax(1))
-    y, p = torch.cat(truth), torch.cat(guessed)
+            answers.append(run.predict_each(images.x_test))
+    y, each = torch.cat(truth), torch.cat(answers, dim=1)
+    p = each.mean(0).argmax(1)
     counted = {f"{len(parts) - 1} stratified splits": (int((y == p).sum()), len(y))} if every_label else {}
     model = model_of(run, accuracy=counted)
     if every_label:
-        known = torch.cat(answers, dim=1)
-        model.card = dataclasses.replace(model.card, temperature=temperature_of(known, y), fitted_on=len(y))
+        model.card = dataclasses.replace(model.card, temperature=temperature_of(each, y), fitted_on=len(y))
     for held_out, (right, n) in model.card.accuracy.items():
         tell(f"accuracy, {held_out}: {share_of(right, n)}")
     fitted = model.card.fitted_on
@@ -125,18 +118,10 @@ def train_folder(
 def _plan(e: Experiment, parts: list[tuple[str, Dataset]], seed: int, device: str) -> str:
     """The line before training: what is used, for how many steps, and about how many minutes."""
     images = parts[-1][1]
-    with one_run():
-        trainer, _ = prepare(e, seed, device=device, dataset=images, progress=False)
-        learner = trainer.learner
-        with own_random_state(learner.device, seed), learner.compute.own_threads():
-            learner.plan_epoch(0)
-            seconds = []
-            for _ in range(4):
-                began = time.perf_counter()
-                learner.iterate(0)[1].loss.item()
-                seconds.append(time.perf_counter() - began)
+    trainer, _ = prepare(e, seed, device=device, dataset=images, progress=False)
+    learner = trainer.learner
     total, held_out = learner.clock.total_steps, learner.data.held_out
-    minutes = len(parts) * total * min(seconds) * 1.1 / 60
+    minutes = len(parts) * total * seconds_of_an_iteration(trainer) * 1.1 / 60
     about = (
         f"about {minutes:.0f} minutes" if minutes >= 1.5 else "about a minute" if minutes > 0.5 else "under a minute"
     )

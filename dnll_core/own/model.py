@@ -1,9 +1,4 @@
-"""A model to keep: networks as safetensors beside a card in JSON. Reading one executes nothing of it.
-
-run.save_model("pets.model")
-model = load_model("pets.model")  # anywhere, without the photos
-model.predict("new photos/").to_csv("answers.csv")
-"""
+"""A model to keep: networks as safetensors beside a card in JSON. Reading one executes nothing of it."""
 
 from __future__ import annotations
 
@@ -13,11 +8,9 @@ import json
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pandas as pd
 import torch
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -32,6 +25,7 @@ from dnll_core.evaluation import in_batches
 from dnll_core.fields import RULES, ConfigError, Count, OrNone, Positive, Real, checked
 from dnll_core.methods import heads
 from dnll_core.models import NETWORKS, build_network
+from dnll_core.provenance import commit
 from dnll_core.run import Run
 from dnll_core.study.calibration import at_temperature, temperature_of
 from dnll_core.trial import checked_images
@@ -108,11 +102,9 @@ class Model:
         """Names, and images (N, C, H, W) uint8 as training read its own.
 
         what: a path of an image or of a folder, which is searched at any depth; an image of Pillow; an array (H, W) or
-            (H, W, 3), uint8 or, grey, uint16, of any size; a list of these; or images (N, C, H, W) uint8 at their size.
+            (H, W, 3), uint8 or, grey, uint16, of any size; a list of these; or a tensor (N, C, H, W) uint8 at its size.
         """
-        if isinstance(what, Tensor) or (
-            isinstance(what, np.ndarray) and what.ndim == 4 and what.shape[-1] not in (3, 4)
-        ):
+        if isinstance(what, Tensor):
             images = checked_images(what, torch.Size((self.card.channels, *self.card.size)))
             return list(range(len(images))), images
         names, pictures = read_any(what, self.card.size[0], progress)
@@ -158,18 +150,13 @@ def model_of(run: Run, calibrate: bool = True, accuracy: dict[str, tuple[int, in
     """
     learner, trainer = run.trainer.learner, run.trainer
     found, temperature, fitted_on = {}, 1.0, 0
-    with ALONE, usual_torch(), learner.compute.own_threads():
-        for name, (images, labels) in learner.data.held_out.items():
-            if len(images):
-                each = trainer.predict(images)
-                found[name] = int((each.mean(0).argmax(1) == labels).sum()), len(labels)
-                if name == "validation" and calibrate:
-                    temperature, fitted_on = temperature_of(each, labels), len(labels)
+    for name, (images, labels) in learner.data.held_out.items():
+        if len(images):
+            each, labels = run.predict_each(images), labels.cpu()
+            found[name] = int((each.mean(0).argmax(1) == labels).sum()), len(labels)
+            if name == "validation" and calibrate:
+                temperature, fitted_on = temperature_of(each, labels), len(labels)
     networks, (channels, *size) = trainer.predictors(), learner.data.labelled.shape[1:]
-    try:
-        mine = version("dnll-core")
-    except PackageNotFoundError:
-        mine = "not installed"
     card = Card(
         classes=run.classes,
         size=tuple(size),
@@ -188,14 +175,9 @@ def model_of(run: Run, calibrate: bool = True, accuracy: dict[str, tuple[int, in
         accuracy=found | (accuracy or {}),
         experiment=run.experiment.to_dict() | {"dataset": run.experiment.dataset.partition(":")[0]},
         seed=run.seed,
-        versions={"dnll_core": mine, "torch": torch.__version__, "python": platform.python_version()},
+        versions={"commit": commit() or "unknown", "torch": torch.__version__, "python": platform.python_version()},
     )
     return Model(card, nn.ModuleList(networks.values()), learner.compute)
-
-
-def save_model(run: Run, folder: str | Path) -> Path:
-    """Writes the model of a run, see `model_of`, and returns the folder. Photos are no part of it, nor their names."""
-    return model_of(run).save(folder)
 
 
 def load_model(folder: str | Path, device: str = "auto") -> Model:
