@@ -23,6 +23,8 @@ FLOORS = [
     {"bench"},
     {"study"},
     {"campaign", "figures"},
+    {"own"},
+    {"__main__"},
 ]
 # Within a floor of single files.
 INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}

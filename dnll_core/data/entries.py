@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from dnll_core.common import user_path
 from dnll_core.data.errors import DataError, listed
 
 KINDS = ("class", "unlabelled", "test", "doubtful")
@@ -121,3 +122,15 @@ def state_of(file: os.DirEntry) -> os.stat_result:
         return file.stat()
     except OSError:  # a link to nowhere, or to itself: whoever reads it says so
         return file.stat(follow_symlinks=False)
+
+
+def outside(path: str | os.PathLike, folder: str | os.PathLike) -> None:
+    """Refuses a place to write to that lies in a folder of images, of which it would become a part.
+
+    Raises:
+        DataError: if it does.
+    """
+    if user_path(path).resolve().is_relative_to(user_path(folder).resolve()):
+        raise DataError(
+            f"{path} lies in the folder of images {folder}, and would become a part of it; name another place"
+        )

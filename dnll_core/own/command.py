@@ -20,7 +20,7 @@ from pathlib import Path
 from dnll_core.checkpoint import CheckpointError
 from dnll_core.common import NoHome, atomic_file, positive, program, user_path
 from dnll_core.config import METHODS, ConfigError
-from dnll_core.data.entries import composed
+from dnll_core.data.entries import composed, outside
 from dnll_core.data.errors import DataError
 from dnll_core.data.labels import read_labels
 from dnll_core.figures.images import contact_sheet
@@ -111,6 +111,7 @@ def _predict(options: argparse.Namespace) -> None:
 
 def _label(options: argparse.Namespace) -> None:
     model, known = load_model(options.model), []
+    outside(options.csv, options.folder)
     if options.labels is not None:
         known = [composed(file) for _, file, _ in read_labels(options.labels).rows]
     answers, images = to_label(model, options.folder, options.n, options.rule, known, progress=True)

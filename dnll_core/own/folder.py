@@ -13,6 +13,7 @@ import torch
 from dnll_core.bench.timing import seconds_of_an_iteration
 from dnll_core.config import Experiment
 from dnll_core.data.dataset import Dataset
+from dnll_core.data.entries import outside
 from dnll_core.data.folds import folds
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import split_labels
@@ -78,6 +79,8 @@ def train_folder(
         lines.append(line)
         say(line)
 
+    if out is not None:
+        outside(out, folder)
     dataset = load_data(name, size=size, progress=progress, labels=labels)
     lines += dataset.notes
     parts = [*folds(dataset, seed)] if every_label else [("model", dataset)]

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from dnll_core.common import atomic_file, user_path
-from dnll_core.data.entries import kind_of
+from dnll_core.data.entries import folded
 from dnll_core.data.errors import DataError
 from dnll_core.data.images import images_of
 from dnll_core.own.model import Model
@@ -27,15 +27,19 @@ def to_label(
 ) -> tuple[pd.DataFrame, Tensor]:
     """The images of a folder to label next, as `Model.predict` tells of them, and their pixels (n, C, H, W).
 
-    Of a folder with class folders those in `unlabelled` alone. known: names of files that have a label already.
+    Not those in folders of the model's classes, nor in `test`. known: names of files that have a label already.
 
     Raises:
         DataError: if none is left.
     """
     root = user_path(folder)
     paths, names = images_of(root)
-    pool = [name for name in names if "/" in name and kind_of(name.partition("/")[0]) == "unlabelled"] or names
-    left = [i for i, name in enumerate(names) if name in {*pool} - {*known}]
+    elsewhere = {"test", *map(folded, model.classes)}
+    left = [
+        i
+        for i, name in enumerate(names)
+        if name not in {*known} and not ("/" in name and folded(name.partition("/")[0]) in elsewhere)
+    ]
     if not left:
         raise DataError(f"every image of {root} has a label already")
     _, images = model.read([paths[i] for i in left], progress)
