@@ -63,7 +63,7 @@ def parser() -> argparse.ArgumentParser:
     own("--steps", type=positive, default=STEPS, help=f"iterations, at least ({STEPS})")
     own("--weak", default="auto", help='views of images, such as "crop+flip" where left and right mean nothing')
     own("--strong", default="auto", help='the other view, such as "crop+flip+jitter"')
-    own("--network", default=None, help="small (the default), cnn6, cnn13 or wrn28-2, which needs a GPU")
+    own("--network", default="small", help="small (the default), cnn6, cnn13 or wrn28-2, which needs a GPU")
     own("--seed", type=int, default=0, help="of splits, networks and batches (0)")
     for name in ("predict", "label"):
         of[name].add_argument("model", type=user_path, help="folder that `dnll train` wrote")
@@ -78,19 +78,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> None:
-    asked = {"method": options.method, "weak": options.weak, "strong": options.strong, "network": options.network}
-    asked = {name: value for name, value in asked.items() if value is not None}
-    done = train_folder(
-        options.folder,
-        labels=options.labels,
-        out=options.out,
-        every_label=options.all,
-        seed=options.seed,
-        size=options.size,
-        steps=options.steps,
-        say=functools.partial(print, flush=True),
-        **asked,
-    )
+    same = ("method", "weak", "strong", "network", "labels", "out", "seed", "size", "steps")
+    asked = {name: getattr(options, name) for name in same}
+    say = functools.partial(print, flush=True)
+    done = train_folder(options.folder, every_label=options.all, say=say, **asked)
     data = done.run.trainer.learner.data
     save(contact_sheet(data.labelled, [done.model.classes[k] for k in data.targets]), options.out / "labelled.png")
     for name, text in (("confusion.csv", done.confusion.to_csv()), ("report.txt", "\n".join(done.lines) + "\n")):

@@ -35,11 +35,8 @@ def to_label(
     root = user_path(folder)
     paths, names = images_of(root)
     elsewhere = {"test", *map(folded, model.classes)}
-    left = [
-        i
-        for i, name in enumerate(names)
-        if name not in {*known} and not ("/" in name and folded(name.partition("/")[0]) in elsewhere)
-    ]
+    has_one = {name for name in names if "/" in name and folded(name.partition("/")[0]) in elsewhere} | {*known}
+    left = [i for i, name in enumerate(names) if name not in has_one]
     if not left:
         raise DataError(f"every image of {root} has a label already")
     _, images = model.read([paths[i] for i in left], progress)
