@@ -12,11 +12,12 @@ from dnll_core.figures.style import BLUE, PAPER, RED, TEXT, canvas, percents
 from dnll_core.study.choosing import RULES
 from dnll_core.study.markdown import markdown
 from dnll_core.study.own_images import NEXT, PHOTOS, POOLS, TESTED, accuracies, errors, leads, recorded
-from dnll_core.study.statistics import lead, percent
+from dnll_core.study.statistics import interval_ends, lead, percent
 
 LOOKS = {"before": (RED, "o", "as they come"), "after": (BLUE, "s", "with a temperature")}
 TITLES = {"centres": "k-means centres", "margin": "least margin", "random": "at random"}
 NOTHING = "not recorded"
+FEW = 20  # answers of a confidence, of which a share says little, and is not drawn
 
 
 def pooled_bins(runs: Sequence[dict], when: str) -> list[tuple[int, float, float]]:
@@ -35,6 +36,7 @@ def reliability(record: dict) -> Figure:
         left.plot([0, 1], [0, 1], color=TEXT, linestyle=PAPER, linewidth=1, label="as often as it says")
         for shift, (when, (colour, marker, title)) in zip((-0.018, 0.018), LOOKS.items()):
             bins = np.array(pooled_bins(record["runs"], when))
+            bins = bins[bins[:, 0] >= FEW]
             label = f"{title}, error {errors(record, when):.1%}"
             left.plot(bins[:, 1], bins[:, 2], color=colour, marker=marker, label=label)
             right.bar(bins[:, 1] + shift, bins[:, 0] / bins[:, 0].sum(), width=0.034, color=colour, label=title)
@@ -54,6 +56,10 @@ def _made(record: dict) -> str:
 
 def _with_origin(lines: list[dict], record: dict) -> str:
     return f"{markdown(lines)}\n\n{_made(record)}"
+
+
+def _median(record: dict, when: str) -> float:
+    return statistics.fmean(run[when]["median confidence"] for run in record["runs"])
 
 
 def photos_table() -> str:
@@ -83,7 +89,14 @@ def labelling_table() -> str:
         line |= {"after": percent(accuracies(record, rule), 1), "gain": lead(leads(record, rule, "before"))}
         ahead = "–" if rule == "random" else lead(leads(record, rule, "random"))
         lines.append(line | {"ahead of chance (points)": ahead, "n": len(record["runs"])})
-    return _with_origin(lines, record)
+    better = [TITLES[rule] for rule in RULES if interval_ends(leads(record, rule, "random"))[0] > 0]
+    said = f"Ahead of chance: {', '.join(better)}." if better else "None of the rules is clearly ahead of chance here."
+    calibrated = (
+        f"The expected calibration error is {errors(record, 'before'):.1%}, and {errors(record, 'after'):.1%} with the "
+        "temperature that each run fits on its validation images; the median confidence is "
+        f"{_median(record, 'before'):.1%} before and {_median(record, 'after'):.1%} after."
+    )
+    return f"{_with_origin(lines, record)}\n\n{said} {calibrated}"
 
 
 def foreign_table() -> str:

@@ -13,7 +13,18 @@ from dnll_core.results import root
 from dnll_core.study import own_images
 from dnll_core.study.calibration import calibration_error
 from dnll_core.study.choosing import RULES
-from dnll_core.study.own_images import NEXT, PHOTOS, POOLS, SEEDS, STUDIES, accuracies, leads, pooled, recorded
+from dnll_core.study.own_images import (
+    NEXT,
+    PHOTOS,
+    POOLS,
+    SEEDS,
+    SEEDS_OF,
+    STUDIES,
+    accuracies,
+    leads,
+    pooled,
+    recorded,
+)
 from dnll_core.study.searches import CHOOSING
 
 
@@ -94,7 +105,7 @@ def test_foreign_images_are_in_the_pool_alone(short):
 def test_a_record_has_all_seeds_and_none_that_chose(name):
     record = recorded(name)
     assert record is not None
-    assert [run["seed"] for run in record["runs"]] == [*SEEDS]
+    assert [run["seed"] for run in record["runs"]] == [*SEEDS_OF[name]]
     assert not {*SEEDS} & {*CHOOSING}
     assert all(0 <= a <= 1 for run in record["runs"] for a in run["accuracy"].values())
 
