@@ -20,7 +20,7 @@ ADAPTATION_EPOCHS = {"adaptation": 25, "adaptation-full": 100, "adaptation-rever
 
 QUICKSTART_LABELS = (20, 50, 100)
 PERTURBATIONS = 40  # of each live seed of notebook 00: what rounding can do to it
-# DNLL of the quickstart as the first searches left it: notebook 14 takes its runs apart.
+# DNLL of the quickstart as the first searches left it: notebook 15 takes its runs apart.
 _EARLIER = chosen("quickstart-dnll-2")
 FALLING = _EARLIER.replace(eval_every=_EARLIER.epochs)
 

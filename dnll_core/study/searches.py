@@ -24,7 +24,7 @@ from dnll_core.methods.classical import Classical, config_from
 
 FIRST_SEEDS = range(100, 104)  # of the searches that were made first
 # Those of all others. Results are reported for REPORTED, so that no split on which a setting was chosen reports it;
-# notebook 14, which looks into runs and compares nothing, takes splits of CHOOSING.
+# notebook 15, which looks into runs and compares nothing, takes splits of CHOOSING.
 CHOOSING, REPORTED = range(300, 320), range(200, 220)
 
 
