@@ -27,7 +27,7 @@ def layout(x: np.ndarray, image_shape: tuple[int, ...] | None) -> np.ndarray:
 
 
 def range_of(images: np.ndarray, is_table: bool) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers that become level 0 and 255: of uint8 images these, else the least and largest; by column of a table."""
+    """The numbers that become level 0 and 255: of uint8 images these, else least and largest; of a table by column."""
     if images.dtype == np.uint8 and not is_table:
         return np.float64(0), np.float64(255)
     axes = (0, 1, 2) if is_table else None

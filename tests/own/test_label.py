@@ -71,7 +71,7 @@ def test_fewer_images_than_are_asked_for(rule):
 
 
 def test_an_unknown_rule():
-    with pytest.raises(ValueError, match="rule='margins' is not known. Did you mean 'margin'"):
+    with pytest.raises(ValueError, match=r"rule='margins' is not known\. Did you mean 'margin'"):
         choose("margins", 1, *opinions())
 
 
