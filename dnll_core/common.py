@@ -34,7 +34,7 @@ def shown(value: object) -> str:
 
 def unknown(argument: str, got: object, accepted: Iterable[str]) -> str:
     """The message for a name that does not exist: what was given, the nearest valid name, and all that are accepted."""
-    accepted = list(accepted)
+    accepted = [*map(str, accepted)]
     folded = {name.lower(): name for name in accepted}
     near = difflib.get_close_matches(str(got).lower(), folded, n=1, cutoff=0.4)
     hint = f" Did you mean {folded[near[0]]!r}?" if near else ""

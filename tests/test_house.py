@@ -30,7 +30,7 @@ FLOORS = [
 INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}
 INSIDE |= {("results", "checks"), ("results", "names"), ("names", "config"), ("results", "provenance")}
 INSIDE |= {("checks", "config"), ("checks", "provenance"), ("provenance", "device")}
-INSIDE |= {("resume", "checkpoint")}
+INSIDE |= {("resume", "checkpoint"), ("__main__", "own.command")}
 # Read at one sitting: the method itself.
 ONE_SITTING = """config fields augment models negatives losses schedules learner trainer evaluation checkpoint run
 results data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""
@@ -85,6 +85,17 @@ def test_there_is_no_circle():
 def test_no_file_is_long():
     long = {name_of(p): n for p in modules() if (n := len(p.read_text(encoding="utf-8").splitlines())) > 300}
     assert long == {}
+
+
+def test_nothing_needs_the_room_of_own_images():
+    """By import, at least: `run` and the package itself name it, and import from it when asked to."""
+    inside = [path for path in modules() if name_of(path).split(".")[0] == "own"]
+    others = [path for path in modules() if path not in inside]
+    assert {name_of(path) for path in others if any(o.split(".")[0] == "own" for o in imports_of(path))} == {"__main__"}
+    named = {name_of(path) for path in others if "dnll_core.own" in path.read_text(encoding="utf-8")}
+    assert named == {"__init__", "__main__", "run"}
+    lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in inside)
+    assert lines <= 700
 
 
 def test_the_method_is_read_at_one_sitting():

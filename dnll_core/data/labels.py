@@ -48,8 +48,8 @@ class Labels:
         found: dict[str, tuple[int, str]] = {}
         lost = []
         for line, file, title in self.rows:
-            places = [os.path.relpath(os.path.join(base, file), root) for base in (root, self.path.parent)]
-            near = [composed(Path(place).as_posix()) for place in places]
+            places = [composed(os.path.join(base, file)) for base in (root, self.path.parent)]
+            near = [Path(os.path.relpath(place, composed(str(root)))).as_posix() for place in places]
             name = next((name for name in near if name in names), None)
             if name is None:
                 lost.append(f"{file} (line {line})")

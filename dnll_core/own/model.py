@@ -9,11 +9,13 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 import torch
+from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ from dnll_core.common import atomic_file, user_path
 from dnll_core.data.images import as_trained, read_any
 from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
 from dnll_core.evaluation import in_batches
-from dnll_core.fields import RULES, ConfigError, Count, OrNone, Positive, Real, checked
+from dnll_core.fields import RULES, Count, OrNone, Positive, Real, Whole, checked
 from dnll_core.methods import heads
 from dnll_core.models import NETWORKS, build_network
 from dnll_core.provenance import commit
@@ -32,6 +34,7 @@ from dnll_core.trial import checked_images
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
 FEW = 30  # images, of which a temperature says little
+Side = Annotated[Whole, Field(ge=1, le=4096)]
 
 
 class ModelError(RuntimeError):
@@ -50,7 +53,7 @@ class Card:
 
     format: Literal[1] = 1
     classes: tuple[str, ...]
-    size: tuple[Count, Count]
+    size: tuple[Side, Side]
     channels: Count
     bits: OrNone[Count] = None
     mean: tuple[Real, ...]
@@ -194,13 +197,15 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
         card, data = Card(**told), (folder / WEIGHTS).read_bytes()
         if hashlib.sha256(data).hexdigest() != card.weights_sha256:
             raise ValueError(f"{WEIGHTS} has another SHA-256 than {CARD} says")
+        if {len(card.mean), len(card.std)} != {card.channels}:
+            raise ValueError(f"mean and std are not of {card.channels} channels")
         with usual_torch(), torch.random.fork_rng(devices=[]):
             make = (card.network, len(card.classes), card.channels, card.size, card.heads)
             networks = nn.ModuleList(build_network(*make) for _ in card.predictors)
             networks.load_state_dict(load(data))
     except FileNotFoundError as error:
         raise ModelError(f"{folder} holds no model: {error.filename} is not there") from None
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, ConfigError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"the model in {folder} cannot be used: {error}") from None
     compute = choose_compute(device, card.precision, card.network)
     networks = networks.to(compute.device, memory_format=torch.channels_last).eval().requires_grad_(False)
