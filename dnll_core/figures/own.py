@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dnll_core.figures.style import BLUE, PAPER, RED, TEXT, canvas, percents
 from dnll_core.study.choosing import RULES
+from dnll_core.study.folders import settings
 from dnll_core.study.markdown import markdown
 from dnll_core.study.own_images import NEXT, PHOTOS, POOLS, TESTED, accuracies, errors, leads, recorded
 from dnll_core.study.statistics import interval_ends, lead, percent
@@ -75,7 +76,9 @@ def photos_table() -> str:
         seconds = statistics.fmean(run["seconds"][names[1]] for run in record["runs"])
         line |= {"DNLL's lead (points)": lead(leads(record, *names[::-1])), "seconds a run": f"{seconds:.0f}"}
         lines.append(line | {"tested on": f"{TESTED} a class", "n": len(record["runs"])})
-    return _with_origin(lines, record)
+    m = settings(3)["m"]
+    said = f"With three classes m = {m}: an image rules out both others, so its negatives say what a pseudo-label says."
+    return f"{_with_origin(lines, record)}\n\n{said}"
 
 
 def labelling_table() -> str:
