@@ -28,6 +28,8 @@ DOUBTFUL |= {"tests", "holdout", "heldout", "nolabel", "nolabels", "withoutlabel
 DOUBTFUL |= {"unlabel", "unannotated", "unsorted"}
 ANY_SET = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|files?|data|sets?)+$")  # at the end of a name
 
+NO_PHOTOS = {"MPEG", "HDF5", "GRIB", "BUFR", "WMF", "EPS"}  # of the formats that Pillow knows
+
 
 def folded(name: str) -> str:
     """A name without what people do not tell names apart by: case, spaces around it, how Unicode composes letters."""
@@ -98,18 +100,26 @@ def files_of(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEn
 
 
 def is_image(file: os.DirEntry) -> bool:
-    """Whether a file has the ending of a format that Pillow reads."""
-    return os.path.splitext(file.name)[1].lower() in Image.registered_extensions()
+    """Whether a file has the ending of a format of images that Pillow reads."""
+    kind = Image.registered_extensions().get(os.path.splitext(file.name)[1].lower())
+    return kind in Image.OPEN and kind not in NO_PHOTOS
 
 
-def images_below(entries: Iterable[os.DirEntry], leftovers: list[os.DirEntry]) -> list[os.DirEntry]:
-    """The images among entries and in the folders among them, at any depth; not in folders that are links."""
+def images_below(
+    entries: Iterable[os.DirEntry], leftovers: list[os.DirEntry], others: list[str] | None = None
+) -> list[os.DirEntry]:
+    """The images among entries and in the folders among them, at any depth; not in folders that are links.
+
+    others: gets the paths of files that are none.
+    """
     found = []
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            found += images_below(visible(entry, leftovers), leftovers)
+            found += images_below(visible(entry, leftovers), leftovers, others)
         elif is_image(entry) and not entry.is_dir():
             found.append(entry)
+        elif others is not None:
+            others.append(entry.path)
     return found
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,9 +36,10 @@ from dnll_core.data.labels import Labels, read_labels
 from dnll_core.data.splits import hold_out
 
 _ONE_READER = threading.Lock()
+Tables = str | os.PathLike | Sequence[str | os.PathLike] | None  # a CSV with the columns file and class, or several
 
 
-def load_folder(text: str, size: int, progress: bool, labels: str | os.PathLike | None = None) -> Dataset:
+def load_folder(text: str, size: int, progress: bool, labels: Tables = None) -> Dataset:
     """Images of one's own: one sub-folder per class, optional `unlabelled` and `test`; see data/README.md.
 
     Labelled training images come first in x_train, in sorted order of class and file name, the unlabelled ones last.
@@ -45,7 +47,7 @@ def load_folder(text: str, size: int, progress: bool, labels: str | os.PathLike 
     folder is. A process reads a folder once, and again only if a file came, went or changed: the tensors are shared,
     and not to be changed.
 
-    labels: a table of more labels, or of all of them, see `list_folder`.
+    labels: tables of more labels, or of all of them, see `list_folder`.
     """
     with as_data_error(f"folder {text!r}"):
         path = user_path(text)
@@ -53,7 +55,8 @@ def load_folder(text: str, size: int, progress: bool, labels: str | os.PathLike 
             raise DataError(
                 f"folder {text!r} is not there; give folder:PATH of a folder with one sub-folder of images per class"
             )
-        table = None if labels is None else read_labels(user_path(labels).absolute())
+        paths = [labels] if isinstance(labels, str | os.PathLike) else labels or []
+        table = read_labels([user_path(path).absolute() for path in paths]) if paths else None
         listing = list_folder(path.absolute(), progress, table)
     with _ONE_READER:
         return _read(listing, size)
@@ -98,7 +101,10 @@ def list_folder(path: Path, progress: bool, table: Labels | None = None) -> List
     if lost := [entry for entry in beside if not os.path.exists(entry)]:
         raise DataError(f"{paths_of(lost)}: a link to what is not there. Repair or remove it.")
     of = {kind: [entry for entry in kinds if kinds[entry] == kind] for kind in KINDS}
-    flat = table is not None and (len(of["class"]) < 2 or any(map(is_image, beside)))
+    titles = {folded(entry.name) for entry in of["class"]}
+    flat = table is not None and (
+        len(titles) < 2 or (any(map(is_image, beside)) and not {*map(folded, table.classes())} <= titles)
+    )
     if of["doubtful"] and not flat:
         raise DataError(
             f"{paths_of(of['doubtful'])}: a class, or something else? Images without a label belong in `unlabelled`, "

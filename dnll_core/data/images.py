@@ -112,6 +112,8 @@ def as_trained(pictures: Mapping[str, Picture], size: tuple[int, int], channels:
             f"{listed(deep)}: grey levels of more than the {bits or 8} bits of the images trained with, so that it is "
             "not known what is white. Give images of the same kind."
         )
+    if channels not in (1, 3):
+        raise DataError(f"the networks were trained on tables of {channels} columns, and not on images")
     images = [picture.levels(bits or 8) for picture in pictures.values()]
     if channels == 1:
         images = [x if x.ndim == 2 else np.asarray(Image.fromarray(x).convert("L")) for x in images]
@@ -225,25 +227,34 @@ def _unreadable(damaged: dict[Path, Exception]) -> DataError:
 def read_any(what: object, size: int, progress: bool = False) -> tuple[list, list[Picture]]:
     """Names and pictures of whatever holds images: a path of an image or of a folder, an image of Pillow, an array.
 
-    what: or a list of these. A folder is searched at any depth. Arrays are (H, W) or (H, W, 3), uint8 or, grey, uint16.
-        Names are those of files, relative to a folder, or numbers.
+    what: or a list of these. A folder is searched at any depth. Arrays are (H, W), (H, W, 1) or (H, W, 3),
+        uint8 or, grey, uint16. Names are those of files, relative to a folder, or numbers.
 
     Raises TypeError for anything else, DataError naming all files that cannot be read.
     """
-    one = (what.ndim, what.shape[-1]) if isinstance(what, np.ndarray) else None
+    if isinstance(what, np.ndarray) and what.ndim == 1:
+        what = what.tolist()  # of paths
+    one = (what.ndim, what.shape[-1]) if isinstance(what, np.ndarray) and what.ndim else None
     listlike = not isinstance(what, str | os.PathLike | Image.Image | Mapping) and isinstance(what, Iterable)
-    several = listlike if one is None else one[0] == 4 or (one[0] == 3 and one[1] not in (3, 4))
+    several = listlike if one is None else one[0] == 4 or (one[0] == 3 and one[1] not in (1, 3, 4))
     items = list(what) if several else [what]
+    if any(isinstance(item, str | os.PathLike) and not os.fspath(item) for item in items):
+        raise DataError("an empty path names no image and no folder")
     if items and all(isinstance(item, str | os.PathLike) for item in items):
         paths, names = [user_path(item) for item in items], [os.fspath(item) for item in items]
         if not several and paths[0].is_dir():
-            paths, names = images_of(paths[0])
+            others: list[str] = []
+            paths, names = images_of(paths[0], others)
+            if progress and others:
+                print(f"left out, as their endings are no image's: {len(others)} ({listed(others)})", file=sys.stderr)
         return names, read_pictures(paths, size, progress)
     return list(range(len(items))), [_picture(item, size) for item in items]
 
 
-def images_of(folder: Path) -> tuple[list[Path], list[str]]:
+def images_of(folder: Path, others: list[str] | None = None) -> tuple[list[Path], list[str]]:
     """The images in a folder, at any depth, and their names relative to it, sorted; leftovers of systems are skipped.
+
+    others: gets the names of files with another ending.
 
     Raises:
         DataError: if there are none.
@@ -251,7 +262,7 @@ def images_of(folder: Path) -> tuple[list[Path], list[str]]:
     with as_data_error(folder):
         found = {
             composed(Path(file.path).relative_to(folder).as_posix()): file
-            for file in images_below(visible(folder, []), [])
+            for file in images_below(visible(folder, []), [], others)
         }
     if not found:
         raise DataError(f"{folder} holds no image")
@@ -262,8 +273,13 @@ def images_of(folder: Path) -> tuple[list[Path], list[str]]:
 def _picture(item: object, size: int) -> Picture:
     """An image of Pillow or an array as a file of it would be read."""
     if isinstance(item, np.ndarray):
+        item = item[..., 0] if item.ndim == 3 and item.shape[-1] == 1 else item
         kinds = {(2, "uint8"), (2, "uint16"), (3, "uint8")}
-        if (item.ndim, item.dtype.name) not in kinds or (item.ndim == 3 and item.shape[-1] not in (3, 4)):
+        if (
+            0 in item.shape
+            or (item.ndim, item.dtype.name) not in kinds
+            or (item.ndim == 3 and item.shape[-1] not in (3, 4))
+        ):
             raise TypeError(
                 f"an image is an array {item.shape} of {item.dtype}; accepted are (H, W) and (H, W, 3) of uint8, "
                 "levels 0...255, and (H, W) of uint16. Of 0...1: (255 * image).round().astype('uint8')."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,14 @@ COLUMNS = {"file": ("file", "filename", "path", "image"), "class": ("class", "la
 
 @dataclass(frozen=True)
 class Labels:
-    """Rows of a table with a class: (number of the line, file, class), as they stand there. path: of the table."""
+    """Rows of tables with a class: (table, its line, file, class), as they stand there."""
 
-    path: Path
-    rows: tuple[tuple[int, str, str], ...]
+    rows: tuple[tuple[Path, int, str, str], ...]
+
+    @property
+    def path(self) -> str:
+        """Of the tables, in words."""
+        return listed(list(dict.fromkeys(table for table, *_ in self.rows)))
 
     def classes(self) -> tuple[str, ...]:
         """The classes that it names, sorted.
@@ -28,13 +32,12 @@ class Labels:
         Raises:
             DataError: for two that differ in case, spaces or the coding of letters alone.
         """
-        found: dict[str, tuple[int, str]] = {}
-        for line, _, title in self.rows:
-            first, other = found.setdefault(folded(title), (line, title))
+        found: dict[str, tuple[str, str]] = {}
+        for table, line, _, title in self.rows:
+            where = f"{table}, line {line}"
+            first, other = found.setdefault(folded(title), (where, title))
             if other != title:
-                raise DataError(
-                    f"{self.path}, line {line}: {title!r}, and {other!r} in line {first}; which of the two?"
-                )
+                raise DataError(f"{where}: {title!r}, and {other!r} in {first}; which of the two?")
         return tuple(sorted(title for _, title in found.values()))
 
     def of_files(self, names: Collection[str], root: Path) -> dict[str, str]:
@@ -45,18 +48,19 @@ class Labels:
         Raises:
             DataError: naming the lines of files that are not among the names, or that stand there twice.
         """
-        found: dict[str, tuple[int, str]] = {}
+        found: dict[str, tuple[str, str]] = {}
         lost = []
-        for line, file, title in self.rows:
-            places = [composed(os.path.join(base, file)) for base in (root, self.path.parent)]
+        for table, line, file, title in self.rows:
+            where = f"{table}, line {line}"
+            places = [composed(os.path.join(base, file)) for base in (root, table.parent)]
             near = [Path(os.path.relpath(place, composed(str(root)))).as_posix() for place in places]
             name = next((name for name in near if name in names), None)
             if name is None:
-                lost.append(f"{file} (line {line})")
+                lost.append(f"{file} ({where})")
                 continue
-            before, other = found.setdefault(name, (line, title))
+            before, other = found.setdefault(name, (where, title))
             if other != title:
-                raise DataError(f"{self.path}: {file} is {other!r} in line {before} and {title!r} in line {line}")
+                raise DataError(f"{file} is {other!r} in {before} and {title!r} in {where}")
         if lost:
             raise DataError(
                 f"{self.path} names {len(lost)} of {len(self.rows)} files that are no images below {root}: "
@@ -65,7 +69,12 @@ class Labels:
         return {name: title for name, (_, title) in found.items()}
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(paths: Sequence[Path]) -> Labels:
+    """Tables of labels, as one."""
+    return Labels(tuple(row for path in paths for row in _rows(path)))
+
+
+def _rows(path: Path) -> list[tuple[Path, int, str, str]]:
     """A table of labels. Rows without a class are of images without a label. Commas, semicolons or tabs divide it.
 
     Raises:
@@ -77,8 +86,12 @@ def read_labels(path: Path) -> Labels:
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'.") from None
     head = text.partition("\n")[0]
-    table = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count))
-    header = [name.strip().lower() for name in next(table, [])]
+    lines = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count), strict=True)
+    try:
+        table = [(lines.line_num, row) for row in lines]
+    except csv.Error as error:
+        raise DataError(f"{path}, up to line {lines.line_num}: {error}; is a quotation mark left open?") from None
+    header = [name.strip().lower() for name in (table[0][1] if table else [])]
     places = {}
     for column, spellings in COLUMNS.items():
         found = [header.index(name) for name in spellings if name in header]
@@ -86,12 +99,12 @@ def read_labels(path: Path) -> Labels:
             raise DataError(f"{path} has the columns {listed(header, 10) or 'none'}, and no {column!r}: file,class")
         places[column] = found[0]
     rows = []
-    for row in table:
+    for line, row in table[1:]:
         cells = {column: row[place].strip() if place < len(row) else "" for column, place in places.items()}
         if cells["class"] and not cells["file"]:
-            raise DataError(f"{path}, line {table.line_num}: {cells['class']!r} is of no file")
+            raise DataError(f"{path}, line {line}: {cells['class']!r} is of no file")
         if cells["class"]:
-            rows.append((table.line_num, cells["file"].replace("\\", "/"), composed(cells["class"])))
+            rows.append((path, line, cells["file"].replace("\\", "/"), composed(cells["class"])))
     if not rows:
         raise DataError(f"{path} has no row with a class; fill in the column {header[places['class']]!r}")
-    return Labels(path, tuple(rows))
+    return rows

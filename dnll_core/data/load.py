@@ -22,7 +22,7 @@ from pydantic import Field
 from dnll_core.common import data_folder, folder_in, shown, unknown, user_path
 from dnll_core.data.dataset import KEYS, Dataset, array_digests, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.digits import digits
-from dnll_core.data.folders import load_folder
+from dnll_core.data.folders import Tables, load_folder
 from dnll_core.data.prepared import load_prepared
 from dnll_core.data.sets import NAMES, SETS
 from dnll_core.fields import OWN, read
@@ -40,7 +40,7 @@ def load_data(
     size: int | None = None,
     download: bool = True,
     progress: bool = True,
-    labels: str | os.PathLike | None = None,
+    labels: Tables = None,
 ) -> Dataset:
     """Load a data set by name: one of NAMES, or "folder:PATH" (one sub-folder of images per class; see data/README.md).
 
@@ -48,7 +48,7 @@ def load_data(
         own (32 for a folder). mean and std stay those of the original images of a named set.
     download: False never opens a connection; the originals, if they are there, are still used.
     progress: show a bar while downloading and, on a terminal, while reading a folder; say what was left out of it.
-    labels: of a folder, a CSV with the columns file and class, see `folders.list_folder`.
+    labels: of a folder, a CSV with the columns file and class, or several; see `folders.list_folder`.
 
     digits: 500 of scikit-learn's 1797 images (50 per class, the same for every seed) are the test set; 0..16 becomes
     0..255. digits-source and digits-target have half of its training images each, and their own half of the test

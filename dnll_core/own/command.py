@@ -1,7 +1,5 @@
 """dnll: from a folder of images and few labels to a model, its predictions, and what to label next.
 
-train reads a folder, trains and writes a model; predict answers for other images; label picks images worth a label.
-
 example:
   dnll train pets --out pets.model
   dnll predict pets.model "new photos" --csv answers.csv
@@ -56,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     own = of["train"].add_argument
     own("folder", type=user_path, help="one sub-folder per class, or images beside --labels; see data/README.md")
     own("--out", type=user_path, required=True, help="folder of the model, with checkpoints and reports")
-    own("--labels", type=user_path, metavar="CSV", help="columns file and class: all labels, or more of them")
+    own("--labels", type=user_path, metavar="CSV", action="append", help="columns file and class; may be given again")
     own("--all", action="store_true", help="train on every label; five trainings without a fifth say how good that is")
     own("--method", choices=METHODS, default="dnll", metavar="NAME", help=f"dnll, or one of {', '.join(METHODS)}")
     own("--size", type=positive, default=32, help="pixels of a side that images are resized to (32)")
@@ -72,7 +70,13 @@ def parser() -> argparse.ArgumentParser:
     own = of["label"].add_argument
     own("-n", type=positive, default=10, help="how many (10)")
     own("--rule", choices=RULES, default=RULES[0], help=f"how they are chosen ({RULES[0]})")
-    own("--labels", type=user_path, metavar="CSV", help="labels that are known already, which are left out")
+    own(
+        "--labels",
+        type=user_path,
+        metavar="CSV",
+        action="append",
+        help="known labels, which are left out; as for train",
+    )
     own("--csv", type=user_path, default=Path("label.csv"), help="table to fill in (label.csv); the sheet is beside it")
     return whole
 
@@ -95,24 +99,30 @@ def _predict(options: argparse.Namespace) -> None:
     if options.csv is None:
         print(answers.to_string(float_format="%.4f"))
         return
+    text = answers.to_csv(float_format="%.4f")
+    if options.csv.exists() and not options.csv.read_bytes().startswith(text.partition("\n")[0].encode()):
+        raise DataError(f"{options.csv} is there already, and no table of predictions; name another file")
     with atomic_file(options.csv) as file:
-        file.write(answers.to_csv(float_format="%.4f").encode())
+        file.write(text.encode())
     print(f"{len(answers)} images, the most doubtful first: {options.csv}")
 
 
 def _label(options: argparse.Namespace) -> None:
     model, known = load_model(options.model), []
     outside(options.csv, options.folder)
-    if options.labels is not None:
-        known = [composed(file) for _, file, _ in read_labels(options.labels).rows]
+    sheet = options.csv.with_suffix(".png")
+    if sheet == options.csv or sheet.exists():
+        raise DataError(f"the sheet beside the table would overwrite {sheet}; name another table, --csv NAME.csv")
+    if options.labels:
+        known = [composed(file) for *_, file, _ in read_labels(options.labels).rows]
     answers, images = to_label(model, options.folder, options.n, options.rule, known, progress=True)
     table = write_table(answers, options.csv)
-    sheet = table.with_suffix(".png")
     save(contact_sheet(images, [f"{i} {name}" for i, name in enumerate(answers["class"], start=1)]), sheet)
+    tables = " ".join(f"--labels {shlex.quote(str(path))}" for path in (*(options.labels or ()), table))
     print(
         f"{len(answers)} images: look at {sheet} (row by row as in the table, with the model's guess), fill in the "
-        f"column 'class' of {table} with {', '.join(model.classes)}, and give it to "
-        f"`dnll train {shlex.quote(str(options.folder))} --labels {shlex.quote(str(table))}`"
+        f"column 'class' of {table} with {', '.join(model.classes)}, and give it, with those before, to\n"
+        f"dnll train {shlex.quote(str(options.folder))} {tables} --out ..."
     )
 
 

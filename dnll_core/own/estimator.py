@@ -1,4 +1,4 @@
-"""`DNLLClassifier`, an estimator as scikit-learn's, and `LabelledKFold`, splits for data with unlabelled rows.
+"""`DNLLClassifier`, an estimator as scikit-learn's.
 
 DNLLClassifier(random_state=0).fit(images, labels).predict(others)  # labels: -1 or "" where there is none
 cross_val_score(DNLLClassifier(), images, labels, cv=LabelledKFold(5))
@@ -7,13 +7,11 @@ cross_val_score(DNLLClassifier(), images, labels, cv=LabelledKFold(5))
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -21,16 +19,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from dnll_core.config import Experiment
 from dnll_core.data.arrays import layout, range_of, to_levels
 from dnll_core.data.dataset import channel_statistics, dataset_of
+from dnll_core.data.folds import without_label
+from dnll_core.fields import Count, read
 from dnll_core.own.model import model_of
 from dnll_core.run import train
 from dnll_core.study.folders import STEPS, lengths, settings
-
-
-def without_label(y: np.ndarray) -> np.ndarray:
-    """Which of the labels (N,) say that there is none: -1 among numbers, "" among text."""
-    if y.dtype.kind in "OU":
-        return np.array([label == "" or (not isinstance(label, str) and label == -1) for label in y.tolist()], bool)
-    return y == -1
 
 
 class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseEstimator):
@@ -47,7 +40,7 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         device: see `device.choose_compute`.
 
     Attributes:
-        classes_: sorted labels. model_: the trained `own.model.Model`, which can be saved. n_iter_: steps taken.
+        classes_: sorted labels. model_: the trained `own.model.Model`; of images it can be saved. n_iter_: steps taken.
     """
 
     def __init__(
@@ -75,12 +68,18 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
         Raises ValueError for what cannot be trained with; `ConfigError`, which is one, names the field.
         """
+        vars(self).pop("model_", None)  # that of an earlier fit does not fit these columns and classes
         X, y = validate_data(self, X, y, allow_nd=True)
         check_classification_targets(y)
         no_label = without_label(y)
         if no_label.all():
             raise ValueError(f"y has no label: all of its {len(y)} rows are marked as unlabelled (-1, or '' of text)")
-        self.classes_, known = np.unique(y[~no_label], return_inverse=True)
+        try:
+            self.classes_, known = np.unique(y[~no_label], return_inverse=True)
+        except TypeError:
+            raise ValueError(
+                "y mixes text with other things; a row without a label is '' among text, -1 among numbers"
+            ) from None
         if len(self.classes_) < 2:
             raise ValueError(f"y has one class, {self.classes_[0]!r}, beside unlabelled rows; at least two are needed")
         images = layout(X, self.image_shape)
@@ -126,11 +125,14 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     def _experiment(self, labelled, pool):
         own = {name: getattr(self, name) for name in ("method", "lam", "selection", "network", "weak", "strong")}
         own["m"] = settings(len(self.classes_))["m"] if self.m is None else self.m
-        length = lengths(labelled, pool or labelled, self.steps)
-        return Experiment(dataset="folder:arrays", labels=None, **length | own | (self.settings or {}))
+        length = lengths(labelled, pool or labelled, read("steps", Count, self.steps))
+        more = {} if self.settings is None else dict(self.settings)
+        if taken := sorted(more.keys() & {"dataset", "labels", *own}):
+            raise ValueError(f"settings has {', '.join(taken)}, which the data or the estimator's own parameters give")
+        return Experiment(dataset="folder:arrays", labels=None, **length | own | more)
 
     def _read(self, X):
-        check_is_fitted(self)
+        check_is_fitted(self, "model_")
         X = validate_data(self, X, allow_nd=True, reset=False)
         images = to_levels(layout(X, self.image_shape), self._low, self._high)
         images = images[..., None] if images.ndim == 3 else images
@@ -140,17 +142,3 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
-
-
-class LabelledKFold(StratifiedKFold):
-    """Stratified folds of the rows with a label: one is tested on, the others and all unlabelled rows are trained on.
-
-    With other splits an unlabelled row is tested on, and counts as a wrong answer.
-    """
-
-    def split(self, X, y, groups=None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (rows to train with, rows to test on), (n,) int64 each, sorted."""
-        no_label = without_label(np.asarray(y))
-        known, pool = np.flatnonzero(~no_label), np.flatnonzero(no_label)
-        for kept, held in super().split(known[:, None], np.asarray(y)[known], groups):
-            yield np.sort(np.concatenate([known[kept], pool])), known[held]

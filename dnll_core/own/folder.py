@@ -14,6 +14,7 @@ from dnll_core.bench.timing import seconds_of_an_iteration
 from dnll_core.config import Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.entries import outside
+from dnll_core.data.folders import Tables
 from dnll_core.data.folds import folds
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import split_labels
@@ -50,7 +51,7 @@ def experiment_for(dataset: Dataset, name: str, steps: int = STEPS, **changes) -
 def train_folder(
     folder: str | Path,
     *,
-    labels: str | Path | None = None,
+    labels: Tables = None,
     out: str | Path | None = None,
     every_label: bool = False,
     seed: int = 0,
@@ -64,7 +65,7 @@ def train_folder(
     """Trains on a folder and returns the model with what is known of it.
 
     Args:
-        folder: see data/README.md. labels: a CSV with the columns file and class, see `data.folders.list_folder`.
+        folder, labels: see data/README.md; of a table of labels, or several, the path.
         out: where the model is written, with checkpoints from which the same call goes on.
         every_label: train on all labels, validation and test images among them. How good that is, and the temperature,
             come from trainings without a part of the labels each, see `data.folds`.

@@ -35,7 +35,9 @@ def to_label(
     root = user_path(folder)
     paths, names = images_of(root)
     elsewhere = {"test", *map(folded, model.classes)}
-    has_one = {name for name in names if "/" in name and folded(name.partition("/")[0]) in elsewhere} | {*known}
+    top = {name: folded(name.partition("/")[0]) if "/" in name else "" for name in names}
+    beside = {""} if {*top.values()} & {*map(folded, model.classes)} else set()  # is ignored by training, too
+    has_one = {name for name in names if top[name] in elsewhere | beside} | {*known}
     left = [i for i, name in enumerate(names) if name not in has_one]
     if not left:
         raise DataError(f"every image of {root} has a label already")

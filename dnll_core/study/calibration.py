@@ -16,6 +16,8 @@ def at_temperature(probabilities: Tensor, temperature: float) -> Tensor:
 
     probabilities: (S, N, K) of the networks, as they are; their logarithms are logits.
     """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature={temperature} is none; it takes a number above 0")
     if temperature == 1:
         return probabilities.mean(0)
     return torch.softmax(probabilities.double().clamp(min=1e-30).log() / temperature, dim=-1).mean(0).float()

@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from dnll_core import DNLLClassifier, Experiment, LabelledKFold, train
 from dnll_core.config import ConfigError
 from dnll_core.data.dataset import channel_statistics, dataset_of
-from dnll_core.own.estimator import without_label
+from dnll_core.data.folds import without_label
 from dnll_core.own.model import load_model
 from dnll_core.study.folders import lengths, settings
 

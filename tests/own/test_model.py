@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 import dnll_core
 from dnll_core import Experiment, load_data, load_model, train
 from dnll_core.data import DataError
-from dnll_core.own.model import CARD, WEIGHTS, ModelError, model_of, save_model
+from dnll_core.own.model import CARD, WEIGHTS, ModelError, model_of
 from dnll_core.study.calibration import temperature_of
 
 FAST = {"labels": None, "size": 8, "network": "small", "weak": "identity", "strong": "noise", "m": 2, "epochs": 3}
@@ -90,7 +90,7 @@ METHODS = {
 def test_each_kind_of_model_comes_back(folder, tmp_path, fields):
     run = trained(folder, **fields)
     images = load_data(f"folder:{folder}", size=8, progress=False).x_train
-    model = load_model(save_model(run, tmp_path / "m"))
+    model = load_model(run.save_model(tmp_path / "m"))
     assert torch.equal(model.probabilities(images, 1.0), run.predict(images))
     assert torch.equal(model.embed(images), run.embed(images))
     assert model.card.heads == (2 if "dual-student" in fields.get("method", "") else 1)
