@@ -67,8 +67,7 @@ class Run:
     @property
     def accuracy(self) -> float:
         """Test accuracy 0...1 of the last epoch, mean of the submodels. (Validation, if there is no test set.)"""
-        final = self.final
-        return final["test" if "test" in final else "validation"]["mean"]
+        return (self.final.get("test") or self.final["validation"])["mean"]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -104,8 +103,7 @@ class Run:
 
     def save_model(self, folder: str | Path) -> Path:
         """Writes the networks and what they need to read images, for `load_model`; see `own.model.save_model`."""
-        # by its name, as a run needs nothing of that room, which so is no part of `provenance.source_hash`
-        return importlib.import_module("dnll_core.own.model").save_model(self, folder)
+        return importlib.import_module("dnll_core.own.model").save_model(self, folder)  # by name: not of `source_hash`
 
 
 def train(
@@ -237,8 +235,7 @@ def prepare(
             try_once(learner)
     trainer = Trainer(learner, view("identity"))
     observers = [transfer_observer(truth.to(compute.device))] if measure else []
-    if observer is not None:
-        observers.append(observer)
+    observers += [] if observer is None else [observer]
     if observers:
         trainer.observer = together(observers, method)
     provenance = {
