@@ -83,9 +83,8 @@ def parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> None:
     same = ("method", "weak", "strong", "network", "labels", "out", "seed", "size", "steps")
-    asked = {name: getattr(options, name) for name in same}
-    say = functools.partial(print, flush=True)
-    done = train_folder(options.folder, every_label=options.all, say=say, **asked)
+    asked = {name: getattr(options, name) for name in same} | {"say": functools.partial(print, flush=True)}
+    done = train_folder(options.folder, every_label=options.all, **asked)
     data = done.run.trainer.learner.data
     save(contact_sheet(data.labelled, [done.model.classes[k] for k in data.targets]), options.out / "labelled.png")
     for name, text in (("confusion.csv", done.confusion.to_csv()), ("report.txt", "\n".join(done.lines) + "\n")):

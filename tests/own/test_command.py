@@ -104,13 +104,14 @@ def test_filled_in_labels_are_trained_with(way):
 # -- what is wrong with input ------------------------------------------------------------------------------------------
 
 
-def refused(capsys, *words):
-    """The one line on stderr of a command that ends with status 2."""
+def refused(capsys, *words, notes=None):
+    """The one line on stderr of a command that ends with status 2. notes: what lines begin with that may precede it."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as ended:
         main([*map(str, words)])
     assert ended.value.code == 2
-    [line] = capsys.readouterr().err.splitlines()
+    *before, line = capsys.readouterr().err.splitlines()
+    assert all(notes is not None and note.startswith(f"{notes}: ") for note in before)
     assert line.startswith(f"dnll {words[0]}: ")
     return line
 
@@ -166,10 +167,9 @@ def test_what_is_known_is_not_asked_for_again(way, tmp_path, capsys):
 
 def test_wrong_settings(way, tmp_path, capsys):
     _, folder, _, _ = way
-    assert "weak: " in refused(capsys, "train", folder, "--out", tmp_path / "m", "--weak", "crop+fly")
-    assert "network='tiny' is not known" in refused(
-        capsys, "train", folder, "--out", tmp_path / "m", "--network", "tiny"
-    )
+    words = ("train", folder, "--out", tmp_path / "m")
+    assert "weak: " in refused(capsys, *words, "--weak", "crop+fly", notes=folder)
+    assert "network='tiny' is not known" in refused(capsys, *words, "--network", "tiny", notes=folder)
     for words in (["train", str(folder)], ["predict", "x"], ["guess"], []):
         with pytest.raises(SystemExit) as ended:
             main(words)
