@@ -9,6 +9,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from dnll_core.common import atomic_file, user_path
 from dnll_core.data.entries import composed, folded
 from dnll_core.data.errors import DataError, as_data_error, listed
 
@@ -108,3 +111,19 @@ def _rows(path: Path) -> list[tuple[Path, int, str, str]]:
     if not rows:
         raise DataError(f"{path} has no row with a class; fill in the column {header[places['class']]!r}")
     return rows
+
+
+def write_table(answers: pd.DataFrame, path: str | Path, classes: Sequence[str | None] | None = None) -> Path:
+    """Writes a CSV to fill in: file, class (empty, or as given), guess, probability, margin. Returns its path.
+
+    Raises:
+        DataError: if there is a file already, which may have been filled in.
+    """
+    path = user_path(path)
+    if path.exists():
+        raise DataError(f"{path} is there already, perhaps with labels in it; name another file")
+    table = answers.rename(columns={"class": "guess"}).round({"probability": 4, "margin": 4})
+    table.insert(0, "class", [title or "" for title in classes or [""] * len(table)])
+    with atomic_file(path) as file:
+        file.write(table.to_csv(quoting=csv.QUOTE_MINIMAL).encode())
+    return path

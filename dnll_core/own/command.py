@@ -20,11 +20,11 @@ from dnll_core.common import NoHome, atomic_file, positive, program, user_path
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.data.entries import composed, outside
 from dnll_core.data.errors import DataError
-from dnll_core.data.labels import read_labels
+from dnll_core.data.labels import read_labels, write_table
 from dnll_core.figures.images import contact_sheet
 from dnll_core.figures.style import save
 from dnll_core.own.folder import train_folder
-from dnll_core.own.label import to_label, write_table
+from dnll_core.own.label import to_label
 from dnll_core.own.model import ModelError, load_model
 from dnll_core.study.choosing import RULES
 from dnll_core.study.folders import STEPS
@@ -56,11 +56,15 @@ def parser() -> argparse.ArgumentParser:
     own("--out", type=user_path, required=True, help="folder of the model, with checkpoints and reports")
     own("--labels", type=user_path, metavar="CSV", action="append", help="columns file and class; may be given again")
     own("--all", action="store_true", help="train on every label; five trainings without a fifth say how good that is")
-    own("--method", choices=METHODS, default="dnll", metavar="NAME", help=f"dnll, or one of {', '.join(METHODS)}")
+    own("--method", choices=METHODS, default="dnll", metavar="NAME", help=f"{', '.join(METHODS)}")
     own("--size", type=positive, default=32, help="pixels of a side that images are resized to (32)")
-    own("--steps", type=positive, default=STEPS, help=f"iterations, at least ({STEPS})")
-    own("--weak", default="auto", help='views of images, such as "crop+flip" where left and right mean nothing')
-    own("--strong", default="auto", help='the other view, such as "crop+flip+jitter"')
+    own("--steps", type=positive, default=STEPS, help=f"training steps, at least ({STEPS})")
+    own("--weak", default="auto", help='distortion of all images (crop); "crop+flip" where left and right mean nothing')
+    own(
+        "--strong",
+        default="auto",
+        help='distortion of unlabelled ones to learn on (crop+jitter); "crop+flip+jitter", ...',
+    )
     own("--network", default="small", help="small (the default), cnn6, cnn13 or wrn28-2, which needs a GPU")
     own("--seed", type=int, default=0, help="of splits, networks and batches (0)")
     for name in ("predict", "label"):
@@ -69,7 +73,12 @@ def parser() -> argparse.ArgumentParser:
     of["predict"].add_argument("--csv", type=user_path, help="file to write; without it the table is printed")
     own = of["label"].add_argument
     own("-n", type=positive, default=10, help="how many (10)")
-    own("--rule", choices=RULES, default=RULES[0], help=f"how they are chosen ({RULES[0]})")
+    own(
+        "--rule",
+        choices=RULES,
+        default=RULES[0],
+        help="centres (the default; all kinds there are), margin (the most doubtful), random",
+    )
     own(
         "--labels",
         type=user_path,
@@ -109,14 +118,14 @@ def _predict(options: argparse.Namespace) -> None:
 def _label(options: argparse.Namespace) -> None:
     model, known = load_model(options.model), []
     outside(options.csv, options.folder)
-    sheet = options.csv.with_suffix(".png")
-    if sheet == options.csv or sheet.exists():
-        raise DataError(f"the sheet beside the table would overwrite {sheet}; name another table, --csv NAME.csv")
+    sheet = options.csv.with_name(f"{options.csv.stem}.png")
+    if there := [path for path in (options.csv, sheet) if path.exists() or options.csv == sheet]:
+        raise DataError(f"{there[0]} is there already, perhaps with labels in it, or no CSV; name another table")
     if options.labels:
         known = [composed(file) for *_, file, _ in read_labels(options.labels).rows]
     answers, images = to_label(model, options.folder, options.n, options.rule, known, progress=True)
     table = write_table(answers, options.csv)
-    save(contact_sheet(images, [f"{i} {name}" for i, name in enumerate(answers["class"], start=1)]), sheet)
+    save(contact_sheet(images, [f"{i} {name}?" for i, name in enumerate(answers["class"], start=1)]), sheet)
     tables = " ".join(f"--labels {shlex.quote(str(path))}" for path in (*(options.labels or ()), table))
     print(
         f"{len(answers)} images: look at {sheet} (row by row as in the table, with the model's guess), fill in the "

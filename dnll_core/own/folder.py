@@ -109,7 +109,7 @@ def train_folder(
     for held_out, (right, n) in model.card.accuracy.items():
         tell(f"accuracy, {held_out}: {share_of(right, n)}")
     fitted = model.card.fitted_on
-    few = f", which are few: at least {FEW} would tell more" if fitted < FEW else ""
+    few = f", which are few: at least {FEW} would tell more, as all labels do (--all)" if fitted < FEW else ""
     tell(f"temperature {model.card.temperature:.2f}, fitted on {fitted} images{few}")
     confusion = confusion_of(y, p, dataset.classes)
     for title in dataset.classes:

@@ -1,15 +1,14 @@
-"""Which images to label next: chosen by a model, shown as a sheet, filled in as a table or by clicks."""
+"""Which images to label next, chosen by a model."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from torch import Tensor
 
-from dnll_core.common import atomic_file, user_path
+from dnll_core.common import user_path
 from dnll_core.data.entries import folded
 from dnll_core.data.errors import DataError
 from dnll_core.data.images import images_of
@@ -45,19 +44,3 @@ def to_label(
     probabilities = model.probabilities(images)
     chosen = choose(rule, n, probabilities, model.embed(images))
     return model.answers([names[left[i]] for i in chosen], probabilities[chosen]), images[chosen]
-
-
-def write_table(answers: pd.DataFrame, path: str | Path, classes: Sequence[str | None] | None = None) -> Path:
-    """Writes a CSV to fill in: file, class (empty, or as given), guess, probability, margin. Returns its path.
-
-    Raises:
-        DataError: if there is a file already, which may have been filled in.
-    """
-    path = user_path(path)
-    if path.exists():
-        raise DataError(f"{path} is there already, perhaps with labels in it; name another file")
-    table = answers.rename(columns={"class": "guess"}).round({"probability": 4, "margin": 4})
-    table.insert(0, "class", [title or "" for title in classes or [""] * len(table)])
-    with atomic_file(path) as file:
-        file.write(table.to_csv(quoting=csv.QUOTE_MINIMAL).encode())
-    return path

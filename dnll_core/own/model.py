@@ -77,8 +77,8 @@ class Card:
 class Model:
     """Trained networks, and how images become their input. `load_model` reads one, `model_of` makes one of a run."""
 
-    card: Card
-    networks: nn.ModuleList
+    card: Card = dataclasses.field(repr=False)
+    networks: nn.ModuleList = dataclasses.field(repr=False)
     compute: Compute
 
     @property

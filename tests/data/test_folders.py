@@ -191,7 +191,7 @@ def test_half_of_twelve_bits_is_half_of_white(folder, tmp_path):
     deep(tmp_path / "new.tiff", 5000)
     with pytest.raises(DataError, match=r"new\.tiff: grey levels of more than the 12 bits of the images trained with"):
         read_images([tmp_path / "new.tiff"], beside)
-    with pytest.raises(DataError, match="more than the 8 bits of digits"):
+    with pytest.raises(DataError, match="more than the 8 bits of the images trained with"):
         read_images([tmp_path / "new.tiff"], load_data("digits"))
 
 

@@ -120,7 +120,7 @@ def test_a_table_that_is_not_there(flat, tmp_path):
 
 def test_classes_of_one_name(tmp_path):
     path = write(tmp_path / "labels.csv", ["a.png,cat", "b.png,dog", "c.png,Cat"])
-    with pytest.raises(DataError, match="line 4: 'Cat', and 'cat' in .*, line 2; which of the two"):
+    with pytest.raises(DataError, match=r"line 4: 'Cat', and 'cat' in .*, line 2; which of the two"):
         read_labels([path]).classes()
     write(path, ["a.png,e\u0301te\u0301", "b.png,dog", "c.png,été"])
     assert read_labels([path]).classes() == ("dog", "été")

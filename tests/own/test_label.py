@@ -11,8 +11,9 @@ from photos import fill, pets, texture
 
 from dnll_core import Experiment, load_data, train
 from dnll_core.data import DataError
+from dnll_core.data.labels import write_table
 from dnll_core.figures.images import widgets_to_label
-from dnll_core.own.label import to_label, write_table
+from dnll_core.own.label import to_label
 from dnll_core.own.model import model_of
 from dnll_core.study.choosing import RULES, choose
 

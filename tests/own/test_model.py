@@ -189,7 +189,7 @@ def test_pictures_and_arrays_are_read_as_in_training(kept, folder):
         (arrays[0], [0]),
         (np.stack([arrays[i] for i in same_size]), same_size),  # (N, H, W, 3)
         (expected, slice(None)),
-        (expected.numpy(), slice(None)),
+        (np.moveaxis(expected.numpy(), 1, -1), slice(None)),
         (expected[:1], [0]),
         (expected[:0], []),
     ):
