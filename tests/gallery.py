@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import torch
 from fabricated import record, run
 
 from dnll_core import figures
@@ -15,6 +16,12 @@ MANY = [run(0.2, 0.5 + 0.01 * seed, seed=seed) for seed in range(10)]
 IMAGES = np.arange(192).reshape(3, 8, 8)
 CLASSES = list("0123456789")
 P = np.array([[0.7, 0.1, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]])
+RELIABLE = {
+    "runs": [
+        {"before": {"error": 0.2, "bins": [(30, 0.5, 0.3), (70, 0.9, 0.7)]}}
+        | {"after": {"error": 0.1, "bins": [(50, 0.5, 0.4), (50, 0.9, 0.9)]}}
+    ]
+}
 TIMES = {"mean-teacher": [0.1, 0.2, 0.4], "dnll": [0.3, 0.5, 0.6]}
 
 
@@ -47,6 +54,8 @@ def _epm():
 FIGURES = {
     "idea": lambda: figures.images.idea(IMAGES[0], CLASSES, 3, 0.7),
     "image_grid": lambda: figures.images.image_grid(IMAGES, ["a", "b", "c"], columns=2),
+    "contact_sheet": lambda: figures.images.contact_sheet(torch.from_numpy(IMAGES.astype(np.uint8))[:, None], "abc"),
+    "reliability": lambda: figures.own.reliability(RELIABLE),
     "view_rows": lambda: figures.images.view_rows({"x": IMAGES, "y": IMAGES[:2]}, {"x": ["a", "b", "c"]}),
     "opinions": lambda: figures.images.opinions(IMAGES[:2], [0, 1], {"dnll": [0, 0]}, ["no", "yes"]),
     "maps": lambda: figures.embedding.maps(

@@ -169,7 +169,7 @@ def measure(name: str, workers: int = 1, parts: Path = Path("runs/own")) -> dict
     made = done[0]["made"]
     told = {key: made[key] for key in ("processor", "torch", "precision", "commit", "source_sha256", "source_of")}
     runs = [{"seed": part["seed"], **part["found"]} for part in done]
-    return {"study": name, "about": STUDIES[name].__doc__.split("\n")[0], **told, "finished": today(), "runs": runs}
+    return {"study": name, **told, "finished": today(), "runs": runs}
 
 
 def recorded(name: str) -> dict | None:
