@@ -48,12 +48,16 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     for left in path.parent.glob(f".{FILE}.*.tmp"):  # by a process that was killed: it takes room
         with contextlib.suppress(OSError):
             left.unlink()
-    own = {"device": "cpu", "memory_format": torch.contiguous_format, "copy": True}  # safetensors takes no other
-    tensors = {name: tensor.detach().to(**own) for name, tensor in tensors.items()}
-    told = json.dumps(info)
+    tensors, told = copied(tensors), json.dumps(info)
     data = save(tensors, {"info": told, "sha256": _digest(told, tensors)})
     with atomic_file(path) as file:
         file.write(data)
+
+
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies on the CPU: safetensors takes no others."""
+    own = {"device": "cpu", "memory_format": torch.contiguous_format, "copy": True}
+    return {name: tensor.detach().to(**own) for name, tensor in tensors.items()}
 
 
 def _place(folder: str | Path) -> Path:

@@ -20,6 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
+from dnll_core.checkpoint import copied
 from dnll_core.common import atomic_file, user_path
 from dnll_core.data.images import as_trained, read_any
 from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
@@ -136,8 +137,7 @@ class Model:
     def save(self, folder: str | Path) -> Path:
         """Writes `model.safetensors` and `model.json` into a folder, each whole or not at all, and returns its path."""
         folder = user_path(folder)
-        own = {"device": "cpu", "memory_format": torch.contiguous_format, "copy": True}
-        data = save({name: value.detach().to(**own) for name, value in self.networks.state_dict().items()})
+        data = save(copied(self.networks.state_dict()))
         card = dataclasses.replace(self.card, weights_sha256=hashlib.sha256(data).hexdigest())
         told = (json.dumps(dataclasses.asdict(card), indent=1) + "\n").encode()
         for name, content in ((WEIGHTS, data), (CARD, told)):
