@@ -178,8 +178,9 @@ class Experiment:
         if mixes and self.mixup_alpha < 0.05 and (self.mixup_alpha > 0 or self.method == "mixmatch"):
             least = "" if self.method == "mixmatch" else "0 or "  # float32 fails to draw from Beta below 0.05
             raise ConfigError(f"mixup_alpha takes {least}a number from 0.05 to 1000, not {self.mixup_alpha:g}.")
-        if self.method == "co-training" and self.labelled_batch < 2:
-            raise ConfigError("labelled_batch takes 2 at least with co-training: its networks learn from a half each.")
+        if self.method == "co-training" and self.labelled_batch < 4:
+            told = f"labelled_batch={self.labelled_batch} with method='co-training'"
+            raise ConfigError(f"{told}: each of its networks learns from a half, of two images at least; give it 4.")
         if self.method.endswith("dnll") and self.lam == 0:
             plain = self.method.removesuffix("+dnll").replace("dnll", "supervised")
             raise ConfigError(f"method={self.method!r} with lam=0 has no negative labels; use method={plain!r}.")

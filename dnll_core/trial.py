@@ -111,7 +111,7 @@ class _Counter(nn.Module):
 def _check_batches(learner: Learner, logits: Logits) -> None:
     """Raises ConfigError if a method lets a single image go by itself through networks whose last maps are 1x1."""
     e = learner.experiment
-    batches = {name: min(getattr(e, name), 2) for name in ("labelled_batch", "unlabelled_batch")}
+    batches = {name: min(getattr(e, name), 4) for name in ("labelled_batch", "unlabelled_batch")}
     ones = [name for name, n in batches.items() if n == 1]
     if not ones or _fewest(learner, logits, batches) > 1:
         return

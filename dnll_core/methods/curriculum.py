@@ -22,7 +22,7 @@ r / R is kept, the first of equally confident images (there a threshold takes a 
 length (there they grow with the set), and round 0 mixes no images; DMT's weights come from a pass that leaves batch
 norm alone.
 
-Host reads: one at each round's start, and one of `rows` at each epoch; none in an iteration.
+Host reads: one of `rows` whenever batches are drawn, at each epoch and round; none in an iteration.
 """
 
 from __future__ import annotations
