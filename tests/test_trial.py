@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -72,7 +73,9 @@ def test_a_batch_of_one_is_refused_where_an_iteration_would_fail_and_nowhere_els
             trainer, _ = prepare(e, 0, progress=False)
         except ConfigError as error:
             refused = str(error)
-            larger = prepare(e.replace(**{name: 2 for name in sizes if f"{name}=1" in refused}), 0, progress=False)
+            larger = prepare(
+                e.replace(**{name: 2 for name in sizes if re.search(rf"\b{name}=1", refused)}), 0, progress=False
+            )
             trainer = prepare(e.replace(labelled_batch=max(2, labelled), unlabelled_batch=2), 0, progress=False)[0]
             trainer.learner.experiment = e  # as it would have gone on
             assert "4x4" in refused

@@ -37,7 +37,7 @@ def neighbours(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if not 1 <= k < n:
         raise ValueError(f"k={k}: each of {n} images has 1 to {n - 1} neighbours.")
     indices, similarity = [], []
-    padded = torch.cat([features, features[: -n % GROUP]])  # columns that repeat the first are masked below
+    padded = torch.cat([features, features.new_zeros(-n % GROUP, features.shape[1])])  # to full groups, masked below
     for rows in torch.arange(n, device=features.device).split(max(1, AT_ONCE // len(padded))):
         products = features[rows] @ padded.T  # (rows, N, to full groups)
         products[:, n:] = -torch.inf

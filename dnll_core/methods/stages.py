@@ -16,8 +16,8 @@ class Pool:
 
     Attributes:
         labelled, targets: (N, C, H, W) uint8 and (N,) int64. unlabelled: (P, C, H, W) uint8, see `Batch.index`.
-        look: (network, images, forward=None) -> (n, ...) float32 on the device: class logits, or what `forward` computes,
-            of the images as they are, in evaluation mode. See `evaluation.in_batches`.
+        look: (network, images, forward=None) -> (n, ...) float32 on the device: class logits of the images as they are,
+            or what `forward` computes of them, in evaluation mode. See `evaluation.in_batches`.
     """
 
     labelled: Tensor
