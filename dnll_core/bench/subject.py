@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from dnll_core.bench.timing import Mark, Timer
+from dnll_core.bench.timing import Mark, Timer, to_last_stage
 from dnll_core.captured import try_to_capture
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
@@ -134,7 +134,7 @@ class Subject:
             self.provenance["device"] = self.learner.compute.describe()
         if setting.step == "plain":
             make_plain(self.trainer)
-        self.learner.plan_epoch(0)
+        self.trainer.step = to_last_stage(self.learner)
         self.timer = Timer(self.learner.device)
         if setting.step == "fast" and self.learner.device.type == "cuda":
             with own_random_state(self.learner.device, seed):
