@@ -106,8 +106,8 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
     in the place of as many passes in all.
 
     Args:
-        dataset: "mnist" with 100 labels and "cifar10" with 4000 are for two CPU cores: what was chosen on the digits, on
-            top of `settings.laptop` and of the first search on CIFAR-10.
+        dataset: "mnist" with 100 labels and "cifar10" with 4000 are for two CPU cores: what was chosen on the digits,
+            on top of `settings.laptop` and of the first search on CIFAR-10.
     """
     names = ["supervised", "dnll", "pi-model", "mean-teacher", *RIVALS]
     if dataset == "digits":
