@@ -64,9 +64,17 @@ METHODS = {
     "source-only": MethodStyle("source only", GREY, "o", ":"),
     "target-batch-norm": MethodStyle("source only, target in batch norm", PINK, "v", "-."),
     "target-supervised": MethodStyle("target supervised", BLACK, "^", "-."),
+    "two networks": MethodStyle("two networks, supervised", GREY, "D", ":"),
     "label-spreading": MethodStyle("LabelSpreading", GREEN, "^", ":"),
     "self-training": MethodStyle("SelfTrainingClassifier", ORANGE, "v", "-."),
 }
+
+
+def label_of(name: str) -> str:
+    """What a key of METHODS is called; with a comma and more behind it, that is added: "dmt, long" is "DMT, long"."""
+    key, comma, more = name.partition(", ")
+    return METHODS[key].label + comma + more
+
 
 STYLE = {
     "font.size": 10,

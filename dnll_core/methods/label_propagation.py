@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, NetworkFactory, OneNetwork, Output, forward_each
+from dnll_core.methods.base import Batch, Method, NetworkFactory, OneNetwork, Output, forward_each
 from dnll_core.methods.mean_teacher import MeanTeacher
 from dnll_core.methods.neighbours import certainty, neighbours, propagate, unit_rows
 from dnll_core.methods.stages import Pool, Stage
@@ -74,59 +74,60 @@ class SpreadLabels(nn.Module):
         return output
 
 
-def stages(experiment: Experiment) -> tuple[Stage, ...]:
-    """That of the base, unless it has no share, and that of propagation."""
-    start = experiment.lp_start
-    return (*[Stage("base", start)] * (start > 0), Stage("propagation", 1 - start))
+class Spreads(Method):
+    """Mixed into a base: its stage, unless that has no share, then one in which labels spread.
 
+    Attributes:
+        describer: name of the network whose features are the graph's.
+    """
 
-class LabelPropagation(OneNetwork):
-    """One network, one view of each unlabelled image, a graph of all of them."""
+    describer: str
 
     def __init__(self, build: NetworkFactory, experiment: Experiment, num_classes: int, pool: int):
         super().__init__(build, experiment)
-        self.spread, self.stages = SpreadLabels(experiment, num_classes, pool), stages(experiment)
+        start = experiment.lp_start
+        self.stages = (*[Stage("base", start)] * (start > 0), Stage("spread labels", 1 - start))
+        self.spread = SpreadLabels(experiment, num_classes, pool)
 
     @property
     def spreads(self) -> bool:
+        """Whether the last stage is under way."""
         return self.stage == len(self.stages) - 1
+
+    def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
+        if self.spreads:
+            self.spread.renew(getattr(self, self.describer), pool)
+
+    def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
+        if epoch % self.experiment.lp_every == 0:
+            self.at_stage(pool, generator)
+
+
+class LabelPropagation(Spreads, OneNetwork):
+    """One network, one view of each unlabelled image, a graph of all of them."""
+
+    describer = "network"
 
     @property
     def unlabelled_views(self) -> tuple[str, ...]:
         return ("strong",) if self.spreads else ()
-
-    def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
-        if self.spreads:
-            self.spread.renew(self.network, pool)
-
-    def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
-        if self.spreads and epoch % self.experiment.lp_every == 0:
-            self.spread.renew(self.network, pool)
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         blocks = [[batch.labelled[0], *batch.unlabelled]]
         [[labelled, *rest]] = forward_each([self.network], blocks, joint=self.experiment.shared_bn)
         supervised = cross_entropy(labelled, batch.targets)
         output = Output(supervised, [labelled.detach()], metrics={"supervised": supervised.detach()})
-        return self.spread.add_to(output, rest[0], batch.index, clock) if self.spreads else output
+        if not self.spreads:
+            return output
+        labels = self.spread.labels[batch.index]
+        output.teacher_logits = [F.one_hot(labels, labelled.shape[1]).float()]  # what was passed on
+        return self.spread.add_to(output, rest[0], batch.index, clock)
 
 
-class MeanTeacherPropagation(MeanTeacher):
-    """Mean Teacher, whose student also learns from spread labels; consistency goes on in the second stage."""
+class MeanTeacherPropagation(Spreads, MeanTeacher):
+    """Mean Teacher, whose student also learns from spread labels; consistency goes on beside them."""
 
-    def __init__(self, build: NetworkFactory, experiment: Experiment, num_classes: int, pool: int):
-        super().__init__(build, experiment)
-        self.spread, self.stages = SpreadLabels(experiment, num_classes, pool), stages(experiment)
-
-    spreads = LabelPropagation.spreads
-
-    def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
-        if self.spreads:
-            self.spread.renew(self.student, pool)
-
-    def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
-        if self.spreads and epoch % self.experiment.lp_every == 0:
-            self.spread.renew(self.student, pool)
+    describer = "student"
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         output = super().compute(batch, clock, generator)

@@ -256,7 +256,7 @@ def test_before_labels_spread_a_base_is_itself():
 
 
 def test_without_a_start_there_is_one_stage():
-    assert [stage.name for stage in build("label-propagation", lp_start=0).stages] == ["propagation"]
+    assert [stage.name for stage in build("label-propagation", lp_start=0).stages] == ["spread labels"]
     assert build("label-propagation", lp_start=0).unlabelled_views == ("strong",)
 
 
