@@ -25,7 +25,8 @@ from dnll_core.paper import OURS, SECONDS
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
-from dnll_core.study.experiments import IN_ROUNDS, QUICKSTART_LABELS, RIVALS, adaptation, methods, quickstart, rivals
+from dnll_core.study.experiments import IN_ROUNDS, QUICKSTART_LABELS, RIVALS
+from dnll_core.study.experiments import adaptation, methods, quickstart, rivals
 from dnll_core.study.markdown import markdown, recorded_groups, seconds_of, unsearched_note, with_provenance
 from dnll_core.study.own_images import recorded as recorded_study
 from dnll_core.study.records import NAMES, Records, recorded
