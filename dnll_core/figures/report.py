@@ -25,8 +25,7 @@ from dnll_core.paper import OURS, SECONDS
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
-from dnll_core.study.experiments import IN_ROUNDS, QUICKSTART_LABELS, RIVALS
-from dnll_core.study.experiments import adaptation, methods, quickstart, rivals
+from dnll_core.study.experiments import IN_ROUNDS, QUICKSTART_LABELS, RIVALS, adaptation, methods, quickstart, rivals
 from dnll_core.study.markdown import markdown, recorded_groups, seconds_of, unsearched_note, with_provenance
 from dnll_core.study.own_images import recorded as recorded_study
 from dnll_core.study.records import NAMES, Records, recorded
@@ -93,7 +92,7 @@ def passes(experiment: Experiment) -> str:
 
 
 def rivals_table(folder: Path | None = None) -> str:
-    """RIVALS and what they add to: length, accuracies, and the difference that the addition makes with the same seeds."""
+    """RIVALS and what they add to: length, accuracies, and what the addition makes of the same splits."""
     names = {"digits": "20 digits labels", "mnist": "MNIST, 100", "cifar10": "CIFAR-10, 4000"}
     at, lines, everything = {}, [], []
     for dataset in names:
