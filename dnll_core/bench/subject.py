@@ -201,10 +201,15 @@ class Subject:
             return {"images": len(images), "seconds": self.timer.seconds(lambda: self.trainer.predict(images))}
 
     def epoch(self) -> dict:
-        """{"iterations", "plan"}: how many an epoch has, and the seconds of drawing the batches of all of them."""
+        """{"iterations", "plan"}: how many an epoch has, and the seconds between two of them.
+
+        These go into drawing all batches of the next, and into what the method does then, such as a graph.
+        """
+        steps = self.learner.steps_per_epoch
+        following = (self.learner.stages.starts[-1] // steps + 1) * steps
         with self.at_work():
-            plan = statistics.median(self.timer.seconds(lambda: self.learner.plan_epoch(0)) for _ in range(3))
-        return {"iterations": self.learner.steps_per_epoch, "plan": plan}
+            plan = statistics.median(self.timer.seconds(lambda: self.learner.begin(following)) for _ in range(3))
+        return {"iterations": steps, "plan": plan}
 
     def host_seconds(self) -> float:
         """Seconds until the host has launched an iteration, whose end on the device it does not wait for."""

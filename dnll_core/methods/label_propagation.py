@@ -22,6 +22,8 @@ Host reads: none in an iteration or in these hooks; torch's sparse products may 
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -132,3 +134,6 @@ class MeanTeacherPropagation(Spreads, MeanTeacher):
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         output = super().compute(batch, clock, generator)
         return self.spread.add_to(output, output.student_logits[0], batch.index, clock) if self.spreads else output
+
+    def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
+        super().after_step(batch, output, dataclasses.replace(clock, step=clock.since))  # a short average at first

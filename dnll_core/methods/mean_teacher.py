@@ -4,7 +4,7 @@ loss = cross-entropy + consistency_scale * ramp * MSE(softmax of the student, so
 
 The teacher's weights are an exponential moving average of the student's. Its batch-norm statistics are averaged in the
 same way, as they belong to those weights. Early on the average is shorter, decay = min(1 - 1 / (t + 1), teacher_decay)
-at step t of a stage, as in the authors' code: otherwise it would be full of the initial weights for a thousand steps.
+at step t, as in the authors' code: otherwise it would be full of the initial weights for a thousand steps.
 
 Differs from the paper: consistency is on the unlabelled images only (`include_labelled` adds the labelled ones to
 them), the network has one head, and the optimiser and schedule are those of all methods here. Later code (fast-SWA
@@ -58,7 +58,7 @@ class MeanTeacher(Method):
 
     @torch.no_grad()
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
-        t = clock.since + 1  # this step is finished, the clock does not count it yet
+        t = clock.step + 1  # this step is finished, the clock does not count it yet
         decay = (1 - 1 / (t + 1)).clamp(max=self.experiment.teacher_decay)
         teacher, student = floats(self.teacher), floats(self.student)
         # teacher <- decay * teacher + (1 - decay) * student, with a decay that stays on the device
