@@ -801,3 +801,20 @@ def test_a_pool_in_host_memory_gives_the_same_run(name):
     e = Experiment(**FAST, method=name, lp_start=0.5)
     one, other = (state_of(train(e, 0, progress=False, pool=pool)) for pool in ("device", "host"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("labelled", [6, 7])
+def test_each_co_trained_network_perceives_errors_on_its_own_half(labelled):
+    e = Experiment(m=2, selection="epm")
+    method = Negatives(build("co-training"), e, K)
+    b = batch(labelled=labelled)
+    output = compute(method, b)
+    method.after_step(b, output, clock(LATE))
+    half = (labelled + 1) // 2
+    for perception, logits, y in zip(method.perception, output.labelled_logits, (b.targets[:half], b.targets[half:])):
+        expected = torch.zeros(K, K)
+        for p, label in zip(logits.softmax(1), y.tolist()):
+            if int(p.argmax()) != label:
+                expected[label, int(p.argmax())] += p.max()
+        close(perception.pr, (1 - e.epm_decay) * expected)
+    assert any(perception.pr.any() for perception in method.perception)
