@@ -46,12 +46,13 @@ class Output:
     Attributes:
         loss: 0-dim; the sum over submodels. Their graphs share no parameter, so one backward pass and one optimiser
             do Eqs. 20-21 for each of them.
-        labelled_logits: for each student, (B, K) without gradient.
+        labelled_logits: for each student, (B, K) without gradient; B less where it has a part of the images to itself.
         student_logits: for each student, (U, K) with gradient, on the view an unlabelled loss acts on; or None.
         teacher_logits: for each teacher, (U, K) without gradient, on the view that labels are made from; or None.
         unused: for each student, (U,) 0/1, the unlabelled images that the method's own labels did not reach; or None.
         metrics: 0-dim tensors without gradient, averaged over the epoch for display and record.
         negatives: for each teacher, (U, K) 0/1, the pseudo-negative labels it passed on; empty without DNLL.
+        labelled_targets: for each student, (B,) int64, the labels of its `labelled_logits`; None: those of the batch.
         targets: for each student, (U, K), the sum of the labels it was trained towards, or away from; empty if none.
         method: for observers, the method that made this, with its networks as the iteration has left them.
     """
@@ -63,6 +64,7 @@ class Output:
     unused: list[Tensor] | None = None
     metrics: dict[str, Tensor] = field(default_factory=dict)
     negatives: list[Tensor] = field(default_factory=list)
+    labelled_targets: list[Tensor] | None = None
     targets: list[Tensor] = field(default_factory=list)
     method: Method | None = None
 

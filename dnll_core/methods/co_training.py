@@ -89,6 +89,7 @@ class CoTraining(TwoNetworks):
         return Output(
             loss=supervised + ramp * (e.cot_scale * agreement + e.dif_scale * difference),
             labelled_logits=[labelled.detach() for labelled, _ in own],
+            labelled_targets=list(targets),
             student_logits=unlabelled,
             teacher_logits=[logits.detach() for logits in unlabelled],
             metrics={

@@ -115,8 +115,9 @@ class Negatives(Method):
 
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
         self.base.after_step(batch, output, clock)
-        for perception, logits in zip(self.perception, output.labelled_logits, strict=True):
-            perception.update(logits, batch.targets, clock.starts_epoch)
+        targets = output.labelled_targets or [batch.targets] * len(self.perception)
+        for perception, logits, labels in zip(self.perception, output.labelled_logits, targets, strict=True):
+            perception.update(logits, labels, clock.starts_epoch)
 
     # the hooks are the base's; it must know its stage, too
     stage = property(lambda self: self.base.stage, lambda self, number: setattr(self.base, "stage", number))

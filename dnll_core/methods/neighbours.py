@@ -100,7 +100,11 @@ def propagate(
 
 
 def certainty(scores: Tensor) -> Tensor:
-    """1 - H(p) / log K of each row, divided by its sum: 1 for one class alone, 0 for all alike. (N, K) -> (N,)."""
+    """1 - H(p) / log K of each row, divided by its sum: (N, K) -> (N,), within 0...1.
+
+    1 for one class alone, 0 for all alike, and 0 exactly for a row of zeros: no label arrived there.
+    """
     total = scores.sum(1, keepdim=True)
-    p = torch.where(total > 0, scores / torch.where(total > 0, total, 1), 1 / scores.shape[1])
-    return 1 - torch.special.entr(p).sum(1) / math.log(scores.shape[1])
+    p = scores / torch.where(total > 0, total, 1)
+    sure = 1 - torch.special.entr(p).sum(1) / math.log(scores.shape[1])
+    return torch.where(total[:, 0] > 0, sure.clamp(min=0), 0)  # rounding alone may take it below 0

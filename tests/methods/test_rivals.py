@@ -22,6 +22,7 @@ from dnll_core.methods.base import Batch, Method, OneNetwork, Output, forward_ea
 from dnll_core.methods.co_training import gradient_sign, jensen_shannon, soft_cross_entropy
 from dnll_core.methods.curriculum import NONE, dynamic_weight, most_confident, reinitialise_
 from dnll_core.methods.dnll import Negatives
+from dnll_core.methods.label_propagation import SpreadLabels
 from dnll_core.methods.neighbours import certainty, neighbours, normalised_graph, propagate, unit_rows
 from dnll_core.methods.sntg import pair_loss
 from dnll_core.methods.stages import Pool, Stage
@@ -177,6 +178,24 @@ def test_certainty():
     p = [[0.5, 0.25, 0.25], [1.0, 0.0, 0.0], [2.0, 2.0, 2.0]]
     expected = [1 - (0.5 * math.log(2) + 0.5 * math.log(4)) / math.log(3), 1, 0]
     assert certainty(torch.tensor(p, dtype=torch.float64)).tolist() == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 6, 7, 8, 10, 12, 47, 100, 1000])
+def test_certainty_is_within_its_bounds_whatever_rounding_does(classes):
+    assert certainty(torch.zeros(3, classes)).tolist() == [0, 0, 0]
+    for value in (1e-6, 0.37, 1.0, 3e4):
+        found = certainty(torch.full((3, classes), value))
+        assert ((found >= 0) & (found < 1e-6)).all()
+
+
+@pytest.mark.parametrize("classes", [6, 10, 12])
+def test_images_that_no_label_reaches_weigh_nothing(classes):
+    spread = SpreadLabels(Experiment(lp_alpha=0.0, lp_neighbours=4), classes, P)
+    pool = Pool(random(6, 5), torch.arange(6), random(P, 5, seed=1), lambda network, images, forward: images)
+    network = nn.Module()
+    network.features = None
+    spread.renew(network, pool)
+    assert spread.weights.tolist() == [0] * P
 
 
 # ---------------------------------------------------------------------------------------------------- label propagation
@@ -782,3 +801,20 @@ def test_a_pool_in_host_memory_gives_the_same_run(name):
     e = Experiment(**FAST, method=name, lp_start=0.5)
     one, other = (state_of(train(e, 0, progress=False, pool=pool)) for pool in ("device", "host"))
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("labelled", [6, 7])
+def test_each_co_trained_network_perceives_errors_on_its_own_half(labelled):
+    e = Experiment(m=2, selection="epm")
+    method = Negatives(build("co-training"), e, K)
+    b = batch(labelled=labelled)
+    output = compute(method, b)
+    method.after_step(b, output, clock(LATE))
+    half = (labelled + 1) // 2
+    for perception, logits, y in zip(method.perception, output.labelled_logits, (b.targets[:half], b.targets[half:])):
+        expected = torch.zeros(K, K)
+        for p, label in zip(logits.softmax(1), y.tolist()):
+            if int(p.argmax()) != label:
+                expected[label, int(p.argmax())] += p.max()
+        close(perception.pr, (1 - e.epm_decay) * expected)
+    assert any(perception.pr.any() for perception in method.perception)
