@@ -80,7 +80,7 @@ RIVALS = {
     "mean-teacher+lp": "mean-teacher",
     "curriculum-labeling": "supervised",
     "dmt": "curriculum-labeling",
-    "co-training": "two networks",
+    "co-training": "two-networks",
 }
 IN_ROUNDS = ("curriculum-labeling", "dmt")
 
@@ -102,7 +102,7 @@ def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
 def rivals(dataset: str = "digits") -> dict[str, Experiment]:
     """RIVALS beside what they add to, supervised-only and DNLL, on the digits with 20 labels as the searches chose.
 
-    "two networks" is Deep Co-Training without its two losses. "..., long" has rounds as long as the runs of the others,
+    "two-networks" is Deep Co-Training without its two losses. "..., long" has rounds as long as the runs of the others,
     in the place of as many passes in all.
 
     Args:
@@ -124,7 +124,7 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
         f"{name}, long": at_length(found[name], (1 + found[name].rounds) * found[name].epochs) for name in IN_ROUNDS
     }
     two = found["co-training"].replace(cot_scale=0.0, dif_scale=0.0)
-    return found | {"two networks": two} | long
+    return found | {"two-networks": two} | long
 
 
 def addons(dataset: str = "digits", **changes) -> dict[str, Experiment]:
