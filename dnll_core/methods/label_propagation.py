@@ -48,7 +48,7 @@ class SpreadLabels(nn.Module):
     def renew(self, network: nn.Module, pool: Pool) -> None:
         """Spreads the labels anew, along the features that the network has now."""
         e, k = self.experiment, len(self.class_weights)
-        seen = [pool.look(network, images, network.features) for images in (pool.labelled, pool.unlabelled)]
+        seen = [pool.look(network, images, forward=network.features) for images in (pool.labelled, pool.unlabelled)]
         features = unit_rows(torch.cat(seen))
         indices, similarity = neighbours(features, min(e.lp_neighbours, len(features) - 1))
         scores = propagate(indices, similarity.clamp(min=0) ** e.lp_gamma, pool.targets, k, e.lp_alpha)

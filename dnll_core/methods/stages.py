@@ -16,8 +16,8 @@ class Pool:
 
     Attributes:
         labelled, targets: (N, C, H, W) uint8 and (N,) int64. unlabelled: (P, C, H, W) uint8, see `Batch.index`.
-        look: (network, images, what it computes, else class logits) -> (n, ...) float32 on the device, of the images as
-            they are, in evaluation mode.
+        look: (network, images, forward=what it computes, else class logits) -> (n, ...) float32 on the device, of the
+            images as they are, in evaluation mode.
     """
 
     labelled: Tensor
