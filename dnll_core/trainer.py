@@ -98,16 +98,14 @@ class Trainer:
         """
         total, steps = self.learner.clock.total_steps, self.learner.steps_per_epoch
         started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
-        longest, stopping, saved, tried = 0.0, False, False, False
+        longest, stopping, saved, sitting = 0.0, False, False, False
         with deferred_interrupt(should_stop) as stop, progress_bar(total, self.step, progress) as bar:
             while not stopping and not self.is_finished:
                 began, epoch = time.perf_counter(), len(self.history)
                 i = self.step - epoch * steps
                 if i < steps:  # else only the evaluation of this epoch is missing
-                    if self.learner.begin(self.step):
-                        tried, self.captured = False, None  # a stage may be of other instructions
-                    if self.captured is None and self.may_capture and not tried:
-                        tried, self.captured = True, self._capture()
+                    if self.learner.begin(self.step) or not sitting:  # a stage may be of other instructions
+                        sitting, self.captured = True, self._capture()
                     loss = self.train_step(i)
                     self.step += 1
                     if i == steps - 1 or self.step % CHECK_EVERY == 0:
@@ -132,10 +130,10 @@ class Trainer:
                 raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{missing}{where}")
 
     def _capture(self) -> CapturedStep | None:
-        """The iteration as a graph, where the rest of the stage is worth it and CUDA can."""
+        """The iteration as a graph; None where it may not, CUDA cannot, or the rest of the stage is not worth it."""
         clock = self.learner.clock
-        left = clock.stage_start + clock.stage_steps - self.step
-        return try_to_capture(self.learner) if left >= WORTH_CAPTURING else None
+        worth = clock.stage_start + clock.stage_steps - self.step >= WORTH_CAPTURING
+        return try_to_capture(self.learner) if worth and self.may_capture else None
 
     @property
     def is_finished(self) -> bool:
@@ -245,8 +243,7 @@ class Trainer:
                     stacklevel=3,
                 )
         epoch, begun = divmod(self.step, self.learner.steps_per_epoch)
-        if self.step:
-            self.learner.stages.enter(self.step - 1)  # if another stage begins here, it has not yet
+        self.learner.stages.enter(max(0, self.step - 1))  # if another stage begins here, it has not yet
         if begun:
             self.learner.plan_epoch(epoch)
         return True

@@ -90,14 +90,11 @@ class Method(nn.Module):
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
         """Updates, in place, what is not learnt by gradient: averages, Pr, memories. Called after the optimiser."""
 
-    # The host calls these two between iterations, without gradient. They change buffers and weights in place, and draw
-    # from the generator or torch's own, so that a run that was stopped goes on as it would have.
-
     def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
-        """Called before the first iteration of each stage, `stage`."""
+        """Called on the host, without gradient, before the first iteration of each stage. Changes state in place."""
 
     def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
-        """Called before the first iteration of epoch 0, 1, ..., unless a stage begins with it."""
+        """Likewise before the first iteration of epoch 0, 1, ..., unless a stage begins with it."""
 
     def rows(self) -> Tensor | None:
         """The positions in the pool, int64, that batches are drawn from, in an epoch or the rest of it; None: all."""
