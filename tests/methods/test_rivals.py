@@ -818,3 +818,13 @@ def test_each_co_trained_network_perceives_errors_on_its_own_half(labelled):
                 expected[label, int(p.argmax())] += p.max()
         close(perception.pr, (1 - e.epm_decay) * expected)
     assert any(perception.pr.any() for perception in method.perception)
+
+
+def test_negatives_have_the_views_of_their_base_in_each_stage():
+    """Also where no stage begins, as in a run that goes on, or where iterations are tried beforehand."""
+    base = Recorder()
+    base.students = 1
+    wrapped = Negatives(base, Experiment(), 10)
+    for stage in (1, 0, 1):
+        wrapped.stage = stage
+        assert (wrapped.labelled_views, wrapped.unlabelled_views) == (("weak",), ("strong",) * stage)
