@@ -1,7 +1,9 @@
 """Systems in stages and on graphs: each part against plain loops, its limits, and what a stop in any stage leaves."""
 
+import copy
 import itertools
 import math
+import pickle
 from functools import partial
 
 import numpy as np
@@ -828,3 +830,19 @@ def test_negatives_have_the_views_of_their_base_in_each_stage():
     for stage in (1, 0, 1):
         wrapped.stage = stage
         assert (wrapped.labelled_views, wrapped.unlabelled_views) == (("weak",), ("strong",) * stage)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])
+@pytest.mark.parametrize("stop", [4, 6])  # where a stage begins, and in the middle of an epoch
+def test_a_copied_trainer_goes_on_with_a_pool_in_host_memory(copied, stop):
+    e = Experiment(**FAST, method="curriculum-labeling")
+    trainer, _ = prepare(e, 0, progress=False, device="cpu", pool="host")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(progress=False, should_stop=lambda _: trainer.step >= stop)
+    other, state = copied(trainer), torch.get_rng_state()
+    trainer.fit(progress=False)
+    torch.set_rng_state(state)
+    other.fit(progress=False)
+    one, two = trainer.learner.state(), other.learner.state()
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
