@@ -846,3 +846,10 @@ def test_a_copied_trainer_goes_on_with_a_pool_in_host_memory(copied, stop):
     one, two = trainer.learner.state(), other.learner.state()
     assert one.keys() == two.keys()
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_power_of_the_similarity_stays_where_rounding_is_harmless():
+    """A cosine may be 1 + 1e-7 in float32: to the power of 1e9 that is infinite, and no label spreads."""
+    assert Experiment(lp_gamma=1000).lp_gamma == 1000
+    with pytest.raises(ConfigError, match=r"lp_gamma takes a number above 0 to 1000, not 1000000000\.0"):
+        Experiment(lp_gamma=1e9)
