@@ -131,7 +131,7 @@ class Experiment:
     lp_start: Annotated[Real, Field(ge=0, le=0.99)] = 0.1  # label-propagation, mean-teacher+lp: [ours] share without it
     lp_every: Count = 1  # both: epochs from graph to graph [its code]
     lp_neighbours: Count = 50  # both: of an image in the graph [its code]
-    lp_gamma: Positive = 3.0  # both: power of the cosine similarity [its code]
+    lp_gamma: Annotated[Real, Field(gt=0, le=1000)] = 3.0  # both: power of the cosine similarity [its code]
     lp_alpha: Annotated[Real, Field(ge=0, le=0.999)] = 0.99  # both: share of a label from along the graph [its code]
     rounds: Annotated[Whole, Field(ge=1, le=100)] = 5  # curriculum-labeling, dmt: with unlabelled images [its code]
     dmt_gamma: NonNegative = 4.0  # dmt: how sharply the network weighs stored labels [its code]; 0: curriculum-labeling

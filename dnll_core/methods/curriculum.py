@@ -1,6 +1,6 @@
 """Learning in rounds: Curriculum Labeling (Cascante-Bonilla et al., AAAI 2021) and DMT (Feng et al., 2022).
 
-loss = s CE(labelled) + (1 - s) mean(w CE to the stored label),    s = n / (n + kept)
+loss = s CE(labelled) + lam * ramp * (1 - s) mean(w CE to the stored label),    s = n / (n + kept)
 
 Round 0 learns from the n labelled images. At the start of round r = 1...R the network of the round before labels all
 unlabelled images as they are, and the most confident share r / R of them is kept, with these labels, for the round.
@@ -13,7 +13,7 @@ With `mixup_alpha` above 0, every image of a batch is mixed with another one, by
 
 Published: Curriculum Labeling [its code, uvavision/Curriculum-Labeling] 5 rounds; WRN-28-2, lr 0.1, batch 512, weight
 decay 5e-4; crop, flip, two random operations and Cutout. DMT [its code, voldemortX/DST-CBC] likewise with gamma 4 and
-mixup_alpha 0.75, 16 labelled of 512 images.
+mixup_alpha 0.75, 16 labelled of 512 images. lam is 1 and there is no ramp (`ramp_epochs` 0) in our units.
 
 Differs from the originals: a round's last network labels the next one's images (Curriculum Labeling: the best on 5000
 labelled validation images); batches have a fixed number of labelled images, and s in the place of their number; class

@@ -79,7 +79,6 @@ class Negatives(Method):
                 "labels need; bases that do: Pair, MeanTeacher, DualStudent, FixMatch, PiModel, PseudoLabel, VAT."
             )
         self.base, self.experiment, self.num_classes, self.stages = base, experiment, num_classes, base.stages
-        self.labelled_views, self.unlabelled_views = base.labelled_views, base.unlabelled_views
         self.perception = nn.ModuleList(
             ErrorPerception(num_classes, experiment.epm_accumulation, experiment.epm_decay)
             for _ in range(base.students)
@@ -119,12 +118,13 @@ class Negatives(Method):
         for perception, logits, labels in zip(self.perception, output.labelled_logits, targets, strict=True):
             perception.update(logits, labels, clock.starts_epoch)
 
-    # the hooks are the base's; it must know its stage, too
+    # views and hooks are the base's; it must know its stage, too
     stage = property(lambda self: self.base.stage, lambda self, number: setattr(self.base, "stage", number))
+    labelled_views = property(lambda self: self.base.labelled_views)
+    unlabelled_views = property(lambda self: self.base.unlabelled_views)
 
     def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
         self.base.at_stage(pool, generator)
-        self.labelled_views, self.unlabelled_views = self.base.labelled_views, self.base.unlabelled_views
 
     def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
         self.base.at_epoch(pool, epoch, generator)

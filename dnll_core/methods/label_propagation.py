@@ -5,17 +5,18 @@ loss = cross-entropy + lam * ramp * mean(zeta_y w cross-entropy to the label y t
 The first share `lp_start` of the iterations learns as the base does: from labelled images alone, or as Mean Teacher.
 Then, every `lp_every` epochs, all images get descriptors v, the network's last hidden layer at unit length.
 Each is joined to its `lp_neighbours` nearest with max(0, v_i . v_j)^lp_gamma, and (I - lp_alpha S) Z = Y is solved. Of
-an image's row of Z, y is the largest class, and w its certainty, 1 - H / log K, divided by the largest there is.
+an image's row of Z, y is the largest class, and w its certainty, 1 - H / log K, divided by that of the surest of them.
 zeta_c = (images / K) / (images of class c) counts labelled and pseudo-labelled images together.
 
 Published, CIFAR-10 [its code, ahmetius/LP-DeepSSL]: 50 neighbours, gamma 3, alpha 0.99; 50 + 50 images; lr 0.05, weight
 decay 2e-4; 180 epochs of the base, 180 of propagation, labels every epoch. lam is 1 and there is no ramp in our units.
 
 Differs from the original: similarities below 0 are cut off, as the paper has it (its code does not, and degrees can
-turn negative); images are described without augmentation; zeta weighs pseudo-labels alone; labelled and unlabelled
-images have a mean each (there one over both: half of our loss at equal halves); the network's own features are not
-normalised; and with Mean Teacher there is one head, the student describes, and the teacher's average starts anew in the
-second stage, from the student (there from random weights).
+turn negative); images are described without augmentation; the surest image is one of the unlabelled (from memory, there
+of all); zeta weighs pseudo-labels alone; labelled and unlabelled images have a mean each (there one over both: half of
+our loss at equal halves); the network's own features are not normalised; and with Mean Teacher there is one head, the
+student describes, and the teacher's average starts anew in the second stage, from the student (there from random
+weights).
 
 Host reads: none in an iteration or in these hooks; torch's sparse products may make some on CUDA.
 """

@@ -1,7 +1,9 @@
 """Systems in stages and on graphs: each part against plain loops, its limits, and what a stop in any stage leaves."""
 
+import copy
 import itertools
 import math
+import pickle
 from functools import partial
 
 import numpy as np
@@ -818,3 +820,36 @@ def test_each_co_trained_network_perceives_errors_on_its_own_half(labelled):
                 expected[label, int(p.argmax())] += p.max()
         close(perception.pr, (1 - e.epm_decay) * expected)
     assert any(perception.pr.any() for perception in method.perception)
+
+
+def test_negatives_have_the_views_of_their_base_in_each_stage():
+    """Also where no stage begins, as in a run that goes on, or where iterations are tried beforehand."""
+    base = Recorder()
+    base.students = 1
+    wrapped = Negatives(base, Experiment(), 10)
+    for stage in (1, 0, 1):
+        wrapped.stage = stage
+        assert (wrapped.labelled_views, wrapped.unlabelled_views) == (("weak",), ("strong",) * stage)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])
+@pytest.mark.parametrize("stop", [4, 6])  # where a stage begins, and in the middle of an epoch
+def test_a_copied_trainer_goes_on_with_a_pool_in_host_memory(copied, stop):
+    e = Experiment(**FAST, method="curriculum-labeling")
+    trainer, _ = prepare(e, 0, progress=False, device="cpu", pool="host")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(progress=False, should_stop=lambda _: trainer.step >= stop)
+    other, state = copied(trainer), torch.get_rng_state()
+    trainer.fit(progress=False)
+    torch.set_rng_state(state)
+    other.fit(progress=False)
+    one, two = trainer.learner.state(), other.learner.state()
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_power_of_the_similarity_stays_where_rounding_is_harmless():
+    """A cosine may be 1 + 1e-7 in float32: to the power of 1e9 that is infinite, and no label spreads."""
+    assert Experiment(lp_gamma=1000).lp_gamma == 1000
+    with pytest.raises(ConfigError, match=r"lp_gamma takes a number above 0 to 1000, not 1000000000\.0"):
+        Experiment(lp_gamma=1e9)
