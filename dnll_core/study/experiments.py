@@ -103,7 +103,8 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
     """RIVALS beside what they add to, supervised-only and DNLL, on the digits with 20 labels as the searches chose.
 
     "two-networks" is Deep Co-Training without its two losses, and without unlabelled images in its batch norm, as they
-    teach nothing. "..., long" has rounds as long as the runs of the others, in the place of as many passes in all.
+    teach nothing. "..., long" has rounds as long as the runs of the others, in the place of as many passes in all. The
+    search of DMT chose another mixup than that of Curriculum Labeling: "dmt, mixed alike" has the latter's.
 
     Args:
         dataset: "mnist" with 100 labels and "cifar10" with 4000 are for two CPU cores: what was chosen on the digits,
@@ -124,7 +125,8 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
         f"{name}, long": at_length(found[name], (1 + found[name].rounds) * found[name].epochs) for name in IN_ROUNDS
     }
     two = found["co-training"].replace(cot_scale=0.0, dif_scale=0.0, shared_bn=False)
-    return found | {"two-networks": two} | long
+    alike = found["dmt"].replace(mixup_alpha=found["curriculum-labeling"].mixup_alpha)
+    return found | {"two-networks": two, "dmt, mixed alike": alike} | long
 
 
 def addons(dataset: str = "digits", **changes) -> dict[str, Experiment]:
