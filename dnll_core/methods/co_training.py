@@ -56,7 +56,8 @@ def gradient_sign(network: nn.Module, x: Tensor, labels: Tensor, eps: float) -> 
     """
     x = x.detach().requires_grad_()
     with evaluating(network), torch.autocast(x.device.type, enabled=False):
-        [[logits]] = forward_each([network], [[x]], joint=False)
+        # a view of it, as tools that watch modules (FLOP counters) cannot have a leaf at the input of one here
+        [[logits]] = forward_each([network], [[x.view_as(x)]], joint=False)
         [gradient] = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), [x])
     return (x + eps * gradient.sign()).detach()
 
