@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dnll_core import Experiment, train
+from dnll_core.bench.timing import count_flops
 from dnll_core.config import ConfigError
 from dnll_core.losses import cross_entropy
 from dnll_core.methods import build_method
@@ -744,6 +745,18 @@ def test_host_reads_between_iterations_are_those_that_are_listed(name, monkeypat
         with HostReads() as reads:
             learner.begin(step)
         assert reads.names == (["nonzero"] if name in ("curriculum-labeling", "dmt") else []), step
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_the_operations_of_an_iteration_can_be_counted(name):
+    """As a benchmark does. Twice the images are twice the operations."""
+    method = build(name)
+    method.stage = len(method.stages) - 1
+    one, two = (
+        count_flops(lambda n=n: compute(method, batch(4 * n, 4 * n, (1, len(method.unlabelled_views)))).loss.backward())
+        for n in (1, 2)
+    )
+    assert two == 2 * one > 0
 
 
 @pytest.mark.parametrize("name", RIVALS)
