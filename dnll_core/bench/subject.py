@@ -201,10 +201,7 @@ class Subject:
             return {"images": len(images), "seconds": self.timer.seconds(lambda: self.trainer.predict(images))}
 
     def epoch(self) -> dict:
-        """{"iterations", "plan"}: how many an epoch has, and the seconds between two of them.
-
-        These go into drawing all batches of the next, and into what the method does then, such as a graph.
-        """
+        """{"iterations", "plan"}: how many an epoch has, and the seconds between two, for batches and hooks."""
         steps = self.learner.steps_per_epoch
         following = (self.learner.stages.starts[-1] // steps + 1) * steps
         with self.at_work():

@@ -70,7 +70,7 @@ METHODS = {
     "source-only": MethodStyle("source only", GREY, "o", ":"),
     "target-batch-norm": MethodStyle("source only, target in batch norm", PINK, "v", "-."),
     "target-supervised": MethodStyle("target supervised", BLACK, "^", "-."),
-    "two-networks": MethodStyle("two networks, supervised", GREY, "D", ":"),
+    "two-networks": MethodStyle("two networks, supervised", GREY, "D", "-"),
     "label-spreading": MethodStyle("LabelSpreading", GREEN, "^", ":"),
     "self-training": MethodStyle("SelfTrainingClassifier", ORANGE, "v", "-."),
 }

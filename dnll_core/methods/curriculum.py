@@ -19,8 +19,8 @@ Differs from the originals: a round's last network labels the next one's images 
 labelled validation images); batches have a fixed number of labelled images, and s in the place of their number; class
 weights and averaged weights of Curriculum Labeling are left out (the latter were never evaluated); exactly the share
 r / R is kept, the first of equally confident images (there a threshold takes a few more or less); rounds are of equal
-length (there they grow with the set), and round 0 mixes no images; DMT's weights come from a pass that leaves batch
-norm alone.
+length (there they grow with the set); round 0 mixes no images; a ramp, if there is one, takes half a round at most;
+DMT's weights come from a pass that leaves batch norm alone.
 
 Host reads: one of `rows` whenever batches are drawn, at each epoch and round; none in an iteration.
 """
@@ -127,7 +127,8 @@ class CurriculumLabeling(OneNetwork):
             other = F.cross_entropy(logits, targets[partner], reduction="none")
             errors, own = torch.lerp(other, errors, share), torch.lerp(own[partner], own, share)
         parts = (own * errors).split(blocks)
-        ramp = sigmoid_ramp(clock, e.ramp_epochs)
+        half = (clock.stage_steps or clock.total_steps) / clock.steps_per_epoch / 2
+        ramp = sigmoid_ramp(clock, min(e.ramp_epochs, half))  # a short round must not end before its ramp
         return Output(
             loss=parts[0].sum() + e.lam * ramp * parts[1].sum(),
             labelled_logits=[outputs[0].detach()],
