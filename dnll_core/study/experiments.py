@@ -115,12 +115,16 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
         found = {name: METHODS[name] for name in names}
     elif dataset == "mnist":
         found = {name: laptop(name, "mnist").replace(labels=100, labelled_batch=50) for name in names}
+        every = 6  # epochs: graphs of so many images take a third of a run then, and most of it if made each epoch
     else:
         start = at_length(SEARCHES["cifar10-gate"].start, 9).replace(labels=4000)
         kept = {"weight_decay": start.weight_decay, "strong": start.strong, "weak": start.weak, "lr": start.lr}
         found = {name: start.replace(**{"m": 1, **chosen_changes(name), **kept}) for name in names}
         found["supervised"] = start
         found["dnll"] = start.replace(method="dnll", m=3, lam=3.0)
+        every = 2
+    if dataset != "digits":
+        found |= {name: found[name].replace(lp_every=every) for name in ("label-propagation", "mean-teacher+lp")}
     long = {
         f"{name}, long": at_length(found[name], (1 + found[name].rounds) * found[name].epochs) for name in IN_ROUNDS
     }
