@@ -17,7 +17,7 @@ class Pool:
     Attributes:
         labelled, targets: (N, C, H, W) uint8 and (N,) int64. unlabelled: (P, C, H, W) uint8, see `Batch.index`.
         look: (network, images, forward=None) -> (n, ...) float32 on the device: class logits of the images as they are,
-            or what `forward` computes of them, in evaluation mode. See `evaluation.in_batches`.
+            or what `forward` (such as `network.features`) computes of them, in evaluation mode: `evaluation.in_batches`.
     """
 
     labelled: Tensor
@@ -31,8 +31,9 @@ class Stage:
     """A part of a run, with ramps and cosine of its own.
 
     Attributes:
-        share: of the run's iterations, as a multiple of what the other stages have.
-        restart: the optimiser begins it without momentum, and the evaluated average (`ema_decay`) from its weights.
+        share: of the run's iterations; the shares of all stages are divided by their sum.
+        restart: the optimiser begins it without momentum, and the evaluated average (`ema_decay`) from its weights,
+            which the method may renew in `at_stage`.
     """
 
     name: str
