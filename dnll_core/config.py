@@ -24,6 +24,7 @@ from dnll_core.fields import RULES, ConfigError, Count, Flag, NonNegative, OrNon
 METHODS = (
     *("supervised", "mutual-learning", "dnll", "mean-teacher", "dual-student", "pi-model", "temporal-ensembling"),
     *("vat", "pseudo-label", "mixmatch", "fixmatch", "mean-teacher+dnll", "dual-student+dnll"),
+    *("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training"),
 )
 
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
@@ -123,8 +124,20 @@ class Experiment:
     vat_iterations: Annotated[Whole, Field(ge=1, le=100)] = 1  # vat: power iterations [Miyato et al., section 4]
     vat_entropy: NonNegative = 0.0  # vat: weight of the entropy term beside it; 1 is "VAT + EntMin" of its paper
     sharpening: Positive = 0.5  # mixmatch: temperature T [its paper, section 4]
-    mixup_alpha: Annotated[Real, Field(ge=0.05, le=1000)] = 0.75  # mixmatch: Beta [its paper]; float32 fails below
+    mixup_alpha: Annotated[Real, Field(ge=0, le=1000)] = 0.75  # mixmatch, dmt, curriculum-labeling: Beta; 0: no mixup
     fixmatch_threshold: Share = 0.95  # fixmatch: confidence that a pseudo-label needs [its paper, section 4]
+    sntg_weight: NonNegative = 40.0  # pi-model+sntg: of pairs [its code, CIFAR-10: 0.4 of its consistency's 100]
+    sntg_margin: Positive = 1.0  # pi-model+sntg: that different classes keep [its code]
+    lp_start: Annotated[Real, Field(ge=0, le=0.99)] = 0.1  # label-propagation, mean-teacher+lp: [ours] share without it
+    lp_every: Count = 1  # both: epochs from graph to graph [its code]
+    lp_neighbours: Count = 50  # both: of an image in the graph [its code]
+    lp_gamma: Annotated[Real, Field(gt=0, le=1000)] = 3.0  # both: power of the cosine similarity [its code]
+    lp_alpha: Annotated[Real, Field(ge=0, le=0.999)] = 0.99  # both: share of a label from along the graph [its code]
+    rounds: Annotated[Whole, Field(ge=1, le=100)] = 5  # curriculum-labeling, dmt: with unlabelled images [its code]
+    dmt_gamma: NonNegative = 4.0  # dmt: how sharply the network weighs stored labels [its code]; 0: curriculum-labeling
+    cot_scale: NonNegative = 10.0  # co-training: of agreement [its paper]
+    dif_scale: NonNegative = 0.5  # co-training: of resistance to the other's adversarial images [its paper]
+    adversarial_eps: NonNegative = 0.08  # co-training: normalised pixels, 0.02 of 0...1 [its authors]
 
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------
     lr: Positive = 0.03  # [paper]
@@ -161,6 +174,13 @@ class Experiment:
             raise ConfigError("include_labelled=True does not go with source: the pool is the target's images alone.")
         if self.nesterov and self.momentum == 0:
             raise ConfigError("nesterov=True needs momentum above 0; set nesterov=False for plain SGD.")
+        mixes = self.method in ("mixmatch", "curriculum-labeling", "dmt")
+        if mixes and self.mixup_alpha < 0.05 and (self.mixup_alpha > 0 or self.method == "mixmatch"):
+            least = "" if self.method == "mixmatch" else "0 or "  # float32 fails to draw from Beta below 0.05
+            raise ConfigError(f"mixup_alpha takes {least}a number from 0.05 to 1000, not {self.mixup_alpha:g}.")
+        if self.method == "co-training" and self.labelled_batch < 4:
+            told = f"labelled_batch={self.labelled_batch} with method='co-training'"
+            raise ConfigError(f"{told}: each of its networks learns from a half, of two images at least; give it 4.")
         if self.method.endswith("dnll") and self.lam == 0:
             plain = self.method.removesuffix("+dnll").replace("dnll", "supervised")
             raise ConfigError(f"method={self.method!r} with lam=0 has no negative labels; use method={plain!r}.")

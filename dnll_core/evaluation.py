@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-import reprlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
-from dnll_core.config import ConfigError
+from dnll_core.data.host_pool import HostPool
 from dnll_core.device import Compute
-from dnll_core.methods.base import Batch, Method, Observer, Output
 
 BATCH = 1000  # images at a time
 CPU_BATCH = 100  # of these through a network on a CPU: CNN-13 takes many seconds for 1000, too long to wait for
-OF_THE_TRAINER = ("epoch", "step", "seconds", "loss", "validation", "test", "target")  # in each row of a history
 
 
 @torch.no_grad()
 def in_batches(
     network: nn.Module,
-    images: Tensor,
+    images: Tensor | HostPool,
     view: Augmentation,
     generator: torch.Generator,
     compute: Compute,
@@ -37,8 +34,8 @@ def in_batches(
     was_training, outputs = network.training, []
     network.eval()
     try:
-        for batch in images.split(BATCH):
-            x = view(batch.to(compute.device), generator)
+        for start in range(0, max(1, len(images)), BATCH):
+            x = view(images[start : start + BATCH].to(compute.device), generator)
             for part in x.tensor_split(math.ceil(len(x) / CPU_BATCH) or 1) if x.device.type == "cpu" else [x]:
                 if check is not None:
                     check()
@@ -59,98 +56,3 @@ def accuracy(probabilities: Tensor, labels: Tensor) -> dict:
     right = (probabilities.argmax(-1) == labels).double().mean(-1)  # (S,)
     ensemble = (probabilities.mean(0).argmax(-1) == labels).double().mean()
     return {"submodels": right.tolist(), "ensemble": float(ensemble)}
-
-
-def transfer_observer(truth: Tensor) -> Observer:
-    """An observer for a trainer.
-
-    Args:
-        truth: (N,) int64, the true classes of the unlabelled pool; -1 where it is not known, and such images are left
-            out. On the trainer's device.
-    """
-
-    @torch.no_grad()
-    def observe(batch: Batch, output: Output) -> dict[str, Tensor]:
-        if output.teacher_logits is None:
-            return {}
-        y = truth[batch.index]  # (U,)
-        known = y >= 0
-        images = known.sum()
-
-        def share(events: list[Tensor]) -> Tensor:
-            """(2,): how many images of known class, mean over networks, and how many there are, both over U."""
-            mean = torch.stack([(event * known).float() for event in events]).mean() * len(y) / images.clamp(min=1)
-            return torch.stack([mean, torch.ones_like(mean)]) * (images / len(y))
-
-        def contains(labels: Tensor) -> Tensor:
-            return labels.gather(1, y.clamp(min=0)[:, None])[:, 0]  # (U,)
-
-        predicted = [logits.argmax(1) for logits in output.teacher_logits]
-        seen = {"weak accuracy": share([p == y for p in predicted]), "wrong labels": share([p != y for p in predicted])}
-        if output.student_logits is not None:
-            seen["strong accuracy"] = share([logits.argmax(1) == y for logits in output.student_logits])
-        if output.negatives:
-            seen["wrong sets"] = share([contains(labels) for labels in output.negatives])
-            seen["wrong negatives"] = share([contains(labels) / labels.sum(1) for labels in output.negatives])
-        if len(predicted) == 2:
-            seen["agreement"] = (predicted[0] == predicted[1]).float().mean()
-        if len(output.targets) == 2:
-            first, second = output.targets
-            used = (first.sum(1) > 0) & (second.sum(1) > 0)
-            seen["used"] = used.float().mean()
-            seen["same target"] = ((first == second).all(1) & used).float().mean()
-        return seen
-
-    return observe
-
-
-def together(observers: Sequence[Observer], method: Method) -> Observer:
-    """One observer from several. They run without gradients, and find the method in `Output.method`.
-
-    Raises (at an iteration):
-        ConfigError: if an observer returns anything else than None or 0-dim tensors, or pairs, by free names.
-    """
-
-    @torch.no_grad()
-    def observe(batch: Batch, output: Output) -> dict[str, Tensor]:
-        output.method, seen = method, {}
-        for each in observers:
-            for name, value in _checked(each(batch, output)).items():
-                if name in seen or name in output.metrics or name in OF_THE_TRAINER:
-                    raise ConfigError(f"the history has {name!r} already; an observer must call it something else.")
-                seen[name] = value.detach().float()  # an average of what was true or false, too
-        return seen
-
-    return observe
-
-
-def _checked(seen: object) -> dict[str, Tensor]:
-    """What an observer returned; empty for None."""
-    numbers = isinstance(seen, dict) and all(
-        isinstance(name, str) and isinstance(value, Tensor) and value.shape in ((), (2,)) and not value.is_complex()
-        for name, value in seen.items()
-    )
-    if seen is None or numbers:
-        return seen or {}
-    raise ConfigError(
-        f"an observer returns None or a dict of 0-dim tensors by name, or pairs, not {reprlib.repr(seen)}"
-    )
-
-
-def without_labels(probabilities: torch.Tensor) -> dict[str, float]:
-    """What can be known of predictions on unlabelled images, to choose settings without labels of the target.
-
-    "information": how sure each prediction is while the classes are in balance, H(mean p) - mean H(p) over log K, of
-    the mean probabilities of the submodels; 0...1, the mutual information of Bridle et al. (NeurIPS 1991).
-    "agreement": share of images on which two submodels predict the same class; absent with one predictor.
-
-    Args:
-        probabilities: (S, N, K).
-    """
-    p = probabilities.double().mean(0)  # (N, K)
-    entropy_of_mean, mean_entropy = torch.special.entr(p.mean(0)).sum(), torch.special.entr(p).sum(1).mean()
-    criteria = {"information": float((entropy_of_mean - mean_entropy) / math.log(p.shape[1]))}
-    if len(probabilities) == 2:
-        first, second = probabilities.argmax(-1)
-        criteria["agreement"] = float((first == second).double().mean())
-    return criteria

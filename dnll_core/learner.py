@@ -11,6 +11,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -20,8 +21,11 @@ from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
 from dnll_core.data.host_pool import HostPool
 from dnll_core.device import Compute
+from dnll_core.evaluation import in_batches
 from dnll_core.methods.base import Batch, Method, Output
+from dnll_core.methods.stages import Pool
 from dnll_core.schedules import Clock, cosine, ema_update_, floats
+from dnll_core.stages import Stages, restart
 
 
 @dataclass
@@ -55,7 +59,7 @@ class Learner:
         method: on the CPU or the device; moved there.
         experiment: the optimisation fields are read here.
         data: see `TrainingData`.
-        views: "weak" and "strong" augmentations.
+        views: "weak" and "strong" augmentations, and "plain", without any change, for what is not training.
         compute: device and precision.
         seed: of batches, views and negatives. Dropout draws from torch's global generator.
     """
@@ -77,6 +81,7 @@ class Learner:
         self.steps_per_epoch = max(1, len(data.unlabelled) // experiment.unlabelled_batch)
         total = self.steps_per_epoch * experiment.epochs
         self.clock = Clock(torch.zeros((), device=self.device), self.steps_per_epoch, total)
+        self.stages = Stages(method, self.clock)
         self.parameters = [p for p in self.method.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(
             self.parameters,
@@ -142,14 +147,29 @@ class Learner:
             self.sums[name] += value
         return loss
 
+    # -- between iterations --------------------------------------------------------------------------------------------
+
+    def begin(self, step: int) -> bool:
+        """What comes before iteration `step` of the run: hooks of the method, and the plan. Whether a stage begins."""
+        epoch, place = divmod(step, self.steps_per_epoch)
+        begins = step in self.stages.starts
+        if begins or place == 0:
+            look = partial(in_batches, view=self.views["plain"], generator=self.generator, compute=self.compute)
+            pool = Pool(self.data.labelled, self.data.targets, self.data.unlabelled, look)
+            if self.stages.call_hooks(step, epoch, pool, self.generator):
+                restart(self.optimizer, self.average, self.method)
+        if begins or place == 0 or not self.plan:
+            self.plan_epoch(epoch)
+        return begins
+
     def plan_epoch(self, epoch: int) -> None:
-        """Draws the epoch's batches: a pure function of (seed, epoch), so a checkpoint need not hold it."""
-        e, steps = self.experiment, self.steps_per_epoch
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, f"batches of epoch {epoch}"))
-        drawn = {
-            "labelled": permuted_batches(len(self.data.labelled), e.labelled_batch, steps, generator),
-            "unlabelled": permuted_batches(len(self.data.unlabelled), e.unlabelled_batch, steps, generator),
-        }
+        """Draws the epoch's batches: a pure function of seed, epoch, stage and rows, which no checkpoint need hold."""
+        e, steps, pool, rows = self.experiment, self.steps_per_epoch, len(self.data.unlabelled), self.method.rows()
+        purpose = f"batches of epoch {epoch}" + (f", stage {self.method.stage}" if self.method.stage else "")
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, purpose))
+        drawn = {"labelled": permuted_batches(len(self.data.labelled), e.labelled_batch, steps, generator)}
+        places = permuted_batches(pool if rows is None else len(rows), e.unlabelled_batch, steps, generator)
+        drawn["unlabelled"] = places if rows is None else rows.cpu()[places]
         for name, batches in drawn.items():
             if name in self.plan:
                 self.plan[name].copy_(batches)  # in place: a captured iteration reads this very memory

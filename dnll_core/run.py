@@ -30,12 +30,13 @@ from dnll_core.data.host_pool import HostPool
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import Split, split_labels
 from dnll_core.device import ALONE, choose_compute, one_run, own_random_state, usual_torch
-from dnll_core.evaluation import accuracy, together, transfer_observer
+from dnll_core.evaluation import accuracy
 from dnll_core.fields import OWN, read
 from dnll_core.learner import Learner, TrainingData
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
 from dnll_core.models import build_network
+from dnll_core.observers import together, transfer_observer
 from dnll_core.provenance import made
 from dnll_core.trainer import Trainer
 from dnll_core.trial import as_config_error, checked_images, try_once, warn_if_cut_short
@@ -238,11 +239,11 @@ def prepare(
             strengths = {"noise_std": e.noise_std, "crop_padding": e.crop_padding, "translation": e.translation}
             strengths["jitter"] = (e.jitter, e.jitter, e.jitter, e.jitter_hue)
             view = partial(Augmentation, mean=dataset.mean, std=dataset.std, **strengths)
-            views = {"weak": view(e.weak), "strong": view(e.strong)}
+            views = {"weak": view(e.weak), "strong": view(e.strong), "plain": view("identity")}
             data = training_data(dataset, split, compute.device, pool)
             learner = Learner(method, e, data, views, compute, seed)
             try_once(learner)
-    trainer = Trainer(learner, view("identity"))
+    trainer = Trainer(learner)
     observers = [transfer_observer(truth.to(compute.device))] if measure else []
     if observer is not None:
         observers.append(observer)

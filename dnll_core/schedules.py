@@ -21,16 +21,24 @@ class Clock:
         step: 0-dim float32 tensor on the training device, the number of finished iterations.
         steps_per_epoch: iterations in one pass over the unlabelled images.
         total_steps: iterations of the whole run.
+        stage_start, stage_steps: of the stage under way, its first iteration and its number of iterations; None: all.
     """
 
     step: Tensor
     steps_per_epoch: int
     total_steps: int
+    stage_start: int = 0
+    stage_steps: int | None = None
+
+    @property
+    def since(self) -> Tensor:
+        """Finished iterations of the stage. 0-dim tensor."""
+        return self.step - self.stage_start if self.stage_start else self.step
 
     @property
     def epoch(self) -> Tensor:
-        """Finished epochs, with their fraction. 0-dim tensor."""
-        return self.step / self.steps_per_epoch
+        """Finished epochs of the stage, with their fraction. 0-dim tensor."""
+        return self.since / self.steps_per_epoch
 
     @property
     def starts_epoch(self) -> Tensor:
@@ -39,8 +47,8 @@ class Clock:
 
     @property
     def progress(self) -> Tensor:
-        """Finished share of the run, 0...1. 0-dim tensor."""
-        return self.step / self.total_steps
+        """Finished share of the stage, 0...1. 0-dim tensor."""
+        return self.since / (self.stage_steps or self.total_steps)
 
 
 def sigmoid_ramp(clock: Clock, epochs: float) -> Tensor:
@@ -52,7 +60,7 @@ def sigmoid_ramp(clock: Clock, epochs: float) -> Tensor:
 
 
 def cosine(clock: Clock) -> Tensor:
-    """Cosine annealing from 1 at the first step to 0 after the last (section 4.2, which does not state its length)."""
+    """Cosine annealing from 1 at a stage's first step to 0 after its last (section 4.2, which states no length)."""
     return 0.5 * (1 + torch.cos(math.pi * clock.progress))
 
 

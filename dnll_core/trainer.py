@@ -20,7 +20,8 @@ from dnll_core.augment import Augmentation
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
 from dnll_core.checkpoint import load_checkpoint, save_checkpoint
 from dnll_core.common import Stopped, deferred_interrupt, progress_bar, today
-from dnll_core.evaluation import accuracy, in_batches, without_labels
+from dnll_core.data.domain import without_labels
+from dnll_core.evaluation import accuracy, in_batches
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
@@ -40,11 +41,10 @@ class Trainer:
 
     Args:
         learner: at iteration 0.
-        plain: the augmentation without any change, for evaluation.
     """
 
-    def __init__(self, learner: Learner, plain: Augmentation):
-        self.learner, self.plain = learner, plain
+    def __init__(self, learner: Learner):
+        self.learner, self.plain = learner, learner.views["plain"]
         self.step = 0
         self.history: list[dict] = []
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
@@ -98,16 +98,14 @@ class Trainer:
         """
         total, steps = self.learner.clock.total_steps, self.learner.steps_per_epoch
         started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
-        longest, stopping, saved = 0.0, False, False
-        if self.captured is None and self.may_capture and total - self.step >= WORTH_CAPTURING:
-            self.captured = try_to_capture(self.learner)
+        longest, stopping, saved, sitting = 0.0, False, False, False
         with deferred_interrupt(should_stop) as stop, progress_bar(total, self.step, progress) as bar:
             while not stopping and not self.is_finished:
                 began, epoch = time.perf_counter(), len(self.history)
                 i = self.step - epoch * steps
                 if i < steps:  # else only the evaluation of this epoch is missing
-                    if i == 0 or not self.learner.plan:
-                        self.learner.plan_epoch(epoch)
+                    if self.learner.begin(self.step) or not sitting:  # a stage may be of other instructions
+                        sitting, self.captured = True, self._capture()
                     loss = self.train_step(i)
                     self.step += 1
                     if i == steps - 1 or self.step % CHECK_EVERY == 0:
@@ -130,6 +128,12 @@ class Trainer:
                 missing = ", before its evaluation" if self.step == total and not self.is_finished else ""
                 where = f"; its checkpoint is in {checkpoint}, and the same call goes on" if saved else ""
                 raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{missing}{where}")
+
+    def _capture(self) -> CapturedStep | None:
+        """The iteration as a graph; None where it may not, CUDA cannot, or the rest of the stage is not worth it."""
+        clock = self.learner.clock
+        worth = clock.stage_start + clock.stage_steps - self.step >= WORTH_CAPTURING
+        return try_to_capture(self.learner) if worth and self.may_capture else None
 
     @property
     def is_finished(self) -> bool:
@@ -173,7 +177,7 @@ class Trainer:
         """{"validation" and "test": {"submodels": accuracies 0...1, "ensemble": of their mean probabilities}}.
 
         On images as they are. With a source, "target" has what can be said of the unlabelled ones without their labels,
-        see `evaluation.without_labels`. check: see `evaluation.in_batches`.
+        see `data.domain.without_labels`. check: see `evaluation.in_batches`.
         """
         predict = partial(self.predict, check=check)
         held_out = self.learner.data.held_out.items()
@@ -239,6 +243,7 @@ class Trainer:
                     stacklevel=3,
                 )
         epoch, begun = divmod(self.step, self.learner.steps_per_epoch)
+        self.learner.stages.enter(max(0, self.step - 1))  # if another stage begins here, it has not yet
         if begun:
             self.learner.plan_epoch(epoch)
         return True

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dnll_core.config import ConfigError
 from dnll_core.learner import Learner
-from dnll_core.methods.base import Batch, Logits
+from dnll_core.methods.base import Batch, Logits, Method
 from dnll_core.models import Network
 from dnll_core.schedules import Clock
 
@@ -44,7 +44,8 @@ def try_once(learner: Learner) -> None:
 def _try_views_and_network(learner: Learner) -> None:
     e, shape, method = learner.experiment, learner.data.labelled.shape[1:], learner.method
     at_the_end = ["strong"] if e.source is not None else []  # the view of the test images that `train` looks at
-    for name in sorted({*method.labelled_views, *method.unlabelled_views, *at_the_end}):
+    views = {name for _ in _stages(method) for name in (*method.labelled_views, *method.unlabelled_views)}
+    for name in sorted({*views, *at_the_end}):
         with _refused_by(name, getattr(e, name), shape):
             learner.views[name](torch.zeros(1, *shape, dtype=torch.uint8), torch.Generator())
     network = next((module for module in method.modules() if isinstance(module, Network)), None)
@@ -53,6 +54,15 @@ def _try_views_and_network(learner: Learner) -> None:
             logits, pixels = _without_images(network, torch.zeros(0, *shape, device=learner.device))
         if pixels == 1:
             _check_batches(learner, logits)
+
+
+def _stages(method: Method) -> Iterator[None]:
+    """The method in each of its stages in turn, then as it was."""
+    before = method.stage
+    for stage in range(len(method.stages)):
+        method.stage = stage
+        yield
+    method.stage = before
 
 
 @contextlib.contextmanager
@@ -88,19 +98,20 @@ class _Counter(nn.Module):
         super().__init__()
         self.logits, self.counts = logits, counts
 
-    def forward(self, x: Tensor) -> Logits:
+    def forward(self, x: Tensor, return_features: bool = False) -> Logits:
         if self.training:
             self.counts.append(len(x))
         of_each = x.flatten(1).sum(1, keepdim=True)  # methods may differentiate by the images
         if isinstance(self.logits, tuple):
             return tuple(of_each.expand(-1, head.shape[1]) for head in self.logits)
-        return of_each.expand(-1, self.logits.shape[1])
+        logits = of_each.expand(-1, self.logits.shape[1])
+        return (logits, of_each) if return_features else logits
 
 
 def _check_batches(learner: Learner, logits: Logits) -> None:
     """Raises ConfigError if a method lets a single image go by itself through networks whose last maps are 1x1."""
     e = learner.experiment
-    batches = {name: min(getattr(e, name), 2) for name in ("labelled_batch", "unlabelled_batch")}
+    batches = {name: min(getattr(e, name), 4) for name in ("labelled_batch", "unlabelled_batch")}
     ones = [name for name, n in batches.items() if n == 1]
     if not ones or _fewest(learner, logits, batches) > 1:
         return
@@ -121,8 +132,9 @@ def _fewest(learner: Learner, logits: Logits, batches: dict[str, int]) -> int:
     shape, where = learner.data.labelled.shape[1:], {"device": learner.device}
     x, u = (torch.zeros(n, *shape, **where) for n in batches.values())
     classes, places = (torch.zeros(n, dtype=torch.int64, **where) for n in batches.values())
-    batch = Batch((x,) * len(method.labelled_views), classes, (u,) * len(method.unlabelled_views), places)
-    method.compute(batch, Clock(torch.zeros((), **where), 1, 1), torch.Generator(learner.device))
+    for _ in _stages(method):
+        batch = Batch((x,) * len(method.labelled_views), classes, (u,) * len(method.unlabelled_views), places)
+        method.compute(batch, Clock(torch.zeros((), **where), 1, 1), torch.Generator(learner.device))
     return min(counts, default=2)
 
 

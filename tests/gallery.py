@@ -68,6 +68,9 @@ FIGURES = {
         {"x": {"dnll": (2.1, 1.9, 2.2)}}, (2, "expected"), "ratio", counted={"dnll": 2.0}, printed={"dnll": 1.9}
     ),
     "roles": lambda: figures.method.roles({"without": RUNS, "with": RUNS[:1]}),
+    "family_tree": lambda: figures.method.family_tree(
+        {"a": {"pi-model": ((), "x"), "vat": (("pi-model",), "y")}, "b": {"dnll": (("vat",), "z")}}
+    ),
     "exchange": lambda: figures.method.exchange([IMAGES[:2]] * 2, ["a", "d"], [P, P[::-1]], [P > 0.3] * 2, "abcd"),
     "selection": lambda: figures.method.selection(IMAGES[0], 0, 1, {"one": (P[1], P[0] > 0.3)}, "abcd"),
     "perception": lambda: figures.method.perception({"Pr": [P.T @ P]}, ["early"], "abcd", {}),

@@ -43,10 +43,8 @@ def trained(steps, device="cpu", how="number", precision="float32", pool="auto",
     trainer, _ = prepare(e, 0, device=device, precision=precision, pool=pool, progress=False)
     with own_random_state(trainer.learner.device, 0):
         for step in range(steps):
-            epoch, i = divmod(step, trainer.learner.steps_per_epoch)
-            if i == 0:
-                trainer.learner.plan_epoch(epoch)
-            if how == "captured" and step == 0:
+            i = step % trainer.learner.steps_per_epoch
+            if trainer.learner.begin(step) and how == "captured":
                 trainer.captured = CapturedStep(trainer.learner)
             if how == "tensor":
                 CapturedStep._iterate(trainer.learner)
@@ -79,10 +77,8 @@ def test_state_can_be_put_back():
     with own_random_state(detour.learner.device, 0):
         torch.set_rng_state(before["rng.cpu"])
         for step in range(3, 6):
-            i = step % detour.learner.steps_per_epoch
-            if i == 0:
-                detour.learner.plan_epoch(step // detour.learner.steps_per_epoch)
-            detour.train_step(i)
+            detour.learner.begin(step)
+            detour.train_step(step % detour.learner.steps_per_epoch)
     assert_same(straight, detour, 0)
 
 
@@ -208,10 +204,11 @@ def test_a_captured_run_resumes(tmp_path):
 @pytest.mark.parametrize("how", ["number", "captured"])
 @pytest.mark.parametrize("method", METHODS)
 def test_an_iteration_never_waits_for_the_device(method, how):
-    trainer = trained(2, "cuda", how, method=method)
+    trainer = trained(9, "cuda", how, method=method, lp_start=0.3, rounds=2)  # in the last stage, of four and more
+    assert trainer.learner.method.stage == len(trainer.learner.method.stages) - 1
     torch.cuda.set_sync_debug_mode("error")
     try:
         with own_random_state(trainer.learner.device, 0):
-            trainer.train_step(2)
+            trainer.train_step(9 % trainer.learner.steps_per_epoch)
     finally:
         torch.cuda.set_sync_debug_mode("default")

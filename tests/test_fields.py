@@ -37,20 +37,29 @@ WORDS = {
 }
 LOWEST = {  # of whole numbers
     **each("labels size m vat_iterations labelled_batch unlabelled_batch epochs eval_every", 1),
+    **each("lp_every lp_neighbours rounds", 1),
     **each("translation crop_padding", 0),
 }
-HIGHEST = {"size": 1024, "vat_iterations": 100, "epochs": 10**6, **each("labelled_batch unlabelled_batch", 2**16)}
+HIGHEST = {
+    "size": 1024,
+    **each("vat_iterations rounds", 100),
+    "epochs": 10**6,
+    **each("labelled_batch unlabelled_batch", 2**16),
+}
 LEAST = 5e-324  # above 0
 BOUNDS = {
     **{name: (low, HIGHEST.get(name, math.inf)) for name, low in LOWEST.items()},
     **each("noise_std", (0, 1000)),
     **each("lam ramp_epochs consistency_scale consistency_ramp_epochs stabilisation_scale", (0, math.inf)),
     **each("stabilisation_ramp_epochs logit_distance vat_entropy weight_decay", (0, math.inf)),
-    **each("vat_eps vat_xi sharpening lr", (LEAST, math.inf)),
-    **each("mixup_alpha", (0.05, 1000)),
+    **each("vat_eps vat_xi sharpening lr sntg_margin", (LEAST, math.inf)),
+    **each("sntg_weight dmt_gamma cot_scale dif_scale adversarial_eps", (0, math.inf)),
+    **each("lp_gamma", (LEAST, 1000)),
+    **each("mixup_alpha", (0, 1000)),
     **each("jitter threshold stable_threshold fixmatch_threshold", (0, 1)),
     **each("jitter_hue", (0, 0.5)),
-    **each("dropout", (0, 0.999)),
+    **each("dropout lp_alpha", (0, 0.999)),
+    **each("lp_start", (0, 0.99)),
     **each("ensemble_decay", (0, 0.9999)),
     **each("epm_decay teacher_decay momentum ema_decay", (0, 0.99999)),
 }

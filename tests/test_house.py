@@ -15,7 +15,7 @@ FLOORS = [
     | {"results", "names", "checks", "provenance", "colour", "resume"},
     {"data"},
     {"methods"},
-    {"evaluation"},
+    {"evaluation", "observers", "stages"},
     {"learner"},
     {"captured"},
     {"trainer", "trial"},

@@ -7,8 +7,8 @@ import torch
 
 from dnll_core import Experiment, load_data, train
 from dnll_core.config import ConfigError
-from dnll_core.evaluation import transfer_observer
 from dnll_core.methods.base import Batch, Output
+from dnll_core.observers import transfer_observer
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 2, "m": 3, "lr": 0.1}
 

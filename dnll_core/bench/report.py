@@ -151,7 +151,7 @@ _SHOWN |= {
     "then, in warm-up, ms": (milliseconds, ("warm-up",)),
     "recording the graph, ms": (milliseconds, ("captured",)),
     "launched by the host, ms": (milliseconds, ("host",)),
-    "batches of an epoch, ms": (milliseconds, ("plan",)),
+    "between two epochs, ms": (milliseconds, ("plan",)),
     "epoch, s": ("{:.2f}".format, ("epoch",)),
     "evaluating an image, ms": (milliseconds, ("evaluation",)),
     "peak memory, MiB": (lambda value: f"{value / 2**20:.0f}", ("memory",)),

@@ -21,7 +21,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from dnll_core.bench.timing import Mark, Timer
+from dnll_core.bench.timing import Mark, Timer, to_last_stage
 from dnll_core.captured import try_to_capture
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
@@ -134,7 +134,7 @@ class Subject:
             self.provenance["device"] = self.learner.compute.describe()
         if setting.step == "plain":
             make_plain(self.trainer)
-        self.learner.plan_epoch(0)
+        self.trainer.step = to_last_stage(self.learner)
         self.timer = Timer(self.learner.device)
         if setting.step == "fast" and self.learner.device.type == "cuda":
             with own_random_state(self.learner.device, seed):
@@ -201,10 +201,12 @@ class Subject:
             return {"images": len(images), "seconds": self.timer.seconds(lambda: self.trainer.predict(images))}
 
     def epoch(self) -> dict:
-        """{"iterations", "plan"}: how many an epoch has, and the seconds of drawing the batches of all of them."""
+        """{"iterations", "plan"}: how many an epoch has, and the seconds between two, for batches and hooks."""
+        steps = self.learner.steps_per_epoch
+        following = (self.learner.stages.starts[-1] // steps + 1) * steps
         with self.at_work():
-            plan = statistics.median(self.timer.seconds(lambda: self.learner.plan_epoch(0)) for _ in range(3))
-        return {"iterations": self.learner.steps_per_epoch, "plan": plan}
+            plan = statistics.median(self.timer.seconds(lambda: self.learner.begin(following)) for _ in range(3))
+        return {"iterations": steps, "plan": plan}
 
     def host_seconds(self) -> float:
         """Seconds until the host has launched an iteration, whose end on the device it does not wait for."""

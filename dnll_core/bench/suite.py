@@ -28,6 +28,7 @@ def _dnll(network: str, labelled_batch: int, unlabelled_batch: int, dataset: str
 
 _CNN13 = _dnll("cnn13", 50, 50)  # the paper's batch in Table 7
 _SMALL = _dnll("small", 20, 64, "digits")
+_RIVALS = ("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training")
 # what is measured in turn: name -> name of the setting -> setting
 SUITE = {
     "table7": in_turn(_CNN13, {"method": "mean-teacher"}, {"method": "dual-student"}),
@@ -35,11 +36,19 @@ SUITE = {
     "wrn28-2": in_turn(_dnll("wrn28-2", 128, 128)),
     "cnn3": in_turn(_dnll("cnn3", 32, 224, "mnist")),
     "small": in_turn(_SMALL, {"method": "mean-teacher"}),
+    "rivals": in_turn(_SMALL, *({"method": name} for name in ("mean-teacher", *_RIVALS))),
     "host": in_turn(_SMALL.replace(unlabelled=10**6), {"pool": "host"}, {"pool": "mapped"}),
     "growth": in_turn(_SMALL, *({"unlabelled": 10**power} for power in (5, 6, 7))),  # from 10^4
     "large": in_turn(_dnll("cnn13", 256, 256)),
 }
-ROUNDS = {"table7": 10, "cnn3": 10, "small": 50, "host": 50, "growth": 50}  # else as many as `measure` takes
+ROUNDS = {
+    "table7": 10,
+    "cnn3": 10,
+    "small": 50,
+    "rivals": 50,
+    "host": 50,
+    "growth": 50,
+}  # else as many as `measure` takes
 NEEDS_GPU = ("large",)  # half a minute an iteration on a laptop
 
 

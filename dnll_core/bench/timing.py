@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from dnll_core.device import Compute, own_random_state, usual_torch
+from dnll_core.learner import Learner
 from dnll_core.trainer import Trainer
 
 try:
@@ -108,8 +109,16 @@ def seconds_of_an_iteration(trainer: Trainer) -> float:
     """The least of four, of a trainer at iteration 0, which is of no use afterwards."""
     learner = trainer.learner
     with usual_torch(), own_random_state(learner.device, learner.seed), learner.compute.own_threads():
-        learner.plan_epoch(0)
+        to_last_stage(learner)
         return min(Timer(learner.device).seconds(lambda: learner.iterate(0)) for _ in range(4))
+
+
+def to_last_stage(learner: Learner) -> int:
+    """Begins the last stage of the method, where an iteration takes longest. Returns its first iteration."""
+    first = learner.stages.starts[-1]
+    learner.clock.step.fill_(first)
+    learner.begin(first)
+    return first
 
 
 def peak_memory(device: torch.device, before: int = 0) -> dict | None:

@@ -10,8 +10,8 @@ if training diverged; a search that was stopped goes on there. When all are reco
 from the records alone.
 
 In domain adaptation no label of the target may choose: trials are compared on the "information" of their predictions on
-unlabelled target images (`evaluation.without_labels`). Their test accuracy is kept beside it, not to choose, but to see
-afterwards how well such a criterion chooses.
+unlabelled target images (`data.domain.without_labels`). Their test accuracy is kept beside it, not to choose, but to
+see afterwards how well such a criterion chooses.
 """
 
 from __future__ import annotations

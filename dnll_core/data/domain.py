@@ -9,6 +9,7 @@ that needs no download.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import torch
@@ -101,3 +102,22 @@ def load_pair(source: Dataset, target: Dataset, labels: int | None, seed: int) -
 
 def _shape(dataset: Dataset) -> str:
     return "x".join(str(n) for n in dataset.x_train.shape[1:])
+
+
+def without_labels(probabilities: torch.Tensor) -> dict[str, float]:
+    """What can be known of predictions on unlabelled images, to choose settings without labels of the target.
+
+    "information": how sure each prediction is while the classes are in balance, H(mean p) - mean H(p) over log K, of
+    the mean probabilities of the submodels; 0...1, the mutual information of Bridle et al. (NeurIPS 1991).
+    "agreement": share of images on which two submodels predict the same class; absent with one predictor.
+
+    Args:
+        probabilities: (S, N, K).
+    """
+    p = probabilities.double().mean(0)  # (N, K)
+    entropy_of_mean, mean_entropy = torch.special.entr(p.mean(0)).sum(), torch.special.entr(p).sum(1).mean()
+    criteria = {"information": float((entropy_of_mean - mean_entropy) / math.log(p.shape[1]))}
+    if len(probabilities) == 2:
+        first, second = probabilities.argmax(-1)
+        criteria["agreement"] = float((first == second).double().mean())
+    return criteria

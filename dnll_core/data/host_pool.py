@@ -32,8 +32,11 @@ class HostPool:
         self._copied: list[torch.cuda.Event] = []
 
     def __reduce__(self) -> tuple:
-        """For pickle and deepcopy: without its thread and what that has gathered."""
-        return HostPool, (self.images, self.rows, self.device)
+        """For pickle and deepcopy: without its thread and what that has gathered, but with the epoch's plan."""
+        return HostPool, (self.images, self.rows, self.device), self._plan
+
+    def __setstate__(self, plan: Tensor) -> None:
+        self.start(plan)
 
     def __len__(self) -> int:
         return len(self.rows)

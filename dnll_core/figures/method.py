@@ -1,14 +1,17 @@
-"""The figures of notebooks 02 and 10: from an image to a loss, and what submodels pass to each other in training."""
+"""The figures of notebooks 02, 10 and 16: from an image to a loss, what submodels pass on, how methods are related."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREEN, ORANGE, RED, canvas, percents
+from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREEN, GREY, METHODS, ORANGE, RED, TEXT, canvas, percents
 from dnll_core.study.records import frame
 
 
@@ -183,3 +186,53 @@ def roles(panels: dict[str, list[dict]]) -> Figure:
         handles, labels = axes[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
     return figure
+
+
+def family_tree(families: Mapping[str, Mapping[str, tuple[Sequence[str], str]]], root: str = "supervised") -> Figure:
+    """Methods by family, each drawn as everywhere, on a line of its colour and dash; so it serves as a key, too.
+
+    Args:
+        families: name -> key of `style.METHODS` -> (what it builds on, what it needs). The first of what it builds on
+            that stands above it in the same family is the branch it grows from; the others follow its name as marks.
+        root: the method that all of them contain.
+    """
+    rows, gap = sum(map(len, families.values())), 0.7
+    lowest, at, y = rows + gap * (len(families) - 1) - 1, {}, 0.0  # at: key -> (x, y) of its mark
+    with canvas(1, 1, (11.5, 0.31 * (lowest + 2.5))) as (figure, axis):
+        for family, methods in families.items():
+            stems = {}
+            for name, (others, _) in methods.items():
+                stems[name] = next((other for other in others if other in methods and other in at), None)
+                at[name] = (at[stems[name]][0] + 0.45 if stems[name] else 2.15, y)
+                y += 1
+            y += gap
+            middle = np.mean([at[name][1] for name in methods if stems[name] is None])
+            _branch(axis, [(0, lowest / 2), (0.4, lowest / 2), (0.2, middle), (0.65, middle)], GREY, "-")
+            axis.text(0.7, middle, family, va="center", weight="bold")
+            for name, (others, needs) in methods.items():
+                look, (x, height) = METHODS[name], at[name]
+                if stems[name]:  # down from its mark, past its name
+                    stem = at[stems[name]]
+                    _branch(axis, [stem, (stem[0], height), (x, height)], look.color, look.dash)
+                else:
+                    ends = [(1.75, middle), (1.95, middle), (1.95, height), (x, height)]
+                    _branch(axis, ends, look.color, look.dash)
+                axis.text(x + 0.13, height, look.label, va="center")
+                for i, other in enumerate(other for other in others if other != stems[name]):
+                    axis.plot(5.35 + 0.18 * i, height, linestyle="none", **METHODS[other].marks)
+                axis.text(5.75, height, needs, va="center", color=TEXT)
+        for name, (x, height) in ({root: (0, lowest / 2)} | at).items():
+            axis.plot(x, height, linestyle="none", zorder=3, **METHODS[name].marks)
+        axis.text(-0.12, lowest / 2, METHODS[root].label.replace(" ", "\n"), va="center", ha="right")
+        for x, title in ((2.1, "method"), (5.2, "and"), (5.75, "needs, beside a network and a view of each image")):
+            axis.text(x, -1.1, title, va="center", color=TEXT, style="italic")
+        axis.set(xlim=(-0.95, 9.3), ylim=(lowest + 0.6, -1.6))
+        axis.axis("off")
+    return figure
+
+
+def _branch(axis: Axes, points: Sequence[tuple], color: str, dash: str | tuple) -> None:
+    """A curve from the first point to the last, of the second degree with three of them, of the third with four."""
+    codes = [Path.MOVETO, *[Path.CURVE3 if len(points) == 3 else Path.CURVE4] * (len(points) - 1)]
+    look = {"edgecolor": color, "linestyle": dash, "linewidth": 1.2 if color == GREY else 1.8}
+    axis.add_patch(PathPatch(Path(points, codes), facecolor="none", **look))

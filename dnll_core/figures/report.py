@@ -25,7 +25,7 @@ from dnll_core.paper import OURS, SECONDS
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
-from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
+from dnll_core.study.experiments import IN_ROUNDS, QUICKSTART_LABELS, RIVALS, adaptation, methods, quickstart, rivals
 from dnll_core.study.markdown import markdown, recorded_groups, seconds_of, unsearched_note, with_provenance
 from dnll_core.study.own_images import recorded as recorded_study
 from dnll_core.study.records import NAMES, Records, recorded
@@ -83,6 +83,32 @@ def campaign_records(campaign: str, experiments: dict[str, Experiment | Classica
     """Name of the experiment -> its records below `data/results/<campaign>`, best mean test accuracy last."""
     groups = {name: recorded(e, results.root() / campaign) for name, e in experiments.items()}
     return dict(sorted(groups.items(), key=lambda item: statistics.fmean(results.accuracies(item[1]) or [0.0])))
+
+
+def passes(experiment: Experiment) -> str:
+    """The length of a run in passes over the unlabelled images: "75", or "75, 12.5 a round"."""
+    in_rounds = experiment.method in IN_ROUNDS
+    return f"{experiment.epochs}" + f", {experiment.epochs / (1 + experiment.rounds):.3g} a round" * in_rounds
+
+
+def rivals_table(folder: Path | None = None) -> str:
+    """RIVALS and what they add to: length, accuracies, and what the addition makes of the same splits."""
+    names = {"digits": "20 digits labels", "mnist": "MNIST, 100", "cifar10": "CIFAR-10, 4000"}
+    at, lines, everything = {}, [], []
+    for dataset in names:
+        where = (folder or results.root()) / ("rivals" if dataset == "digits" else f"rivals-{dataset}")
+        at[dataset] = {name: recorded(e, where) for name, e in rivals(dataset).items()}
+    for name, e in rivals().items():
+        own, plain = {dataset: groups[name] for dataset, groups in at.items()}, name.partition(", ")[0]
+        base = RIVALS.get(plain)
+        beside = at["digits"].get(f"{base}{name.removeprefix(plain)}", at["digits"].get(base))  # long beside long
+        difference = "–" if base is None else _lead(own["digits"], beside)
+        line = {"method": style.label_of(name), "passes": passes(e)}
+        line |= {f"{names[dataset]} (%)": percent(results.accuracies(group), 1) for dataset, group in own.items()}
+        line |= {"adds to": "–" if base is None else style.label_of(base), "points": difference}
+        lines.append(line | {"n": ", ".join(str(len(group)) for group in own.values())})
+        everything += itertools.chain(*own.values())
+    return with_provenance(lines, everything)
 
 
 def paper_table(folder: Path | None = None) -> str:
@@ -186,6 +212,7 @@ def readme() -> str:
         "paper table": paper_table(),
         "laptop table": laptop_table(),
         "methods table": groups_table(campaign_records("methods", methods())),
+        "rivals table": rivals_table(),
         "adaptation table": groups_table(campaign_records("adaptation", adaptation("usps", "mnist"))),
         "speed table": speed_table(),
         "photos table": own.photos_table(),

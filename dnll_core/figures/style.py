@@ -61,12 +61,26 @@ METHODS = {
     "mixmatch": MethodStyle("MixMatch", BLACK, "H", "--"),
     "fixmatch": MethodStyle("FixMatch", BLACK, "*", "-"),
     "fixmatch-randaugment": MethodStyle("FixMatch, RandAugment", BLACK, "*", ":"),
+    "pi-model+sntg": MethodStyle("Π + SNTG", SKY, "s", "-"),
+    "label-propagation": MethodStyle("label propagation", GREEN, "d", "-."),
+    "mean-teacher+lp": MethodStyle("Mean Teacher + label propagation", ORANGE, "X", ":"),
+    "curriculum-labeling": MethodStyle("Curriculum Labeling", PINK, "p", "-"),
+    "dmt": MethodStyle("DMT", PINK, "h", (0, (5, 1))),
+    "co-training": MethodStyle("Deep Co-Training", RED, "P", "-"),
     "source-only": MethodStyle("source only", GREY, "o", ":"),
     "target-batch-norm": MethodStyle("source only, target in batch norm", PINK, "v", "-."),
     "target-supervised": MethodStyle("target supervised", BLACK, "^", "-."),
+    "two-networks": MethodStyle("two networks, supervised", GREY, "D", "-"),
     "label-spreading": MethodStyle("LabelSpreading", GREEN, "^", ":"),
     "self-training": MethodStyle("SelfTrainingClassifier", ORANGE, "v", "-."),
 }
+
+
+def label_of(name: str) -> str:
+    """What a key of METHODS is called; with a comma and more behind it, that is added: "dmt, long" is "DMT, long"."""
+    key, comma, more = name.partition(", ")
+    return METHODS[key].label + comma + more
+
 
 STYLE = {
     "font.size": 10,

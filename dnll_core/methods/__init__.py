@@ -6,14 +6,18 @@ from functools import partial
 
 from dnll_core.config import Experiment
 from dnll_core.methods.base import Method, NetworkFactory
+from dnll_core.methods.co_training import CoTraining
+from dnll_core.methods.curriculum import DMT, CurriculumLabeling
 from dnll_core.methods.dnll import Negatives, Pair
 from dnll_core.methods.dual_student import DualStudent
 from dnll_core.methods.fixmatch import FixMatch
+from dnll_core.methods.label_propagation import LabelPropagation, MeanTeacherPropagation
 from dnll_core.methods.mean_teacher import MeanTeacher
 from dnll_core.methods.mixmatch import MixMatch
 from dnll_core.methods.mutual import MutualLearning
 from dnll_core.methods.pi_model import PiModel
 from dnll_core.methods.pseudo_label import PseudoLabel
+from dnll_core.methods.sntg import SNTG
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
 from dnll_core.methods.vat import VAT
@@ -32,6 +36,7 @@ def build_method(experiment: Experiment, build: NetworkFactory, num_classes: int
         num_classes: K.
         pool: number of unlabelled images, which methods with a memory for each of them need.
     """
+    of_pool = {"num_classes": num_classes, "pool": pool}
     bases = {
         "supervised": Supervised,
         "mutual-learning": MutualLearning,
@@ -39,11 +44,17 @@ def build_method(experiment: Experiment, build: NetworkFactory, num_classes: int
         "mean-teacher": MeanTeacher,
         "dual-student": DualStudent,
         "pi-model": PiModel,
-        "temporal-ensembling": partial(TemporalEnsembling, num_classes=num_classes, pool=pool),
+        "temporal-ensembling": partial(TemporalEnsembling, **of_pool),
         "vat": VAT,
         "pseudo-label": PseudoLabel,
         "mixmatch": MixMatch,
         "fixmatch": FixMatch,
+        "pi-model+sntg": SNTG,
+        "label-propagation": partial(LabelPropagation, **of_pool),
+        "mean-teacher+lp": partial(MeanTeacherPropagation, **of_pool),
+        "curriculum-labeling": partial(CurriculumLabeling, pool=pool),
+        "dmt": partial(DMT, pool=pool),
+        "co-training": CoTraining,
     }
     base = bases[experiment.method.removesuffix("+dnll")](build, experiment)
     return Negatives(base, experiment, num_classes) if experiment.method.endswith("dnll") else base

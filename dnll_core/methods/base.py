@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.device import side_by_side
+from dnll_core.methods.stages import Pool, Stage
 from dnll_core.schedules import Clock
 
 Logits = Tensor | tuple[Tensor, Tensor]  # (B, K), or of a network with two heads a pair of them: class, second
@@ -45,12 +46,13 @@ class Output:
     Attributes:
         loss: 0-dim; the sum over submodels. Their graphs share no parameter, so one backward pass and one optimiser
             do Eqs. 20-21 for each of them.
-        labelled_logits: for each student, (B, K) without gradient.
+        labelled_logits: for each student, (B, K) without gradient; B less where it has a part of the images to itself.
         student_logits: for each student, (U, K) with gradient, on the view an unlabelled loss acts on; or None.
         teacher_logits: for each teacher, (U, K) without gradient, on the view that labels are made from; or None.
         unused: for each student, (U,) 0/1, the unlabelled images that the method's own labels did not reach; or None.
         metrics: 0-dim tensors without gradient, averaged over the epoch for display and record.
         negatives: for each teacher, (U, K) 0/1, the pseudo-negative labels it passed on; empty without DNLL.
+        labelled_targets: for each student, (B,) int64, the labels of its `labelled_logits`; None: those of the batch.
         targets: for each student, (U, K), the sum of the labels it was trained towards, or away from; empty if none.
         method: for observers, the method that made this, with its networks as the iteration has left them.
     """
@@ -62,6 +64,7 @@ class Output:
     unused: list[Tensor] | None = None
     metrics: dict[str, Tensor] = field(default_factory=dict)
     negatives: list[Tensor] = field(default_factory=list)
+    labelled_targets: list[Tensor] | None = None
     targets: list[Tensor] = field(default_factory=list)
     method: Method | None = None
 
@@ -77,6 +80,8 @@ class Method(nn.Module):
     labelled_views: tuple[str, ...] = ("weak",)  # "weak" or "strong", each an independent draw of that augmentation
     unlabelled_views: tuple[str, ...] = ()  # empty: the trainer prepares no unlabelled images
     students: int = 0  # how many students, each with its teacher, `Output` offers to an add-on; 0: it cannot take one
+    stages: tuple[Stage, ...] = (Stage("train"),)
+    stage: int = 0  # which of them is under way; the learner keeps it. It may decide on views and instructions
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         """The loss of one iteration. Networks are in train mode on entry and must be on return."""
@@ -84,6 +89,16 @@ class Method(nn.Module):
 
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
         """Updates, in place, what is not learnt by gradient: averages, Pr, memories. Called after the optimiser."""
+
+    def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
+        """Called on the host, without gradient, before the first iteration of each stage. Changes state in place."""
+
+    def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
+        """Likewise before the first iteration of epoch 0, 1, ..., unless a stage begins with it."""
+
+    def rows(self) -> Tensor | None:
+        """The positions in the pool, int64, that batches are drawn from, in an epoch or the rest of it; None: all."""
+        return None
 
     def predictors(self) -> dict[str, nn.Module]:
         """Name -> network, for everything that is evaluated."""
@@ -115,22 +130,27 @@ class TwoNetworks(Method):
         self.submodels, self.experiment = nn.ModuleList([build(), build()]), experiment
 
 
-def forward_each(networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool) -> list[list[Logits]]:
+def forward_each(
+    networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool, features: bool = False
+) -> list[list[Logits]]:
     """All forward passes of all methods go through here, so that running them faster is one change.
 
     Args:
         networks: S networks.
         blocks: for each network its blocks of images, each (B_i, C, H, W).
         joint: one pass over all blocks of a network, which then share their batch-norm statistics; or one pass each.
+        features: of networks with one head, give pairs of logits and the last hidden layer (B_i, F), float32.
 
     Returns:
         [s][i]: float32 logits (B_i, K) of network s on its block i; a pair of them for a network with two heads.
     """
+    if features:
+        networks = [partial(network, return_features=True) for network in networks]
     work = [partial(_forward, network, images, joint) for network, images in zip(networks, blocks, strict=True)]
     return side_by_side(work, blocks[0][0].device)
 
 
-def _forward(network: nn.Module, images: Sequence[Tensor], joint: bool) -> list[Logits]:
+def _forward(network: Callable, images: Sequence[Tensor], joint: bool) -> list[Logits]:
     if not joint or len(images) == 1:
         return [_float(network(block)) for block in images]
     logits, sizes = network(torch.cat(list(images))), [len(block) for block in images]
@@ -161,7 +181,7 @@ def label_blocks(
     with torch.no_grad(), contextlib.ExitStack() as stack:
         for network in networks:
             if mode == "eval":
-                stack.enter_context(_evaluating(network))
+                stack.enter_context(evaluating(network))
             elif not updates_bn:
                 stack.enter_context(frozen_statistics(network))
         return forward_each(networks, blocks, joint)
@@ -176,7 +196,8 @@ def softmax_mse(logits: Tensor, others: Tensor) -> Tensor:
 
 
 @contextlib.contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """The network in evaluation mode, and in training mode again afterwards."""
     network.eval()
     try:
         yield

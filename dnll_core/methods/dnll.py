@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy, negative_loss
 from dnll_core.methods.base import Batch, Method, Output, TwoNetworks, forward_each, label_each
+from dnll_core.methods.stages import Pool
 from dnll_core.negatives import ErrorPerception, check_m, draw_negatives
 from dnll_core.schedules import Clock, sigmoid_ramp
 
@@ -77,8 +78,7 @@ class Negatives(Method):
                 f"{type(base).__name__} offers no student and teacher logits of unlabelled images, which negative "
                 "labels need; bases that do: Pair, MeanTeacher, DualStudent, FixMatch, PiModel, PseudoLabel, VAT."
             )
-        self.base, self.experiment, self.num_classes = base, experiment, num_classes
-        self.labelled_views, self.unlabelled_views = base.labelled_views, base.unlabelled_views
+        self.base, self.experiment, self.num_classes, self.stages = base, experiment, num_classes, base.stages
         self.perception = nn.ModuleList(
             ErrorPerception(num_classes, experiment.epm_accumulation, experiment.epm_decay)
             for _ in range(base.students)
@@ -114,8 +114,23 @@ class Negatives(Method):
 
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
         self.base.after_step(batch, output, clock)
-        for perception, logits in zip(self.perception, output.labelled_logits, strict=True):
-            perception.update(logits, batch.targets, clock.starts_epoch)
+        targets = output.labelled_targets or [batch.targets] * len(self.perception)
+        for perception, logits, labels in zip(self.perception, output.labelled_logits, targets, strict=True):
+            perception.update(logits, labels, clock.starts_epoch)
+
+    # views and hooks are the base's; it must know its stage, too
+    stage = property(lambda self: self.base.stage, lambda self, number: setattr(self.base, "stage", number))
+    labelled_views = property(lambda self: self.base.labelled_views)
+    unlabelled_views = property(lambda self: self.base.unlabelled_views)
+
+    def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
+        self.base.at_stage(pool, generator)
+
+    def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
+        self.base.at_epoch(pool, epoch, generator)
+
+    def rows(self) -> Tensor | None:
+        return self.base.rows()
 
     def predictors(self) -> dict[str, nn.Module]:
         return self.base.predictors()

@@ -8,7 +8,8 @@ labelled, weak and strong images go through the network together, and the pseudo
 
 Differs from the paper: optimiser and schedule are those of all methods here, weight decay is on all weights, and the
 weights are averaged for evaluation only if `ema_decay` says so (there with 0.999). The ratio of unlabelled to labelled
-images (there 7) is set by the experiment's batches.
+images (there 7) is set by the experiment's batches, and only `include_labelled` has the labelled images among the
+unlabelled ones (there always).
 """
 
 from __future__ import annotations

@@ -7,7 +7,9 @@ same way, as they belong to those weights. Early on the average is shorter, deca
 at step t, as in the authors' code: otherwise it would be full of the initial weights for a thousand steps.
 
 Differs from the paper: consistency is on the unlabelled images only (`include_labelled` adds the labelled ones to
-them), the network has one head, and the optimiser and schedule are those of all methods here.
+them), the network has one head, and the optimiser and schedule are those of all methods here. Later code (fast-SWA
+and what is built on it) has it on all images, and divides the cross-entropy by the whole batch: while 50 of 100 images
+are labelled and only they have one, its weight of 100 is a consistency_scale of 200.
 """
 
 from __future__ import annotations

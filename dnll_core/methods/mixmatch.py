@@ -7,8 +7,11 @@ Two weak views of each unlabelled image share one guess: the mean of the softmax
 max(b, 1 - b), b from Beta(mixup_alpha, mixup_alpha): more than half stays, so each keeps its place in the loss.
 
 Differs from the paper: the weight grows by the ramp of all methods here (there linearly, up to 75 on CIFAR-10), and the
-weights are averaged for evaluation only if `ema_decay` says so (there with 0.999). An add-on has nothing to hold on to,
-as no unmixed unlabelled image is predicted with gradient.
+weights are averaged for evaluation only if `ema_decay` says so (there with 0.999). Optimiser and schedule are those of
+all methods here (there Adam at 0.002, and a weight decay of 0.02 that, from memory, is apart from the gradient). Only
+`include_labelled` has the labelled images among the unlabelled ones (there always). Under `shared_bn` the three mixed
+blocks share batch norm (there, from memory, they are interleaved and pass one by one, and the first alone moves the
+running statistics). An add-on has nothing to hold on to, as no unmixed unlabelled image is predicted with gradient.
 """
 
 from __future__ import annotations

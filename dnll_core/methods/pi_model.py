@@ -3,8 +3,14 @@
 loss = cross-entropy + lam * ramp * MSE(softmax on one view, softmax on the other)
 
 Both evaluations carry gradient, as in the paper. Dropout and the two draws of the augmentation make them differ.
+
+Published: a weight of 100 * labels / images, beside a cross-entropy that is summed over the labelled images of a batch
+of all images and divided by its whole size. Beside our mean over labelled images that is lam = 100, however many there
+are.
+
 Differs from the paper: consistency is on the unlabelled images only (`include_labelled` adds the labelled ones to
-them), and the optimiser and schedule are those of all methods here. Its weight goes up to 100 * labels / images.
+them), the two evaluations are flipped independently (there alike), the ramp starts at exp(-5) (there the weight is 0 in
+the first epoch), and the optimiser and schedule are those of all methods here.
 """
 
 from __future__ import annotations

@@ -6,8 +6,13 @@ Z is remembered for each unlabelled image, and so is t, how often it was updated
 for each image by itself. The paper updates all images after an epoch; an image comes up once in an epoch, so updating
 it right after its step gives its next target the same value. An image that was never seen has no target yet.
 
+Published, CIFAR-10: a weight of 30 * labels / images, beside a cross-entropy that is summed over the labelled images of
+a batch of all images and divided by its whole size. Beside our mean over labelled images that is lam = 30, however many
+there are.
+
 Differs from the paper: consistency is on the unlabelled images only (`include_labelled` adds the labelled ones to
-them), and the optimiser and schedule are those of all methods here. Its weight goes up to 100 * labels / images.
+them), the ramp starts at exp(-5) (there the weight is 0 in the first epoch), and the optimiser and schedule are those
+of all methods here.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ Differs from the paper: the loss is on the unlabelled images only (`include_labe
 and has a ramp; the search for d leaves dropout out, since two passes with other masks differ more by the masks than by
 vat_xi * d; and it runs in float32 whatever the precision of the run, where so small a step would be rounded away.
 Batch norm uses the batch's statistics in all passes, beside the same labelled images under `shared_bn`, so that the
-perturbation is all that differs; only the plain pass moves the running statistics.
+perturbation is all that differs; only the plain pass moves the running statistics, with labelled and unlabelled images
+(in code of this lineage, such as TNAR's, with labelled ones alone).
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""What the paper prints, as data: its seven tables and the settings it states. `misprints` lists where it errs.
+"""What the paper prints, as data: its seven tables and the settings it states.
 
     accuracy(table=2, method="DNLL (Ours)", labels=4000)                  # 94.29, percent
     accuracy(table=5, method="DNLL (Ours)", labels=4000, selection="epm", m=3)
     NUMBERS[Key(1, "cifar10", "cnn13", "CCN", 1000)]                      # 87.95
 
 Xu, Xiao, Hao, Dong, Qiu, Peng: Semi-Supervised Learning with Pseudo-Negative Labels for Image Classification
-(arXiv 2301.03976; Knowledge-Based Systems 2023). These are the paper's numbers, its rivals' included, and never ours.
+(arXiv 2301.03976; Knowledge-Based Systems 2023). `misprints` lists where it errs, `quotes` where other papers have
+other numbers than it quotes. These are the paper's numbers, its rivals' included, and never ours.
 All are accuracies on the test set in percent, means of three runs without a deviation (section 4.2), but Table 7's.
 
 To compare with the paper: `tables/table1.csv` to `table7.csv` are its tables as printed, `tables/tables.toml` says what

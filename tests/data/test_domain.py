@@ -10,9 +10,8 @@ from sklearn.datasets import load_digits
 
 from dnll_core import Experiment, load_data, train
 from dnll_core.config import ConfigError
-from dnll_core.data.domain import load_pair, shift
+from dnll_core.data.domain import load_pair, shift, without_labels
 from dnll_core.data.errors import DataError
-from dnll_core.evaluation import without_labels
 from dnll_core.names import run_name
 from dnll_core.run import prepare
 from dnll_core.study.experiments import adaptation

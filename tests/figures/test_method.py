@@ -1,10 +1,10 @@
-"""The figures of notebook 02: what is drawn where, and how variants are told apart."""
+"""The figures of notebooks 02 and 16: what is drawn where, and how variants are told apart."""
 
 import numpy as np
 import pytest
 
 from dnll_core import figures
-from dnll_core.figures.style import VARIANTS
+from dnll_core.figures.style import METHODS, VARIANTS
 from dnll_core.study.experiments import transfers
 
 CLASSES = ("a", "b", "c", "d")
@@ -56,3 +56,28 @@ def test_weak_push_draws_what_it_is_given():
     assert left.lines[1].get_ydata() == pytest.approx(2 * p)
     assert middle.lines[0].get_ydata() == pytest.approx(p - 1)
     assert list(right.lines[0].get_ydata()) == [1.0, 0.1]
+
+
+def test_a_method_stands_right_of_what_it_grows_from_and_the_others_follow_its_name():
+    families = {
+        "one": {"pi-model": ((), "x"), "vat": (("pi-model",), "y")},
+        "two": {"dmt": (("pi-model", "dnll"), "z"), "dnll": (("dmt", "vat"), "w")},
+    }
+    [axis] = figures.method.family_tree(families).axes
+    marks = {}  # look -> where
+    for line in axis.lines:
+        marks.setdefault((line.get_color(), line.get_marker()), []).append(line.get_xydata()[0].tolist())
+    at = {name: marks[METHODS[name].color, METHODS[name].marker] for of in families.values() for name in of}
+    names = {text.get_text(): text.get_position() for text in axis.texts}
+    place = {name: next(p for p in at[name] if p[1] == names[METHODS[name].label][1] and p[0] < 4) for name in at}
+    x, y = ({name: p[i] for name, p in place.items()} for i in (0, 1))
+    assert y["pi-model"] < y["vat"] < y["dmt"] < y["dnll"]
+    assert x["pi-model"] == x["dmt"] < x["vat"] == x["dnll"]  # what stands in another family, or below, is no branch
+    others = {name: sorted(p[1] for p in at[name] if p[0] > 4) for name in at}
+    assert others == {"pi-model": [y["dmt"]], "vat": [y["dnll"]], "dnll": [y["dmt"]], "dmt": []}
+    ends = [tuple(patch.get_path().vertices[-1]) for patch in axis.patches]
+    starts = [tuple(patch.get_path().vertices[0]) for patch in axis.patches]
+    for child, stem in (("vat", "pi-model"), ("dnll", "dmt")):
+        assert starts[ends.index(tuple(place[child]))] == tuple(place[stem])
+    for name, (_, needs) in (pair for of in families.values() for pair in of.items()):
+        assert names[needs][1] == y[name]
