@@ -17,7 +17,7 @@ class Pool:
     Attributes:
         labelled, targets: (N, C, H, W) uint8 and (N,) int64. unlabelled: (P, C, H, W) uint8, see `Batch.index`.
         look: (network, images, forward=None) -> (n, ...) float32 on the device: class logits of the images as they are,
-            or what `forward` (such as `network.features`) computes of them, in evaluation mode: `evaluation.in_batches`.
+            or what `forward`, say `network.features`, computes of them, in evaluation mode: `evaluation.in_batches`.
     """
 
     labelled: Tensor
