@@ -41,14 +41,8 @@ SUITE = {
     "growth": in_turn(_SMALL, *({"unlabelled": 10**power} for power in (5, 6, 7))),  # from 10^4
     "large": in_turn(_dnll("cnn13", 256, 256)),
 }
-ROUNDS = {
-    "table7": 10,
-    "cnn3": 10,
-    "small": 50,
-    "rivals": 50,
-    "host": 50,
-    "growth": 50,
-}  # else as many as `measure` takes
+# else as many as `measure` takes
+ROUNDS = {"table7": 10, "cnn3": 10, "small": 50, "rivals": 50, "host": 50, "growth": 50}
 NEEDS_GPU = ("large",)  # half a minute an iteration on a laptop
 
 
