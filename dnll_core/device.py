@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from dnll_core.common import stream_seed
 from dnll_core.fields import ConfigError
@@ -188,11 +189,17 @@ def cpu_name() -> str:
         return platform.processor() or platform.machine()
 
 
-def side_by_side(work: Sequence[Callable[[], list]], device: torch.device) -> list[list]:
+def side_by_side(
+    work: Sequence[Callable[[], list]], device: torch.device, inputs: Sequence[Sequence[Tensor]]
+) -> list[list]:
     """The results of all `work`, one after the other; while a CUDA graph is recorded, in parallel streams.
 
     A backward pass takes the stream of its forward pass, so it is parallel too. Without a graph the host launches too
     slowly for it to matter.
+
+    Args:
+        inputs: of each work, the tensors it reads. A stream may reuse the memory of what was allocated on it as soon as
+            nothing on the host holds it, though another stream still reads it: so both ways CUDA is told of the reader.
     """
     if device.type != "cuda" or len(work) == 1 or not torch.cuda.is_current_stream_capturing():
         return [each() for each in work]
@@ -202,6 +209,11 @@ def side_by_side(work: Sequence[Callable[[], list]], device: torch.device) -> li
     for each, branch in zip(work, [trunk, *branches]):
         with torch.cuda.stream(branch):
             outputs.append(each())
-    for branch in branches:
+    for branch, read, written in zip(branches, inputs[1:], outputs[1:], strict=True):
         trunk.wait_stream(branch)
+        for tensor in read:
+            tensor.record_stream(branch)
+        for result in written:
+            for tensor in result if isinstance(result, tuple) else (result,):
+                tensor.record_stream(trunk)
     return outputs

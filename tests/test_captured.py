@@ -1,5 +1,7 @@
 """An iteration replayed as a CUDA graph does what the plain one does; what of it needs no GPU is tested everywhere."""
 
+import contextlib
+
 import pytest
 import torch
 
@@ -135,7 +137,30 @@ def test_a_replay_is_compared_with_the_plain_iteration(wrong):
 def test_networks_run_one_after_the_other_outside_a_recording():
     order = []
     work = [lambda: order.append(0) or ["a"], lambda: order.append(1) or ["b"]]
-    assert side_by_side(work, torch.device("cpu")) == [["a"], ["b"]] and order == [0, 1]
+    assert side_by_side(work, torch.device("cpu"), [[], []]) == [["a"], ["b"]] and order == [0, 1]
+
+
+def test_memory_that_another_stream_reads_is_not_reused_before(monkeypatch):
+    """Of a recording, with streams that only count: an adversarial image, made on one stream and read on another, was
+    overwritten before the backward pass read it."""
+
+    class Stream:
+        def __init__(self, name="branch"):
+            self.name, self.waits = name, []
+
+        def wait_stream(self, other):
+            self.waits.append(other.name)
+
+    trunk, told = Stream("trunk"), []
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: trunk)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", contextlib.nullcontext)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: told.append((tensor, stream.name)))
+    a, b, c, d, e = (torch.tensor(i) for i in range(5))
+    work = [lambda: [a], lambda: [c, (d, e)]]
+    assert side_by_side(work, torch.device("cuda"), [[a], [b]]) == [[a], [c, (d, e)]]
+    assert told == [(b, "branch"), (c, "trunk"), (d, "trunk"), (e, "trunk")] and trunk.waits == ["branch"]
 
 
 # What an iteration may consist of: every method, draws by error, averages, views, networks, precision.

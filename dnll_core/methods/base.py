@@ -147,7 +147,7 @@ def forward_each(
     if features:
         networks = [partial(network, return_features=True) for network in networks]
     work = [partial(_forward, network, images, joint) for network, images in zip(networks, blocks, strict=True)]
-    return side_by_side(work, blocks[0][0].device)
+    return side_by_side(work, blocks[0][0].device, blocks)
 
 
 def _forward(network: Callable, images: Sequence[Tensor], joint: bool) -> list[Logits]:

@@ -65,7 +65,8 @@ def normalised_graph(indices: Tensor, affinity: Tensor) -> Tensor:
     degree = torch.zeros(n, dtype=weights.dtype, device=weights.device).index_add_(0, ends[0], weights)
     scale = torch.where(degree > 0, degree.clamp(min=torch.finfo(degree.dtype).tiny).rsqrt(), 0)
     weights = weights * scale[ends[0]] * scale[ends[1]]
-    return torch.sparse_coo_tensor(ends, weights, (n, n), check_invariants=False).coalesce()
+    with torch.sparse.check_sparse_tensor_invariants(False):  # torch 2.11 warns where `coalesce` is not told
+        return torch.sparse_coo_tensor(ends, weights, (n, n)).coalesce()
 
 
 def propagate(

@@ -19,6 +19,7 @@ import pandas as pd
 
 from dnll_core import results
 from dnll_core.bench import report
+from dnll_core.common import user_path
 from dnll_core.paper.tables import NUMBERS, OURS, SECONDS, Key
 from dnll_core.provenance import where_made
 from dnll_core.study.claims import claims
@@ -85,9 +86,11 @@ def rows(folder: str | Path | None = None) -> pd.DataFrame:
     SMALLER, without a difference, where the network or the size of the images is not the paper's: such a number
     answers its questions, not its percentages. "missing", with the reason in `why`. "reference" for what Table 7 is a
     multiple of. "not attempted" for the rivals that we do not run, and for the paper's "-" there is no row.
-    Ours is of the longest profile with records, never of "quick", which has other images.
+    Ours is of the longest profile with records in `folder`/tables, never of "quick", which has other images; times are
+    of `folder`/bench. None: `results.root()`.
     """
-    records = Records(folder)
+    where = user_path(folder or results.root())
+    records = Records(where / "tables")  # another campaign may have runs of the same experiment, with seeds of its own
     by_key: dict[Key, dict[str, list[Cell]]] = {}  # each reading of a number: its cells, the longest profile first
     for table in TABLES:
         for cell in (cell for profile in profiles_of(table)[:-1] for cell in cells(table, profile)):
@@ -107,7 +110,7 @@ def rows(folder: str | Path | None = None) -> pd.DataFrame:
         lines += own or [row | {"n": 0, "verdict": "not attempted", "why": f"not attempted: {key.method}"}]
     columns = ["table", "dataset", "network", "row", "labels", "selection", "m", "printed", "cell", "reading"]
     columns += ["profile", "n", "ours", "sd", "difference", "verdict", "why"]
-    frame = pd.DataFrame([*lines, *_times(records)], columns=columns)
+    frame = pd.DataFrame([*lines, *_times(Records(where))], columns=columns)
     types = dict.fromkeys(("printed", "ours", "sd", "difference"), float) | {"labels": "Int64", "m": "Int64", "n": int}
     return frame.astype(types | dict.fromkeys(("network", "selection", "cell", "reading", "profile"), object))
 

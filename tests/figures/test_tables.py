@@ -147,7 +147,7 @@ def test_the_scorecard_has_both_numbers_the_sign_and_the_profile(tmp_path):
 
 def test_the_scorecard_gives_a_smaller_network_no_colour(tmp_path):
     laptop = next(cell for cell in cells(4, "laptop") if cell.name == "DNLL 50 noise")
-    write(tmp_path, laptop.experiment, [0.9999, 0.9999])  # above the paper's 99.32
+    write(tmp_path / "tables", laptop.experiment, [0.9999, 0.9999])  # above the paper's 99.32
     figure = figures.scorecard.scorecard_figure(scorecard.rows(tmp_path))
     shown = texts(figure)
     assert {"99.99", "smaller\nnetwork", "99.32"} <= set(shown)

@@ -134,22 +134,31 @@ def test_the_longest_recorded_profile_counts(tmp_path):
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9999])
 def test_a_smaller_network_neither_reaches_nor_misses_a_number(tmp_path, accuracy):
-    write(tmp_path, named(4, "laptop")["DNLL 20 noise"].experiment, [accuracy])
+    write(tmp_path / "tables", named(4, "laptop")["DNLL 20 noise"].experiment, [accuracy])
     row = of(rows(tmp_path), "DNLL 20 noise")
     assert (row["verdict"], row["profile"], row["n"]) == ("smaller network", "laptop", 1)
     assert row["ours"] == pytest.approx(100 * accuracy)
     assert math.isnan(row["difference"])
-    write(tmp_path, named(4, "short")["DNLL 20 noise"].experiment, [accuracy])  # the paper's network goes first
+    write(
+        tmp_path / "tables", named(4, "short")["DNLL 20 noise"].experiment, [accuracy]
+    )  # the paper's network goes first
     row = of(rows(tmp_path), "DNLL 20 noise")
     assert (row["profile"], row["verdict"]) == ("short", "green" if accuracy > 0.9 else "red")
 
 
 def test_numbers_of_any_table_that_profile_laptop_offers_are_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "LAPTOP", (4, 5))
-    write(tmp_path, named(5, "laptop")["EPM m=3"].experiment, [0.8])
+    write(tmp_path / "tables", named(5, "laptop")["EPM m=3"].experiment, [0.8])
     row = of(rows(tmp_path), "EPM m=3")
     assert (row["profile"], row["verdict"], row["printed"]) == ("laptop", "smaller network", 94.29)
     assert len(rows(tmp_path)) == len(rows(tmp_path / "none"))
+
+
+def test_runs_of_another_campaign_are_not_the_tables(tmp_path):
+    write(tmp_path / "tables", named(4, "laptop")["DNLL 20 noise"].experiment, [0.9, 0.8])
+    write(tmp_path / "rivals-mnist", named(4, "laptop")["DNLL 20 noise"].experiment, [0.5, 0.5, 0.5])
+    row = of(rows(tmp_path), "DNLL 20 noise")
+    assert (row["n"], row["ours"]) == (2, pytest.approx(85))
 
 
 def test_times_are_compared_as_ratios(tmp_path):
