@@ -5,7 +5,7 @@
 
 "paper"   the paper's images, network and stated settings, 100 epochs; `SEEDS` says how many runs of each
 "short"   the same in about 15,000 iterations: every cell once in some hours on one large GPU
-"laptop"  the paper's images with the small network, for two CPU cores; the tables of `LAPTOP`
+"laptop"  the paper's images at half their size with a small network, for two CPU cores; the tables of `LAPTOP`
 "quick"   scikit-learn's digits with the small network, seconds a run: the same methods, m, selection and teaching
 
 What section 4.2 states (learning rate, weight decay, momentum, batch, cosine) are the defaults of `Experiment`. What it
@@ -16,33 +16,37 @@ its own, with a `reading`, and so is each reading of a sentence that has two.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.methods.dnll import with_weight_of
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS, SETTINGS, Key
+from dnll_core.study.searches import perturbed
 from dnll_core.study.settings import (
     AS_RECORDED,
     EPOCHS,
     NAMED,
     NOT_SEARCHED,
+    OWN_WEIGHTS,
     READINGS,
     TITLES,
     at_length,
     laptop,
+    on,
     published,
     quick,
 )
 
 PROFILES = ("quick", "laptop", "short", "paper")
 TABLES = (1, 2, 3, 4, 5, 6)
-LAPTOP = (4,)  # tables that profile "laptop" has; the others have all
-LAPTOP_ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run there, the others have three
+LAPTOP = (4, 5, 6)  # tables that profile "laptop" has; the others have all
+LAPTOP_ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run in Table 4 there, the others have three
+OF_CIFAR = 5  # runs of a cell of Tables 5 and 6 there
 SEEDS = {"quick": 1, "laptop": 3, "short": 1, "paper": SETTINGS["runs"][0]}
 SETUP = {key.table: (key.dataset, key.network) for key in NUMBERS}  # table -> (data set, network)
 COMPARED = ("dnll", "supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")  # in every benchmark
-
 LABELS_FIRST = (4000, 20, 1000, 100, 2000, 50)  # run order among equally informative cells
 
 
@@ -62,7 +66,7 @@ class Cell:
         note: what the reading is.
         profile: one of PROFILES.
         runs: how many a campaign makes of it, with seeds 0, 1, ...
-        caveat: what has to be said wherever its number stands; mostly nothing.
+        caveat: what has to be said wherever its number stands.
     """
 
     table: int
@@ -186,6 +190,8 @@ def _sensitivity(table: int, profile: str, dataset: str | None) -> list[Cell]:
     4000 labels are stated; WRN-28-2 is inferred from 94.29, which Tables 2, 5 and 6 share. Each submodel learns from
     both (Eqs. 18-19). The cells "fixed weight" hold the weight of the unsupervised loss at that of m = 1, see
     `with_weight_of`: they tell what m does from what λ does.
+
+    Profile "laptop" has 1000 labels, where its λ was searched, and EPM with m = 3 alone; see `_beside`.
     """
     start = _experiments(table, profile, dataset)["dnll"]
     found = []
@@ -193,15 +199,27 @@ def _sensitivity(table: int, profile: str, dataset: str | None) -> list[Cell]:
         _labels(table, profile, start.dataset), SETTINGS["m_compared"][0], ("ep", "epm")
     ):
         experiment = _labelled(start, labels, profile).replace(m=m, selection=selection)
-        key = Key(table, *SETUP[table], OURS, labels, selection, m)
-        name = f"{selection.upper()} m={m}"
-        tier = 1 if (selection, m) == ("epm", 3) else 2
-        found.append(_cell(key, selection.upper(), name=name, experiment=experiment, tier=tier, profile=profile))
-        if profile != "quick" and m > 1:
+        key, name = Key(table, *SETUP[table], OURS, labels, selection, m), f"{selection.upper()} m={m}"
+        if profile != "laptop" or selection == "ep" or m == 3:
+            own = {"experiment": experiment, "tier": 1 if (selection, m) == ("epm", 3) else 2, "profile": profile}
+            found.append(_cell(key, selection.upper(), name=name, **own))
+        if profile in ("short", "paper") and m > 1:
             fixed = with_weight_of(experiment, experiment.replace(m=1))
             note = "λ divided by m: all negatives of an image weigh together what one weighs at m = 1"
             found.append(_departure(key, name, "fixed weight", fixed, 6, note, profile))
+        if profile == "laptop":
+            found += [_departure(key, name, *more, profile) for more in _beside(experiment)]
     return found
+
+
+def _beside(e: Experiment) -> Iterator[tuple[str, Experiment, int, str]]:
+    """What profile "laptop" has beside a cell of Table 5: reading, experiment, tier and note."""
+    if e.selection == "epm" and e.m in (1, 3):
+        yield "by epoch", e.replace(epm_accumulation="epoch"), 2, "R is that of the whole epoch before"
+    if e.selection == "ep" and e.m == 3:
+        yield "again", perturbed(e, 1), 3, "the same but for rounding: how far two runs of one setting part"
+    elif e.selection == "ep":
+        yield "own weight", e.replace(lam=OWN_WEIGHTS[e.m].lam), 2, "λ chosen on validation images for this m"
 
 
 def _variants(table: int, profile: str, dataset: str | None) -> list[Cell]:
@@ -210,23 +228,21 @@ def _variants(table: int, profile: str, dataset: str | None) -> list[Cell]:
     m = 3 is inferred: "ML" and "ML w/o EPM" are Table 5's m = 3. SL is teaching="self" (Eqs. 16-17), ML is
     teaching="both" (Eqs. 18-19). Table 6 does not say whether its ML has the self term; the cells "cross only" are
     Algorithm 1 (teaching="mutual"), which sums over as many negatives as SL. The cells "fixed weight" are cross + self
-    with λ halved, so that they, too, weigh what SL does.
+    with λ halved, so that they, too, weigh what SL does. Profile "laptop" has both of EP alone.
     """
     start = _experiments(table, profile, dataset)["dnll"]
     found = []
     for labels, (row, teaching), selection in itertools.product(
         _labels(table, profile, start.dataset), {"SL": "self", "ML": "both"}.items(), ("ep", "epm")
     ):
-        changes = {"m": 3, "selection": selection, "teaching": teaching}
-        experiment = _labelled(start, labels, profile).replace(**changes)
+        experiment = _labelled(start, labels, profile).replace(m=3, selection=selection, teaching=teaching)
         key, name = Key(table, *SETUP[table], row, labels, selection), row if selection == "epm" else f"{row} w/o EPM"
         found.append(_cell(key, name, name=name, experiment=experiment, tier=1, profile=profile))
-        if row == "ML" and profile != "quick":
-            cross = experiment.replace(teaching="mutual")
+        if row == "ML" and (profile in ("short", "paper") or (profile, selection) == ("laptop", "ep")):
+            cross, alone = experiment.replace(teaching="mutual"), experiment.replace(teaching="self")
             note = "Algorithm 1: each submodel learns from the other one alone"
             found.append(_departure(key, name, "cross only", cross, 5, note, profile))
-            fixed = with_weight_of(experiment, experiment.replace(teaching="self"))
-            note = "cross + self with λ halved: the weight of SL"
+            fixed, note = with_weight_of(experiment, alone), "cross + self with λ halved: the weight of SL"
             found.append(_departure(key, name, "fixed weight", fixed, 6, note, profile))
     return found
 
@@ -236,20 +252,19 @@ def _variants(table: int, profile: str, dataset: str | None) -> list[Cell]:
 
 def _experiments(table: int, profile: str, dataset: str | None) -> dict[str, Experiment]:
     """Method -> its experiment at a profile, with the views of section 4.2 and no labels chosen yet."""
-    own, network = SETUP[table]
+    (own, network), data = SETUP[table], dataset or SETUP[table][0]
     if profile == "quick":
         return {method: quick(method, dataset or "digits") for method in COMPARED}
-    data = dataset or own
+    if profile == "laptop" and table in (5, 6):
+        return {"dnll": OWN_WEIGHTS[3] if data == own else on(OWN_WEIGHTS[3], data, size=None)}
     if profile == "laptop":
         return {method: laptop(method, data) for method in (*COMPARED, *AS_RECORDED)}
-    methods = [*COMPARED]
-    methods += ["fixmatch-randaugment"] if data in ("cifar10", "svhn") else []
-    methods += ["mixmatch"] if table == 2 else []
+    more = {"fixmatch-randaugment": data in ("cifar10", "svhn"), "mixmatch": table == 2}
+    methods = [*COMPARED, *(method for method, has in more.items() if has)]
     found = {method: published(method, data, network) for method in methods}
     if profile == "paper":
         return found
-    epochs = EPOCHS["short"].get(data, EPOCHS["short"]["cifar10"])
-    return {method: at_length(experiment, epochs) for method, experiment in found.items()}
+    return {method: at_length(e, EPOCHS["short"].get(data, EPOCHS["short"]["cifar10"])) for method, e in found.items()}
 
 
 def _labels(table: int, profile: str, dataset: str) -> tuple[int | None, ...]:
@@ -257,21 +272,22 @@ def _labels(table: int, profile: str, dataset: str) -> tuple[int | None, ...]:
     own = LABELS.get(table) or tuple(sorted({key.labels for key in NUMBERS if key.table == table}))
     if kind == "folder":
         return (None,)
-    if profile == "quick":
+    if profile == "quick" or (profile == "laptop" and table in (5, 6)):
         return (1000 if kind in ("cifar10", "svhn") else LABELS[4][0],)
     return LABELS[4][: len(own)] if kind.startswith(("digits", "usps")) else own
 
 
 def _labelled(experiment: Experiment, labels: int | None, profile: str) -> Experiment:
     """The experiment with so many labels, and the labelled batch that goes with them."""
-    if profile in ("short", "paper"):
-        return experiment.replace(labels=labels)
-    return experiment.replace(labels=labels, labelled_batch=min(labels or 64, 50 if profile == "laptop" else 64))
+    most = 64 if profile == "quick" else 50 if experiment.network == "small" else experiment.labelled_batch
+    fewer = {"labelled_batch": min(labels or 64, most)} if profile in ("quick", "laptop") else {}
+    return experiment.replace(labels=labels, **fewer)
 
 
 def _cell(key: Key, row: str | None, *, name: str, experiment: Experiment, tier: int, **fields) -> Cell:
     """A cell with the paper's number, if `row` is there and the images are the paper's."""
-    fields = {"method": "dnll", "reading": None, "role": "ours", "note": "", "runs": SEEDS[fields["profile"]]} | fields
+    runs = OF_CIFAR if fields["profile"] == "laptop" and key.table in (5, 6) else SEEDS[fields["profile"]]
+    fields = {"method": "dnll", "reading": None, "role": "ours", "note": "", "runs": runs} | fields
     printed = NUMBERS.get(key) if row is not None and experiment.dataset == key.dataset else None
     order = LABELS_FIRST.index(key.labels) if key.labels in LABELS_FIRST else 0
     where = {"labels": key.labels, "printed": printed, "printed_as": row, "priority": 10 * tier + order}

@@ -282,12 +282,12 @@ def test_the_order_of_the_sources():
 
 
 def test_whatever_profile_laptop_offers_is_a_source(monkeypatch):
-    assert not any(s[0][0].network == "small" and s[0][0].dataset == "cifar10" for s in of_tables((5,), OF_M))
-    monkeypatch.setattr(tables, "LAPTOP", (4, 5))
     found = of_tables((5,), OF_M)
-    [laptop] = [s for s in found if s[0][0].network == "small" and s[0][0].dataset == "cifar10"]
-    assert {a.m for a, _ in laptop} == {1, 2, 3, 4}
+    [laptop] = [s for s in found if s[0][0].network == "cnn6" and s[0][0].dataset == "cifar10"]
+    assert {(a.m, a.labels) for a, _ in laptop} == {(3, 1000)}
     assert found.index(laptop) == 2  # after paper and short, before the digits
+    monkeypatch.setattr(tables, "LAPTOP", (4,))
+    assert laptop not in of_tables((5,), OF_M)
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

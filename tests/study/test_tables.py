@@ -12,6 +12,7 @@ import torch
 from dnll_core import results
 from dnll_core.bench.report import real_epoch
 from dnll_core.bench.subject import synthetic
+from dnll_core.checks import opened
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures.style import METHODS
 from dnll_core.methods import Negatives
@@ -21,7 +22,8 @@ from dnll_core.paper import NUMBERS, SETTINGS
 from dnll_core.run import prepare
 from dnll_core.schedules import Clock
 from dnll_core.study.experiments import addons
-from dnll_core.study.settings import AS_RECORDED, LAPTOP_CHOSEN, TITLES, at_length
+from dnll_core.study.searches import SEARCHES
+from dnll_core.study.settings import AS_RECORDED, LAPTOP_CHOSEN, OWN_WEIGHTS, TITLES, at_length
 from dnll_core.study.tables import COMPARED, LABELS_FIRST, LAPTOP_ONCE, PROFILES, TABLES, cells, profiles_of
 
 VIEWS = {"weak", "strong", "translation"}
@@ -255,6 +257,46 @@ def test_laptop_is_table_4_with_the_small_network():
     assert named(4, "laptop")["DNLL 20 noise"].printed == 99.19
     with pytest.raises(ConfigError, match=r"Table 2 has no profile 'laptop'.*Table 2 has quick, short, paper"):
         cells(2, "laptop")
+
+
+def test_laptop_is_tables_5_and_6_as_they_were_searched():
+    """One thing differs from the cell of m = 3 with EP, or λ and it."""
+    five, six = named(5, "laptop"), named(6, "laptop")
+    start = five["EP m=3"].experiment
+    searched = SEARCHES["cifar10-m3"]
+    assert differing(start, searched.start.replace(**searched.chosen)) == set()
+    assert (start.dataset, start.network, start.size, start.labels, start.labelled_batch) == (
+        *("cifar10", "cnn6", 16, 1000),
+        SETTINGS["batch_size"][0] // 2,
+    )
+    assert {name: differing(start, cell.experiment) for name, cell in five.items()} == {
+        "EP m=1": {"m"},
+        "EP m=2": {"m"},
+        "EP m=3": set(),
+        "EP m=4": {"m"},
+        "EP m=3 again": {"lr"},
+        "EPM m=3": {"selection"},
+        "EPM m=3 by epoch": {"selection", "epm_accumulation"},
+        "EPM m=1 by epoch": {"selection", "epm_accumulation", "m"},
+        **{f"EP m={m} own weight": {"m", "lam"} for m in (1, 2, 4)},
+    }
+    assert abs(five["EP m=3 again"].experiment.lr - start.lr) < 1e-7
+    assert {name: differing(start, cell.experiment) for name, cell in six.items()} == {
+        "ML": {"selection"},
+        "ML w/o EPM": set(),
+        "ML w/o EPM cross only": {"teaching"},
+        "ML w/o EPM fixed weight": {"lam"},
+        "SL": {"selection", "teaching"},
+        "SL w/o EPM": {"teaching"},
+    }
+    assert {cell.runs for cell in (*five.values(), *six.values())} == {5}
+
+
+def test_each_m_has_the_weight_that_its_search_found_best():
+    for m in (1, 2, 3, 4):
+        record = opened((results.root() / "search" / f"cifar10-m{m}.json").read_bytes())
+        best = max(record["trials"], key=lambda trial: trial["mean"])
+        assert best["changes"]["lam"] == OWN_WEIGHTS[m].lam
 
 
 def test_which_cells_are_as_in_the_paper():
