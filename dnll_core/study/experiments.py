@@ -262,6 +262,7 @@ CAMPAIGNS = {
     "falls": Campaign(lambda: _perturbed([FALLING], 5), CHOOSING[:8], measured=True),
     "earlier": Campaign(lambda: [FALLING], REPORTED),
     "transfers": Campaign(lambda: [*transfers().values()], measured=True),
+    "algorithm-1": Campaign(lambda: [transfers()["dnll mutual ep"].replace(label_updates_bn=True)], REPORTED[:10]),
     "methods": Campaign(lambda: [*methods().values()]),
     "rivals": Campaign(lambda: [*rivals().values()], REPORTED[:10]),
     "rivals-mnist": Campaign(lambda: [*rivals("mnist").values()], REPORTED[:1]),
