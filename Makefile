@@ -6,18 +6,25 @@ ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-long lab reproduce gpu outputs figures bench clean
+.PHONY: help quickstart notebook test test-long lab reproduce gpu outputs figures bench clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-quickstart: $(READY)  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
-	@mkdir -p $(OUT) && rm -f $(OUT)/00_quickstart.*
-	@$(if $(ARGS),$(BIN)/python -m dnll_core.campaign.parameters notebooks/00_quickstart.ipynb $(ARGS))
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill notebooks/00_quickstart.ipynb $(OUT)/00_quickstart.ipynb --stdout-file - --stderr-file - $(ARGS)
-	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(OUT)/00_quickstart.ipynb
-	@echo "The executed notebook: $(OUT)/00_quickstart.ipynb (make lab)."
-	@echo "As a page: $(OUT)/00_quickstart.html (its formulas are set by a script from the net)."
+quickstart: N := 00
+quickstart: notebook  ## train on 20 labelled digits and compare; ARGS="-p labels 50 -p seeds 5" changes parameters
+
+NOTEBOOK = $(wildcard notebooks/$(N)_*.ipynb)
+DONE = $(OUT)/$(notdir $(NOTEBOOK))
+
+notebook: $(READY)  ## run a notebook, as it stands or with other parameters; N=03 ARGS="-p seeds 1"
+	@test -f "$(NOTEBOOK)" || { echo "N=$(N) names no notebook. There are: $(patsubst notebooks/%,%,$(wildcard notebooks/[0-9]*.ipynb))"; exit 2; }
+	@mkdir -p $(OUT) && rm -f $(basename $(DONE)).*
+	@$(if $(ARGS),$(BIN)/python -m dnll_core.campaign.parameters $(NOTEBOOK) $(ARGS))
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill $(NOTEBOOK) $(DONE) --stdout-file - --stderr-file - $(ARGS)
+	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(DONE)
+	@echo "The executed notebook: $(DONE) (make lab)."
+	@echo "As a page: $(DONE:.ipynb=.html) (its formulas are set by a script from the net)."
 
 # Tests and notebooks run side by side, whole files (loadscope), each with one thread and one worker process: two
 # threads of one would wait for those of the other. Notebook 12 measures times: alone, with all threads, at the end.

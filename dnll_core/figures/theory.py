@@ -204,7 +204,7 @@ def agreement(rows: Sequence[dict], K: int, m: int, share: float) -> Figure:
 
 
 FORMULAS = {  # key of `theorem32`: label, colour, dash
-    "same_set": ("mended", BLUE, "-"),
+    "same_set": ("corrected", BLUE, "-"),
     "eq30_printed": ("paper, Eqs. 29-30", ORANGE, "--"),
     "eq32_printed": ("paper, Eq. 32 (Theorem 3.2)", RED, "--"),
     "leading": ("limit for large K: m!/K$^m$", SKY, "-"),

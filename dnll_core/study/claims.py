@@ -204,7 +204,7 @@ def _weak_view() -> Question:
 
 
 def _stay_apart() -> Question:
-    what = "half of a submodel's errors − those that the other shares in the last epoch"
+    what = "50 % of a submodel's errors − the share that the other also makes, last epoch"
     return _measured(lambda r: 50 - 100 * shared_errors(r["history"][-1]), what, ("mutual", "both"))
 
 

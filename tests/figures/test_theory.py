@@ -68,10 +68,10 @@ def test_pushes_draws_a_bar_for_each_class():
 def test_agreement_draws_paper_correction_and_simulation():
     rows = agreement_rows([6], range(1, 6), [0, 0.5, 1], draws=2_000)
     left, right = figures.theory.agreement(rows, 6, 1, 0.5).axes
-    for label in ("mended", "paper, Eqs. 29-30", "paper, Eq. 32 (Theorem 3.2)"):
+    for label in ("corrected", "paper, Eqs. 29-30", "paper, Eq. 32 (Theorem 3.2)"):
         assert len(lines_of(left)[label].get_xdata()) == 5
         assert list(lines_of(right)[label].get_xdata()) == [0, 0.5, 1]
-        assert lines_of(left)[label].get_linestyle() == ("-" if label == "mended" else "--")
+        assert lines_of(left)[label].get_linestyle() == ("-" if label == "corrected" else "--")
     assert np.isnan(lines_of(left)["paper, Eqs. 29-30"].get_ydata()[-1])
 
 
