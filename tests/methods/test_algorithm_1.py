@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from dnll_core.run import prepare
 from dnll_core.schedules import sigmoid_ramp
-from dnll_core.study.experiments import transfers
+from dnll_core.study.experiments import as_algorithm_1
 
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "02_method.ipynb"
-E = transfers(20)["dnll mutual ep"].replace(label_updates_bn=True)
+E = as_algorithm_1(20)
 
 
 @pytest.fixture(scope="module")
