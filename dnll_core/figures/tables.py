@@ -133,7 +133,7 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
         keys = _keys(drawn, groups, stated)
-        figure.legend(handles=keys, loc="outside lower center", ncols=min(len(keys), 4), fontsize=9)
+        figure.legend(handles=keys, loc="outside lower center", ncols=max(1, min(len(keys), 4)), fontsize=9)
     return figure
 
 
@@ -156,7 +156,7 @@ def _counted(groups: Groups) -> str:
 
 def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str]) -> list[Line2D | Patch]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
-    keys = [Line2D([], [], label="a run", **look)]
+    keys = [Line2D([], [], label="a run", **look)] if any(groups.values()) else []
     if any(cell.role == "variant" and cell.method in stated and groups[cell] for cell in drawn):
         keys.append(Line2D([], [], markerfacecolor="white", label="a variant or second reading", **look))
     if any(len(records) > 1 for records in groups.values()):
