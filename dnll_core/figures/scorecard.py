@@ -73,7 +73,7 @@ _VERDICTS = {  # tint, edge, sign: readable without colours
 }
 
 _COLUMNS = ((1, 4, 5), (2, 3, 6, 7))  # which tables stand below each other
-_WIDTH, _NAME = 1.35, 1.95  # of a cell and of the names, in units of the axis
+_WIDTH, _NAME = 1.33, 2.0  # of a cell and of the names, in units of the axis
 _HEAD = 1.25  # height of a table's title and column names, in lines
 
 
