@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from dnll_core.figures import style
 from dnll_core.figures.images import LETTERS, short
-from dnll_core.figures.style import BLACK, CLASSES, canvas
+from dnll_core.figures.style import BLACK, CLASSES, canvas, tint
 from dnll_core.study.embeddings import UNTRAINED
 
 
@@ -23,14 +23,14 @@ def maps(
     wrong: Mapping[str, np.ndarray] | None = None,
     columns: int = 3,
 ) -> Figure:
-    """Points coloured by true class, each class's name at its median. Axes have no units and no ticks: t-SNE has none.
+    """Points coloured by true class, its name beside most of them. Axes have no units and no ticks: t-SNE has none.
 
     Args:
         panels: title -> (N, 2).
         labels: (N,) true classes, 0...K-1.
         classes: their K names; an empty one is not written, a long one is cut.
         notes: title -> text below the panel, for example its measures.
-        wrong: title -> (N,) bool, points that the network gets wrong; drawn with a black edge.
+        wrong: title -> (N,) bool, points that the network gets wrong; drawn as crosses.
     """
     notes, wrong, columns = notes or {}, wrong or {}, min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -42,21 +42,24 @@ def maps(
             axis.set_title(title, fontsize=10)
             axis.set_xlabel(notes.get(title, ""), fontsize=9)
         if wrong:
-            look = {"marker": "o", "linestyle": "none", "markerfacecolor": "white", "color": BLACK}
+            look = {"marker": "x", "markersize": 5, "linestyle": "none", "color": BLACK}
             figure.legend(handles=[Line2D([], [], label="classified wrongly", **look)], loc="outside lower center")
     return figure
 
 
 def _map(axis: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[str], wrong: np.ndarray | None) -> None:
     colors = np.array([CLASSES[k % len(CLASSES)] for k in range(len(classes))])[labels]
-    axis.scatter(*points.T, s=9, c=colors, linewidths=0)
-    if wrong is not None:
-        axis.scatter(*points[wrong].T, s=22, c=colors[wrong], edgecolors=BLACK, linewidths=0.9)
-    box = {"boxstyle": "round,pad=0.12", "facecolor": "white", "alpha": 0.7, "linewidth": 0}
-    for k, name in enumerate(classes):
-        if name and (labels == k).any():
-            x, y = np.median(points[labels == k], axis=0)
-            axis.text(x, y, short(name, LETTERS), ha="center", va="center", fontsize=11, weight="bold", bbox=box)
+    wrong = np.zeros(len(points), bool) if wrong is None else wrong
+    axis.scatter(*points[~wrong].T, s=9, c=colors[~wrong], linewidths=0)
+    if wrong.any():
+        axis.scatter(*points[wrong].T, s=9, c=colors[wrong], marker="x", linewidths=0.8)
+    named = [k for k, name in enumerate(classes) if name and (labels == k).any()]
+    middles = [np.median(points[labels == k], axis=0) for k in named]
+    for k, middle, place in zip(named, middles, _beside(points, middles)):
+        color = CLASSES[k % len(CLASSES)]
+        line = {"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
+        look = {"ha": "center", "va": "center", "fontsize": 11, "weight": "bold", "color": tint(color, -0.35)}
+        axis.annotate(short(classes[k], LETTERS), middle, place, arrowprops=line, **look)
     axis.set(xticks=[], yticks=[])
     axis.set_aspect("equal", adjustable="datalim")  # t-SNE's two axes have one scale
     axis.grid(False)
@@ -64,8 +67,25 @@ def _map(axis: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[s
     axis.spines[:].set_color("#CCCCCC")
 
 
+def _beside(points: np.ndarray, middles: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """For each middle of a class the nearest place where a name covers no point and no other name, (2,).
+
+    Places are tried on rings around the middle, out to half of the map; if none is free, the one with fewest points.
+    """
+    unit, taken = np.ptp(points, axis=0).max() or 1.0, []
+    angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    for middle in middles:
+        tried = np.concatenate([middle + unit * radius * circle for radius in np.linspace(0.05, 0.5, 19)])
+        covered = (np.linalg.norm(tried[:, None] - points, axis=2) < 0.05 * unit).sum(axis=1)
+        for other in taken:
+            covered += len(points) * (np.linalg.norm(tried - other, axis=1) < 0.08 * unit)
+        taken.append(tried[covered.argmin()])
+    return taken
+
+
 def figure(record: dict) -> Figure:
-    """The maps of a record side by side, wrong answers with a black edge, the measures below."""
+    """The maps of a record side by side, wrong answers as crosses, the measures below."""
     labels, panels, notes, wrong = np.array(record["labels"]), {}, {}, {}
     for name, one in record["representations"].items():
         title = name if name in UNTRAINED else style.METHODS[name].label

@@ -16,7 +16,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor, arange, cat, from_numpy, uint8
 from torch.nn.functional import avg_pool2d
 
-from dnll_core.figures.style import BLACK, BLUE, METHODS, RED, canvas
+from dnll_core.figures.style import BLACK, BLUE, METHODS, ORANGE, RED, TEXT, canvas, tint
 
 LETTERS = 12  # of font size 9, in an inch
 
@@ -84,36 +84,49 @@ def idea(
         negatives: m.
         ink: see `image_grid`.
     """
-    wrong = 1 - accuracy
-    other = (kind + 2) % len(classes) if len(classes) > 2 else 1 - kind
+    wrong, K = 1 - accuracy, len(classes)
+    # what either submodel says: two draws, so that their negatives differ where there are two other classes
+    others = [(kind + shift) % K for shift in (2 % K or 1, 5 % K or 1)]
+    if K > 2 and (kind in others or others[0] == others[1]):
+        others = [(kind + 1) % K, (kind + 2) % K]
+    said = "one negative label" if negatives == 1 else f"{negatives} negative labels"
     panels = [
-        ("Mutual learning: pseudo-labels", f"“This is: {short(classes[kind], LETTERS)}.”", RED, wrong),
+        ("Mutual learning: pseudo-labels", [f"“This is: {short(classes[kind], LETTERS)}.”"] * 2, ORANGE, wrong, ""),
         (
             "DNLL: pseudo-negative labels",
-            f"“This is not: {short(classes[other], LETTERS)}.”",
+            [f"“This is not: {short(classes[other], LETTERS)}.”" for other in others],
             BLUE,
-            wrong * negatives / (len(classes) - 1),
+            wrong * negatives / (K - 1),
+            f"({K} classes, {said})",
         ),
     ]
     with canvas(1, 2, (9.5, 3.1)) as (figure, axes):
-        for axis, (title, message, color, error) in zip(axes, panels):
-            if len(message) > 17:  # between the boxes there is room for the name of a digit
-                message = message.replace(": ", ":\n", 1)
+        for axis, (title, messages, color, error, about) in zip(axes, panels):
             axis.set(xlim=(0, 10), ylim=(0, 5), title=title)
             axis.axis("off")
             _draw(axis, image, ink, extent=(0.1, 1.9, 2.1, 3.9), aspect="auto")
-            for x, name in ((2.6, "submodel 1"), (7.5, "submodel 2")):
-                box = FancyBboxPatch((x, 2.4), 2.2, 1.2, boxstyle="round,pad=0.1", facecolor="white", edgecolor=BLACK)
+            for x, name in ((2.75, "submodel 1"), (7.6, "submodel 2")):
+                box = FancyBboxPatch((x, 2.4), 2.1, 1.2, boxstyle="round,pad=0.1", facecolor="white", edgecolor=BLACK)
                 axis.add_patch(box)
-                axis.text(x + 1.1, 3.0, name, ha="center", va="center")
-            for y, ends in ((3.35, ((4.95, 3.35), (7.35, 3.35))), (2.65, ((7.35, 2.65), (4.95, 2.65)))):
+                axis.text(x + 1.05, 3.0, name, ha="center", va="center")
+            sees = {"arrowstyle": "-|>", "mutation_scale": 10, "color": TEXT, "linewidth": 1.1}
+            axis.add_patch(FancyArrowPatch((1.95, 3.0), (2.62, 3.0), shrinkA=0, shrinkB=0, **sees))
+            # past the first submodel to the second
+            round_it = {"connectionstyle": "bar,angle=180,fraction=-0.13", "shrinkA": 0, "shrinkB": 0}
+            axis.add_patch(FancyArrowPatch((1.0, 3.95), (8.65, 3.75), **sees, **round_it))
+            ways = ((3.35, ((5.0, 3.35), (7.45, 3.35))), (2.65, ((7.45, 2.65), (5.0, 2.65))))
+            for (y, ends), message in zip(ways, messages):
+                if len(message) > 17:  # between the boxes there is room for the name of a digit
+                    message = message.replace(": ", ":\n", 1)
                 axis.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=14, color=color, linewidth=1.6))
-                gap, grows = (0.28, "baseline") if y > 3 else (-0.45, "baseline")
-                if "\n" in message:
-                    gap, grows = (0.18, "bottom") if y > 3 else (-0.18, "top")
-                axis.text(6.15, y + gap, message, ha="center", va=grows, color=color, fontsize=9.5)
-            axis.text(5, 1.1, f"wrong {error:.1%} of the time", ha="center", color=color, weight="bold", fontsize=12)
-            axis.text(5, 0.35, f"if the submodel is right about {accuracy:.0%} of the images", ha="center", fontsize=9)
+                gap, grows = (0.18, "bottom") if y > 3 else (-0.18, "top")
+                place = {"ha": "center", "va": grows, "fontsize": 9.5}
+                axis.text(6.22, y + gap, message, color=tint(color, -0.3), **place)
+            text = f"wrong {error:.1%} of the time"
+            axis.text(5, 1.2, text, ha="center", color=tint(color, -0.3), weight="bold", fontsize=12)
+            axis.text(5, 0.62, about, ha="center", fontsize=9)
+            text = f"if the submodel is right about {accuracy:.0%} of the images"
+            axis.text(5, 0.12, text, ha="center", fontsize=9)
     return figure
 
 

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREEN, GREY, METHODS, ORANGE, RED, TEXT, canvas, percents
+from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREY, METHODS, ORANGE, TEXT, canvas, percents, tint
 from dnll_core.study.records import frame
 
 
@@ -45,8 +45,8 @@ def exchange(
         for s, axis in enumerate(axes[1:3]):
             shade = axis.imshow(probabilities[s], cmap="Greys", vmin=0, vmax=1.7 * top, aspect="auto")
             rows, columns = negatives[s].nonzero()
-            ring = {"s": 150, "facecolor": "none", "edgecolor": BLUE, "linewidth": 2, "label": "pseudo-label Ŷ"}
-            cross = {"marker": "x", "color": RED, "s": 55, "linewidth": 2.2, "label": "pseudo-negative labels"}
+            ring = {"s": 150, "facecolor": "none", "edgecolor": ORANGE, "linewidth": 2, "label": "pseudo-label Ŷ"}
+            cross = {"marker": "x", "color": BLUE, "s": 55, "linewidth": 2.2, "label": "pseudo-negative labels"}
             handles = axis.scatter(probabilities[s].argmax(1), range(n), **ring), axis.scatter(columns, rows, **cross)
             axis.set_xticks(range(k), classes)
             axis.set(yticks=[], xlabel="class", title=f"submodel {s + 1}: its labels teach submodel {2 - s}")
@@ -77,13 +77,13 @@ def selection(
     with canvas(1, 1 + len(panels), size, gridspec_kw=widths) as (figure, axes):
         axes[0].imshow(image, cmap="gray_r", interpolation="nearest")
         axes[0].set(xticks=[], yticks=[], title=f"true class: {classes[truth]}")
-        axes[0].set_xlabel(f"the teacher says: {classes[pseudo_label]}", color=BLUE)
+        axes[0].set_xlabel(f"the teacher says: {classes[pseudo_label]}", color=tint(ORANGE, -0.3))
         top = 1.2 * max(max(chances) for chances, _ in panels.values())
         for axis, (title, (chances, drawn)) in zip(axes[1:], panels.items()):
-            look = {"color": [RED if hit else "#C9C9C9" for hit in drawn], "edgecolor": "white"}
+            look = {"color": [BLUE if hit else "#C9C9C9" for hit in drawn], "edgecolor": "white"}
             axis.bar(range(k), chances, hatch=["//" if hit else "" for hit in drawn], **look)
             axis.axhline(1 / (k - 1), linestyle="--", color=BLACK, linewidth=1, zorder=1)
-            axis.text(pseudo_label, 0.01 * top, "Ŷ", ha="center", color=BLUE, weight="bold")
+            axis.text(pseudo_label, 0.01 * top, "Ŷ", ha="center", color=tint(ORANGE, -0.3), weight="bold")
             axis.text(truth, chances[truth] + 0.02 * top, "true", ha="center", va="bottom", backgroundcolor="white")
             axis.set_xticks(range(k), classes)
             axis.set(title=title, xlabel="class", ylim=(0, top))
@@ -130,7 +130,7 @@ def weak_push(
         losses, slopes: of cross-entropy and of Eq. 9, (N,) each.
         shares: label -> {K: share of cross-entropy's}.
     """
-    looks = (("cross-entropy, Eq. 3", RED, (0, (5, 1))), ("negative label, Eq. 9", BLUE, "-"))
+    looks = (("cross-entropy, Eq. 3", ORANGE, (0, (5, 1))), ("negative label, Eq. 9", BLUE, "-"))
     with canvas(1, 3, (10.2, 3.2)) as (figure, (left, middle, right)):
         for axis, curves in ((left, losses), (middle, slopes)):
             for (name, color, dash), values in zip(looks, curves):
@@ -140,21 +140,21 @@ def weak_push(
         left.legend(loc="upper center", fontsize=9)
         middle.axhline(0, color=BLACK, linewidth=0.8)
         middle.set(ylabel="∂ loss / ∂ logit of that class", title="Gradient")
-        marks = ((BLACK, "o", "-"), (ORANGE, "^", BROKEN))
+        marks = ((BLACK, "o", "-"), (GREY, "^", BROKEN))
         for (name, values), (color, marker, dash) in zip(shares.items(), marks):
             right.plot(*zip(*values.items()), color=color, marker=marker, linestyle=dash, label=name)
         right.set(xscale="log", yscale="log", xlabel="K, classes", ylabel="share of cross-entropy's", ylim=(None, 40))
         right.set_xticks(list(values), [str(tick) for tick in values])
         right.minorticks_off()
-        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+        percents(right.yaxis)
         right.set_title("One negative label, uniform p")
         right.legend(loc="upper right", fontsize=9)
     return figure
 
 
 _ROLES = (  # of a student towards an image: name, colour, hatch
-    ("learns from the other student", GREEN, ""),
-    ("teaches it, takes nothing from it", "#A6DBC9", "//"),
+    ("learns from the other student", METHODS["dual-student"].color, ""),
+    ("teaches it, takes nothing from it", tint(METHODS["dual-student"].color, 0.65), "//"),
     ("neither is stable", "#D9D9D9", ".."),
 )
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from dnll_core.figures.style import BLUE, PAPER, RED, TEXT, canvas, percents
+from dnll_core.figures.style import BLUE, GREY, PAPER, TEXT, canvas, percents
 from dnll_core.study.choosing import RULES
 from dnll_core.study.folders import settings
 from dnll_core.study.markdown import markdown
 from dnll_core.study.own_images import NEXT, PHOTOS, POOLS, TESTED, accuracies, errors, leads, recorded
 from dnll_core.study.statistics import interval_ends, lead, percent
 
-LOOKS = {"before": (RED, "o", "as they come"), "after": (BLUE, "s", "with a temperature")}
+LOOKS = {"before": (GREY, "o", "as they come"), "after": (BLUE, "s", "with a temperature")}
 TITLES = {"centres": "k-means centres", "margin": "least margin", "random": "at random"}
 NOTHING = "not recorded"
 FEW = 20  # answers of a confidence, of which a share says little, and is not drawn

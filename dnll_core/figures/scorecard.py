@@ -66,14 +66,14 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
 
 _VERDICTS = {  # tint, edge, sign: readable without colours
     "green": ("#CDEBDF", GREEN, "✓"),
-    "red": ("#FBDCC8", RED, "✗"),
+    "red": ("#F7D5D8", RED, "✗"),
     SMALLER: ("#FFFFFF", TEXT, ""),
     "missing": ("#F4F4F4", "#D0D0D0", ""),
     "reference": ("#FFFFFF", "#D0D0D0", ""),
 }
 
 _COLUMNS = ((1, 4, 5), (2, 3, 6, 7))  # which tables stand below each other
-_WIDTH, _NAME = 1.25, 2.1  # of a cell and of the names, in units of the axis
+_WIDTH, _NAME = 1.33, 2.0  # of a cell and of the names, in units of the axis
 _HEAD = 1.25  # height of a table's title and column names, in lines
 
 
@@ -89,7 +89,7 @@ def scorecard_figure(rows: pd.DataFrame) -> Figure:
     heights = [sum(len(tables[table][0]) + _HEAD + 0.35 for table in column) for column in columns]
     widths = [_NAME + _WIDTH * max((len(tables[table][1]) for table in column), default=1) for column in columns]
     grid = {"width_ratios": widths}
-    size = (1.05 * sum(widths) + 0.3, 0.5 * max(heights) + 1.0)
+    size = (0.75 * sum(widths) + 0.2, 0.4 * max(heights) + 1.2)
     with canvas(1, 2, size, gridspec_kw=grid) as (figure, axes):
         for axis, column, width in zip(axes, columns, widths):
             axis.set(xlim=(-_NAME, width - _NAME), ylim=(max(heights), 0))
@@ -99,10 +99,11 @@ def scorecard_figure(rows: pd.DataFrame) -> Figure:
                 y = _table(axis, table, *tables[table], y)
         judged = attempted[attempted["verdict"].isin(("green", "red"))]
         green, smaller, missing = (sum(attempted["verdict"] == name) for name in ("green", SMALLER, "missing"))
-        text = f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} boxes are not recorded.\n"
-        text += f"{smaller} numbers of a smaller network or smaller images are not compared. " * bool(smaller)
-        text += "Bold: ours, beside it the profile if it is not the paper's. Below: the paper's."
-        figure.suptitle(text, x=0.01, ha="left", fontsize=12)
+        lines = [f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} boxes are not recorded."]
+        if smaller:
+            lines.append(f"{smaller} numbers of a smaller network or smaller images are not compared.")
+        lines.append("Bold: ours, and its profile if it is not the paper's. Below: the paper's.")
+        figure.suptitle("\n".join(lines), x=0.01, ha="left", fontsize=9.5)
         keys = {
             "green": "✓ at least the paper's − 0.5 points or our sd (times: + 5 %)",
             "red": "✗ worse",
@@ -112,7 +113,7 @@ def scorecard_figure(rows: pd.DataFrame) -> Figure:
         handles = [
             Patch(facecolor=_VERDICTS[k][0], edgecolor=_VERDICTS[k][1], label=label) for k, label in keys.items()
         ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=4, fontsize=9)
+        figure.legend(handles=handles, loc="outside lower left", ncols=2, fontsize=8.5)
     return figure
 
 
@@ -142,13 +143,13 @@ def _table(axis: Axes, table: int, lines: list[str], columns: list[str], places:
     network = NAMES.get(first["network"], "")
     title = f"Table {table} · {NAMES[first['dataset']]}" + (f", {network}" if network else "")
     title += {7: ": time ÷ Mean Teacher's"}.get(table, ": accuracy, %")
-    axis.text(-_NAME, y + 0.4, title, weight="bold", fontsize=10.5, va="center")
+    axis.text(-_NAME, y + 0.4, title, weight="bold", fontsize=9.5, va="center")
     for i, column in enumerate(columns):
         text = f"{column} labels" if column.isdigit() else column
-        axis.text((i + 0.5) * _WIDTH, y + 0.98, text, ha="center", va="center", fontsize=8.5, color=TEXT)
+        axis.text((i + 0.5) * _WIDTH, y + 0.98, text, ha="center", va="center", fontsize=8, color=TEXT)
     for j, line in enumerate(lines):
         top = y + _HEAD + j
-        axis.text(-_NAME, top + 0.5, line, va="center", fontsize=9.5, weight="bold" if "DNLL" in line else "normal")
+        axis.text(-_NAME, top + 0.5, line, va="center", fontsize=8.5, weight="bold" if "DNLL" in line else "normal")
         for i, column in enumerate(columns):
             if (line, column) in places:
                 _number(axis, i * _WIDTH, top, places[line, column])
@@ -161,14 +162,16 @@ def _number(axis: Axes, x: float, y: float, row: pd.Series) -> None:
     unit = " ×" if row["table"] == 7 else ""
     box = Rectangle((x + 0.03, y + 0.06), _WIDTH - 0.06, 0.88, facecolor=tint, edgecolor=edge, linewidth=1.0)
     axis.add_patch(box)
-    smaller = row["verdict"] == SMALLER
-    middle = {"x": x + _WIDTH / 2 - 0.15 * smaller, "ha": "center", "va": "center"}
+    smaller, profile = row["verdict"] == SMALLER, row["profile"]
+    mark = isinstance(profile, str) and profile != "paper" and not pd.isna(row["ours"])
+    aside = 0.3 if smaller else 0.1 * mark  # makes room for the mark
+    middle = {"x": x + _WIDTH / 2 - aside, "ha": "center", "va": "center"}
     if pd.isna(row["ours"]):
-        axis.text(y=y + 0.34, s="–", fontsize=10, color=TEXT, **middle)
+        axis.text(y=y + 0.34, s="–", fontsize=9, color=TEXT, **middle)
     else:
-        axis.text(y=y + 0.34, s=f"{row['ours']:.2f}{unit}", fontsize=10, weight="bold", color=BLACK, **middle)
-        axis.text(x + 0.07, y + 0.34, sign, fontsize=9, va="center", color=edge, weight="bold")
-        if isinstance(row["profile"], str) and row["profile"] != "paper":
-            mark = SMALLER.replace(" ", "\n") if smaller else row["profile"]
-            axis.text(x + _WIDTH - 0.07, y + 0.34, mark, fontsize=6.5, ha="right", va="center", color=TEXT)
-    axis.text(y=y + 0.72, s=f"{row['printed']:.2f}{unit}", fontsize=8, color=TEXT, **middle)
+        axis.text(y=y + 0.34, s=f"{row['ours']:.2f}{unit}", fontsize=9, weight="bold", color=BLACK, **middle)
+        axis.text(x + 0.07, y + 0.34, sign, fontsize=8, va="center", color=edge, weight="bold")
+    if mark:
+        text = SMALLER.replace(" ", "\n") if smaller else profile
+        axis.text(x + _WIDTH - 0.07, y + 0.34 + 0.12 * smaller, text, fontsize=7, ha="right", va="center", color=TEXT)
+    axis.text(y=y + 0.72, s=f"{row['printed']:.2f}{unit}", fontsize=7.5, color=TEXT, **middle)

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from dnll_core.bench.report import milliseconds, quartiles, spread
-from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, TEXT, canvas, lines_of
+from dnll_core.figures.style import BLACK, BLUE, GREY, METHODS, TEXT, canvas, lines_of, percents, tint
 
 # how a part of an iteration is drawn, in its method's colour: (share of white, hatch)
 _LOOKS = {"label passes": (0.75, "///"), "forward": (0.45, ""), "backward": (0.0, "")}
@@ -93,7 +92,7 @@ def _look(part: str, color: str) -> tuple:
     if part == _OTHER:
         return "#D0D0D0", ""
     white, hatch = _LOOKS[part]
-    return tuple(white + (1 - white) * channel for channel in to_rgb(color)), hatch
+    return tint(color, white), hatch
 
 
 def trade(
@@ -126,10 +125,11 @@ def trade(
             style = METHODS[name]
             look = {"marker": style.marker, "markersize": 12, "markeredgewidth": 1.8, "markerfacecolor": "none"}
             axis.plot(multiple, accuracy, linestyle="none", markeredgecolor=style.color, zorder=4, **look)
-            place = {"textcoords": "offset points", "ha": "center", "color": style.color, "weight": "bold"}
-            axis.annotate(style.label, (multiple, accuracy), (0, 11), **place)
+            place = {"textcoords": "offset points", "va": "center", "color": tint(style.color, -0.3), "weight": "bold"}
+            axis.annotate(style.label, (multiple, accuracy), (12, 0), **place)
         right = max([multiple for multiple, _ in paper.values()] + [high for (_, _, high), _ in ours.values()])
-        axis.set(xlim=(0, 1.25 * right), ylim=(floor, top), ylabel="test accuracy (%), 4000 labels")
+        axis.set(xlim=(0, 1.25 * right), ylim=(floor, top), ylabel="test accuracy, 4000 labels")
+        percents(axis.yaxis, of=100)
         axis.set_xlabel("time of a training iteration ÷ Mean Teacher's on the same machine")
         keys = [
             Line2D([], [], color=GREY, marker="o", markersize=12, markerfacecolor="none", linestyle="none"),

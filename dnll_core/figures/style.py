@@ -13,20 +13,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.colors import to_rgba
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 from PIL import Image
 
 from dnll_core.common import atomic_file
 
-# Okabe and Ito's eight colours, told apart by readers with any colour vision
-BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
-YELLOW, BLUE, RED, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
-GREY = "#7F7F7F"
-# ten classes cannot all differ in colour for every reader, so `embedding.maps` also writes each name at its place
-CLASSES = (BLUE, ORANGE, GREEN, RED, PINK, SKY, "#8C6D1F", "#4B4B4B", "#7A5BC7", "#A8B820")
+# One meaning for a colour. Most are of Okabe and Ito, told apart by readers with any colour vision.
+BLACK, DARK, GREY = "#000000", "#4B4B4B", "#7F7F7F"
+ORANGE = "#E69F00"  # positive pseudo-labels, and the methods that learn from them
+SKY, BLUE, NAVY = "#56B4E9", "#0072B2", "#08306B"  # negative labels, and the methods with two networks, DNLL's family
+PINK, BROWN = "#CC79A7", "#8C510A"  # methods of consistency, and of graphs
+GREEN, RED = "#009E73", "#B2182B"  # verdicts, which no method is: right and wrong, holds and does not hold
+# ten classes cannot all differ in colour for every reader, so `embedding.maps` also writes each name beside its place
+CLASSES = (BLUE, ORANGE, GREEN, "#D55E00", PINK, SKY, "#8C6D1F", DARK, "#7A5BC7", "#A8B820")
 
 
 @dataclass(frozen=True)
@@ -46,33 +48,35 @@ class MethodStyle:
         return {"color": self.color, "marker": self.marker, "markersize": 7, "markerfacecolor": face}
 
 
+# The colour is the family's, as in the tree of notebook 16; marker and dash are the method's, and no two have the same.
+LONG, MORSE = (0, (8, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5))
 METHODS = {
     "supervised": MethodStyle("supervised only", GREY, "s", "--"),
-    "mutual-learning": MethodStyle("mutual learning", RED, "D", (0, (5, 1))),
+    "mutual-learning": MethodStyle("mutual learning", BLUE, "D", "--"),
     "dnll": MethodStyle("DNLL", BLUE, "o", "-"),
-    "mean-teacher": MethodStyle("Mean Teacher", ORANGE, "P", "--"),
-    "mean-teacher+dnll": MethodStyle("Mean Teacher + DNLL", ORANGE, "p", "-"),
-    "dual-student": MethodStyle("Dual Student", GREEN, "X", "--"),
-    "dual-student+dnll": MethodStyle("Dual Student + DNLL", GREEN, "h", "-"),
-    "pi-model": MethodStyle("Π model", SKY, "<", ":"),
-    "temporal-ensembling": MethodStyle("Temporal Ensembling", SKY, ">", "-."),
-    "vat": MethodStyle("VAT", PINK, "d", "--"),
-    "pseudo-label": MethodStyle("Pseudo-Label", PINK, "8", ":"),
-    "mixmatch": MethodStyle("MixMatch", BLACK, "H", "--"),
-    "fixmatch": MethodStyle("FixMatch", BLACK, "*", "-"),
-    "fixmatch-randaugment": MethodStyle("FixMatch, RandAugment", BLACK, "*", ":"),
-    "pi-model+sntg": MethodStyle("Π + SNTG", SKY, "s", "-"),
-    "label-propagation": MethodStyle("label propagation", GREEN, "d", "-."),
-    "mean-teacher+lp": MethodStyle("Mean Teacher + label propagation", ORANGE, "X", ":"),
-    "curriculum-labeling": MethodStyle("Curriculum Labeling", PINK, "p", "-"),
-    "dmt": MethodStyle("DMT", PINK, "h", (0, (5, 1))),
-    "co-training": MethodStyle("Deep Co-Training", RED, "P", "-"),
+    "mean-teacher": MethodStyle("Mean Teacher", PINK, "P", "--"),
+    "mean-teacher+dnll": MethodStyle("Mean Teacher + DNLL", BLUE, "P", LONG),
+    "dual-student": MethodStyle("Dual Student", BLUE, "X", "-."),
+    "dual-student+dnll": MethodStyle("Dual Student + DNLL", BLUE, "*", MORSE),
+    "pi-model": MethodStyle("Π model", PINK, "<", ":"),
+    "temporal-ensembling": MethodStyle("Temporal Ensembling", PINK, ">", "-."),
+    "vat": MethodStyle("VAT", PINK, "d", "-"),
+    "pseudo-label": MethodStyle("Pseudo-Label", ORANGE, "v", ":"),
+    "mixmatch": MethodStyle("MixMatch", ORANGE, "^", "--"),
+    "fixmatch": MethodStyle("FixMatch", ORANGE, "*", "-"),
+    "fixmatch-randaugment": MethodStyle("FixMatch, RandAugment", ORANGE, "P", "-."),
+    "pi-model+sntg": MethodStyle("Π + SNTG", BROWN, "s", "-"),
+    "label-propagation": MethodStyle("label propagation", BROWN, "d", "-."),
+    "mean-teacher+lp": MethodStyle("Mean Teacher + label propagation", BROWN, "X", ":"),
+    "curriculum-labeling": MethodStyle("Curriculum Labeling", ORANGE, "s", LONG),
+    "dmt": MethodStyle("DMT", ORANGE, "D", MORSE),
+    "co-training": MethodStyle("Deep Co-Training", BLUE, "^", ":"),
     "source-only": MethodStyle("source only", GREY, "o", ":"),
-    "target-batch-norm": MethodStyle("source only, target in batch norm", PINK, "v", "-."),
-    "target-supervised": MethodStyle("target supervised", BLACK, "^", "-."),
+    "target-batch-norm": MethodStyle("source only, target in batch norm", GREY, "v", "-."),
+    "target-supervised": MethodStyle("target supervised", GREY, "^", LONG),
     "two-networks": MethodStyle("two networks, supervised", GREY, "D", "-"),
-    "label-spreading": MethodStyle("LabelSpreading", GREEN, "^", ":"),
-    "self-training": MethodStyle("SelfTrainingClassifier", ORANGE, "v", "-."),
+    "label-spreading": MethodStyle("LabelSpreading", DARK, ">", ":"),
+    "self-training": MethodStyle("SelfTrainingClassifier", DARK, "<", "-."),
 }
 
 
@@ -113,9 +117,16 @@ def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6, 4), 
             plt.close(figure)
 
 
-def percents(axis: Axis) -> None:
-    """Shares 0...1 along an axis in percent, with as many digits as its ticks have: 80%, 82.5%."""
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+def tint(color: str, white: float) -> tuple[float, float, float]:
+    """A colour mixed with this share of white; a negative one darkens: -0.3 takes 30 % of its light."""
+    return tuple(white + (1 - white) * channel if white > 0 else (1 + white) * channel for channel in to_rgb(color))
+
+
+def percents(axis: Axis, of: float = 1) -> None:
+    """Shares 0...`of` along an axis in percent, at round ticks with as many digits as these have: 80%, 0.5%."""
+    if axis.get_scale() == "linear":
+        axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))  # matplotlib's own would have 2.5, too
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 / of * value:.4g}%"))
 
 
 def lines_of(axis: Axes, names: Sequence[str], xlabel: str) -> None:
@@ -197,16 +208,17 @@ def _keys(legend: Legend | None) -> list[str]:
     return [] if legend is None else [text.get_text() for text in (legend.get_title(), *legend.get_texts())]
 
 
-# Key of `study.experiments.transfers`: colour and marker say who teaches whom, broken lines and open markers are EPM.
+# Key of `study.experiments.transfers`: blues are negative labels, orange is positive ones. Shade and marker say who
+# teaches whom, broken lines and open markers are EPM.
 BROKEN = (0, (2.5, 1.5))
-_TEACHING = {"mutual": (BLACK, "P"), "self": (SKY, "X"), "both": (BLUE, "o")}
+_TEACHING = {"mutual": (NAVY, "P"), "self": (SKY, "X"), "both": (BLUE, "o")}
 VARIANTS = {
     f"dnll {teaching} {selection}": MethodStyle(f"DNLL {teaching}, {selection.upper()}", *look, dash, dash == BROKEN)
     for teaching, look in _TEACHING.items()
     for selection, dash in (("ep", "-"), ("epm", BROKEN))
 }
-VARIANTS["mutual-learning 0"] = MethodStyle("positive, no threshold", RED, "D", (0, (5, 1)))
-VARIANTS["mutual-learning 0.95"] = MethodStyle("positive, threshold 0.95", PINK, "*", (0, (1, 1.2)))
+VARIANTS["mutual-learning 0"] = MethodStyle("positive, no threshold", ORANGE, "D", LONG)
+VARIANTS["mutual-learning 0.95"] = MethodStyle("positive, threshold 0.95", ORANGE, "*", (0, (1, 1.2)))
 LOOKS = METHODS | VARIANTS
 
 PAPER = (0, (3, 2))  # the dash of the paper's numbers, in every figure

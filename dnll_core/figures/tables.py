@@ -3,7 +3,7 @@
     groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
     show(points_of_cells(groups), alt="...")
 
-A title names the profile unless it is the paper's own, and a legend n and what a bar is. Each run is a mark of its own.
+A title says first what is shown, with n, and then which table of the paper that stands in for. Each run is a mark.
 The figure of all tables at once, `scorecard_figure`, is in `figures.scorecard`.
 """
 
@@ -15,37 +15,65 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dnll_core import results
-from dnll_core.figures.curves import curves, runs_and_mean
-from dnll_core.figures.style import BLACK, BLUE, BROKEN, GREY, METHODS, PAPER, TEXT, MethodStyle, canvas, lines_of
+from dnll_core.figures.curves import curves, runs_and_mean, sd_within
+from dnll_core.figures.style import (
+    BLACK,
+    BLUE,
+    BROKEN,
+    GREY,
+    METHODS,
+    PAPER,
+    MethodStyle,
+    canvas,
+    lines_of,
+    percents,
+    tint,
+)
 from dnll_core.study.records import NAMES, frame
-from dnll_core.study.tables import SETUP, Cell
+from dnll_core.study.tables import Cell
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
 
 SHADE = "#EEEEEE"  # of lines with a caveat
+GUESSED = 20  # percent; all of the tables' sets have ten classes, of which guessing finds 10
 _VARIANTS = (("-", False), ((0, (5, 1.5)), True), ((0, (1, 1.2)), False), ("-.", True))  # of one method: dash, hollow
 
 
-def title_of(cells: Sequence[Cell], what: str = "") -> str:
-    """ "Table 4: MNIST, CNN-13", and the profile where it is not the paper's.
+def title_of(groups: Groups, what: str = "") -> str:
+    """What was run and of which table that is: "Digits, small network, 40 epochs, n = 1 (stand-in for Table 5)".
+
+    With the paper's images and network it is the table, or that in a shorter profile: "Table 4: MNIST, CNN-13, n = 3".
+
+    Args:
+        groups: cells of one table.
+        what: in the place of "Table 5".
 
     Raises:
         ValueError: without cells.
     """
-    if not cells:
+    if not groups:
         raise ValueError("title_of takes at least one cell.")
-    e, profile, table = cells[0].experiment, cells[0].profile, cells[0].table
-    title = f"{what or f'Table {table}'}: {', '.join(NAMES.get(name, name) for name in SETUP[table])}"
-    if profile == "paper" and (e.dataset, e.network) == SETUP[table]:
-        return title
-    pixels = [] if e.size is None else [f"{e.size} × {e.size} pixels"]
-    ran = ", ".join([NAMES.get(e.dataset, e.dataset), NAMES.get(e.network, e.network), *pixels, f"{e.epochs} epochs"])
-    return f"{title}\n{profile} profile: {ran}"
+    cell = next(iter(groups))
+    e, what, n = cell.experiment, what or f"Table {cell.table}", _counted(groups)
+    images = NAMES.get(e.dataset, e.dataset.capitalize() if e.dataset.isalpha() else e.dataset)
+    pixels = "" if e.size is None else f" at {e.size} × {e.size} pixels"
+    ran = f"{images}{pixels}, {NAMES.get(e.network, f'{e.network} network')}"
+    if not cell.as_in_paper:
+        return _two_lines(f"{ran}, {e.epochs} epochs, {n}", f"(stand-in for {what})")
+    if cell.profile == "paper":
+        return f"{what}: {ran}, {n}"
+    return _two_lines(f"{ran}, {e.epochs} epochs, {n}", f"({what}, profile {cell.profile})")
+
+
+def _two_lines(text: str, more: str) -> str:
+    """On one line if they fit."""
+    return f"{text}{' ' if len(text) + len(more) < 68 else chr(10)}{more}"
 
 
 # -- one table ---------------------------------------------------------------------------------------------------------
@@ -54,7 +82,8 @@ def title_of(cells: Sequence[Cell], what: str = "") -> str:
 def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     """A line for each method and reading, a panel for each number of labels: every run, mean ± sd, the paper's number.
 
-    Lines of cells with a caveat are shaded, and the legend says what it is.
+    Lines of cells with a caveat are shaded, and the legend says what it is. A run that does little more than guess is
+    an arrow at the left edge with its number, if others do more.
 
     Args:
         groups: cells of one table, in the order of their lines; those without records are named where the paper has a
@@ -62,35 +91,57 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         title: by default `title_of`.
     """
     drawn = [cell for cell in groups if groups[cell] or cell.printed is not None]
-    lines = list(dict.fromkeys(_without_labels(cell) for cell in drawn or groups))
-    panels = sorted({cell.labels for cell in drawn or groups}, key=lambda labels: labels or 0)
+    names = _line_names(drawn or list(groups))
+    lines = list(dict.fromkeys(names.values()))
+    panels = sorted({cell.labels for cell in names}, key=lambda labels: labels or 0)
     values = {cell: 100 * np.array(results.accuracies(groups[cell])) for cell in drawn}
     seen = [cell.printed for cell in drawn if cell.printed is not None] + [x for own in values.values() for x in own]
-    size = (3.1 * len(panels) + 2.6 + 1.6 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
+    learnt = [accuracy for accuracy in seen if accuracy >= GUESSED]
+    stated = {cell.method for cell in drawn if cell.role != "variant"}
+    size = (2.3 * len(panels) + 2.25 + 2.4 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
     with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
         for axis, labels in zip(axes.flat, panels):
             for cell in (cell for cell in drawn if cell.labels == labels):
-                y = lines.index(_without_labels(cell))
+                y = lines.index(names[cell])
                 if cell.caveat:
                     axis.axhspan(y - 0.5, y + 0.5, color=SHADE, linewidth=0, zorder=0)
                 if cell.printed is not None:
                     look = {"linestyle": PAPER, "color": BLACK, "linewidth": 1.6}
                     axis.plot([cell.printed] * 2, [y - 0.42, y + 0.42], zorder=4, **look)
                 if len(values[cell]):
-                    # hollow: a departure from what the paper says
-                    look = dataclasses.replace(METHODS[cell.method], hollow=cell.role == "variant")
-                    runs_and_mean(axis, y, values[cell], look)
+                    # hollow: a departure from what the paper says, where that is drawn, too
+                    hollow = cell.role == "variant" and cell.method in stated
+                    look = dataclasses.replace(METHODS[cell.method], hollow=hollow)
+                    runs_and_mean(axis, y, values[cell], look, most=100)
                 else:
                     left = cell.printed < (min(seen) + max(seen)) / 2  # the words go where there is room
                     place = {"xytext": (6 if left else -6, 0), "ha": "left" if left else "right", "va": "center"}
                     look = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
                     axis.annotate("not recorded", (cell.printed, y), **look, **place)
+                if learnt and min(values[cell], default=100) < GUESSED:
+                    text = ", ".join(f"{accuracy:.1f}%" for accuracy in sorted(values[cell]) if accuracy < GUESSED)
+                    arrow = {"arrowstyle": "-|>", "color": METHODS[cell.method].color, "shrinkA": 0, "shrinkB": 0}
+                    place = {"xytext": (26, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+                    edge = axis.get_yaxis_transform()
+                    axis.annotate(text, (0, y), xycoords=edge, arrowprops=arrow, **place)
             axis.set_title(f"{'all' if labels is None else labels} labels", fontsize=10)
-            lines_of(axis, lines, "test accuracy, last epoch (%)")
-        axes[0, 0].margins(x=0.09)
-        figure.suptitle(title or title_of(list(groups)), x=0.01, ha="left", fontsize=11)
-        figure.legend(handles=_keys(drawn, groups), loc="outside lower center", ncols=5, fontsize=9)
+            lines_of(axis, lines, "test accuracy, last epoch")
+            percents(axis.xaxis, of=100)
+        axes[0, 0].margins(x=0.12)
+        if learnt and min(seen) < GUESSED:
+            axes[0, 0].set_xlim(left=min(learnt) - 0.12 * (max(seen) - min(learnt)))
+        figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
+        figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
+        keys = _keys(drawn, groups, stated)
+        figure.legend(handles=keys, loc="outside lower center", ncols=max(1, min(len(keys), 4)), fontsize=9)
     return figure
+
+
+def _line_names(cells: Sequence[Cell]) -> dict[Cell, str]:
+    """What the line of each cell is called; a reading that all of them have goes without saying."""
+    readings = {cell.reading for cell in cells}
+    common = f" {readings.pop()}" if len(readings) == 1 else ""
+    return {cell: _without_labels(cell).removesuffix(common) for cell in cells}
 
 
 def _without_labels(cell: Cell) -> str:
@@ -103,11 +154,11 @@ def _counted(groups: Groups) -> str:
     return "not recorded" if not counts else f"n = {counts[0]}" + (f"...{counts[-1]}" if counts[1:] else "")
 
 
-def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D | Patch]:
+def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str]) -> list[Line2D | Patch]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
-    keys = [Line2D([], [], label=f"a run, {_counted(groups)}", **look)]
-    if any(cell.role == "variant" for cell in drawn):
-        keys.append(Line2D([], [], markerfacecolor="white", label="a run of a variant, or of a second reading", **look))
+    keys = [Line2D([], [], label="a run", **look)] if any(groups.values()) else []
+    if any(cell.role == "variant" and cell.method in stated and groups[cell] for cell in drawn):
+        keys.append(Line2D([], [], markerfacecolor="white", label="a variant or second reading", **look))
     if any(len(records) > 1 for records in groups.values()):
         keys.append(Line2D([], [], color=GREY, marker="|", markersize=12, linewidth=2, label="mean ± sd"))
     if any(cell.printed is not None for cell in drawn):
@@ -117,10 +168,10 @@ def _keys(drawn: Sequence[Cell], groups: Groups) -> list[Line2D | Patch]:
 
 
 def curves_of_cells(groups: Groups, title: str | None = None, floor: float | None = None) -> Figure:
-    """Figure 4: test accuracy against epochs as `curves` draws it, and the paper's numbers as dashed lines.
+    """Figure 4: test accuracy against epochs as `curves` draws it, named at the right ends; the paper's numbers dashed.
 
     Args:
-        groups: cells with records; others are left out. Cells of one method differ in dash and marker.
+        groups: cells with records; others are left out. Cells of one method differ in shade, dash and filling.
         floor: lower end of the accuracy axis, 0...1; by default what all but the first quarter of the runs needs.
         title: by default `title_of`.
 
@@ -130,24 +181,34 @@ def curves_of_cells(groups: Groups, title: str | None = None, floor: float | Non
     drawn = {cell: records for cell, records in groups.items() if records}
     if not drawn:
         raise ValueError("curves_of_cells takes at least one cell with records.")
-    looks: dict[str, MethodStyle] = {}
-    for cell in drawn:
-        style = METHODS[cell.method]
-        dash, hollow = _VARIANTS[sum(look.color == style.color for look in looks.values()) % len(_VARIANTS)]
-        looks[cell.name] = MethodStyle(cell.name, style.color, style.marker, dash, hollow)
+    looks = _looks_of(list(drawn))
     printed = sorted({cell.printed / 100 for cell in drawn if cell.printed is not None})
     runs = frame(record for records in drawn.values() for record in records)
     settled = runs.loc[runs["epoch"] > runs["epoch"].max() / 4, "test"]  # the first rise need not be seen in full
     lowest = max(0, min([settled.min(), *printed]) - 0.01) if floor is None else floor
     ylim = (lowest, min(1, max([settled.max(), *printed]) + 0.01))
     panel = {cell.name: records for cell, records in drawn.items()}
-    figure = curves({title or title_of(list(drawn)): panel}, looks=looks, ylim=ylim)
-    [axis] = figure.axes
-    for level in printed:
-        axis.axhline(level, color=BLACK, linestyle=PAPER, linewidth=1.1, zorder=1)
-        place = {"xytext": (3, 0), "textcoords": "offset points", "fontsize": 9, "va": "center", "color": TEXT}
-        axis.annotate(f"the paper {100 * level:.2f}", (1, level), xycoords=axis.get_yaxis_transform(), **place)
+    ends = [(level, f"the paper {level:.2%}", BLACK) for level in printed]
+    figure = curves({title or title_of(drawn): panel}, looks=looks, ends=ends, ylim=ylim)
+    for axis in figure.axes:
+        for level in printed:
+            axis.axhline(level, color=BLACK, linestyle=PAPER, linewidth=1.1, zorder=1)
     return figure
+
+
+def _looks_of(cells: Sequence[Cell]) -> dict[str, MethodStyle]:
+    """Name -> look of each cell: its method's; of several of one method the more labels or negatives the darker."""
+    looks = {}
+    for cell in cells:
+        own, style = [other for other in cells if other.method == cell.method], METHODS[cell.method]
+        if not own[1:]:
+            looks[cell.name] = dataclasses.replace(style, label=cell.name)
+            continue
+        i = sorted(own, key=lambda other: (other.labels or 0, other.experiment.m)).index(cell)  # of equal ones in order
+        shades = seaborn.blend_palette([tint(style.color, 0.5), style.color, tint(style.color, -0.55)], len(own))
+        dash, hollow = _VARIANTS[i % len(_VARIANTS)]
+        looks[cell.name] = MethodStyle(cell.name, to_hex(shades[i]), style.marker, dash, hollow)
+    return looks
 
 
 _LOOKS = {  # of EP and EPM, and of the paper's two, as in notebook 02
@@ -180,10 +241,11 @@ def sensitivity(groups: Groups, title: str | None = None) -> Figure:
         for axis, (name, panel) in zip(axes.flat, panels.items()):
             _against_m(axis, panel)
             axis.set_title(name if len(panels) > 1 else "")
-            axis.set(xlabel="m, pseudo-negative labels of an image", ylabel="test accuracy, last epoch (%)")
-        figure.suptitle(title or title_of(list(groups)), x=0.01, ha="left", fontsize=11)
+            axis.set(xlabel="m, pseudo-negative labels of an image", ylabel="test accuracy, last epoch")
+        percents(axes[0, 0].yaxis, of=100)
+        figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
         several = any(len(records) > 1 for records in groups.values())
-        label = f"{'mean ± sd' if several else 'a run'}, {_counted(groups)}"
+        label = "mean ± sd" if several else "a run"
         keys = [dataclasses.replace(look, label=f"{look.label}, {label}") for look in _LOOKS.values()]
         keys += _PRINTED.values() if any(cell.printed is not None for cell in plain) else ()
         handles = [Line2D([], [], linestyle=key.dash, label=key.label, **key.marks) for key in keys]
@@ -205,7 +267,12 @@ def _against_m(axis: Axes, panel: Groups) -> None:
             continue
         # beside each other, so that no bar hides one
         m, accuracy = own["m"].to_numpy(float) + 0.06 * side, 100 * own["test"].to_numpy()
-        bars = {"err_style": "bars", "errorbar": "sd", "err_kws": {"capsize": 4}, "markeredgecolor": look.color}
+        bars = {
+            "err_style": "bars",
+            "errorbar": sd_within(100),
+            "err_kws": {"capsize": 4},
+            "markeredgecolor": look.color,
+        }
         seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=look.dash, linewidth=2, **bars, **look.marks)
         if own["seed"].nunique() > 1:
             axis.plot(m + 0.08 * side, accuracy, ".", color=BLUE, alpha=0.6, markersize=6)

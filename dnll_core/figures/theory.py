@@ -19,11 +19,11 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dnll_core.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, PINK, RED, SKY, canvas, percents, show
+from dnll_core.figures.style import BLACK, BLUE, GREY, NAVY, ORANGE, RED, SKY, canvas, percents, show
 from dnll_core.paper.simulate import Estimate, explorer_curves
 from dnll_core.paper.theorems import epm_error_rate, theorem31
 
-SHADES = (ORANGE, GREEN, BLUE, PINK, SKY)  # accuracies, from low to high
+SHADES = (SKY, BLUE, NAVY)  # accuracies, from low to high
 SIMULATED = "simulated, 95 % interval"
 DPI = 88  # six figures of it leave the notebook well below 600 kB
 
@@ -58,23 +58,25 @@ def transfer(rows: Sequence[dict], K: int) -> Figure:
             own = [row for row in rows if row["accuracy"] == q]
             here = [row for row in own if row["K"] == K]
             m = np.arange(1, K)
-            sets.axhline(1 - q, color=color, linestyle=":", linewidth=1.5)
-            sets.plot(m, theorem31(K, m, q)["set_error"], "--", color=color, label=f"accuracy {q:g}")
+            sets.axhline(1 - q, color=ORANGE, linestyle=":", linewidth=1.5)
+            sets.plot(m, theorem31(K, m, q)["set_error"], "--", color=color, label=f"accuracy {q:.0%}")
             points(sets, [row["m"] for row in here], [row["simulated_set_error"] for row in here], color=color)
             classes = np.unique(np.geomspace(2, max(row["K"] for row in rows), 60).round())
             single.plot(classes, theorem31(classes, 1, q)["single_error"], color=color)
             points(single, [row["K"] for row in own], [row["simulated_single_error"] for row in own], color=color)
         for i, row in enumerate(rows):
             points(rest, [i], [row["simulated_set_error"]], row["set_error"], color=colors[row["accuracy"]])
-        sets.text(K - 1, 1 - accuracies[0] + 0.015, "pseudo-labels (dotted)", ha="right", fontsize=9)
+        sets.text(K - 1, 1 - accuracies[0] + 0.015, "dotted: pseudo-labels", ha="right", fontsize=9)
         sets.xaxis.set_major_locator(MaxNLocator(integer=True))
         sets.set(xlabel="m, negative labels in the set", ylabel="error rate", title=f"The set is wrong (K = {K})")
         sets.set_ylim(0, 1 - accuracies[0] + 0.08)
+        percents(sets.yaxis)
         sets.legend(title="dashed: Eq. 26", loc="center left", bbox_to_anchor=(0, 0.66))
         single.plot(classes, 1 / classes, ":", color=BLACK)
         place = {"ha": "right", "transform": single.transAxes, "fontsize": 9}
         single.text(0.97, 0.93, "dotted: drawn blindly from all K, 1/K", **place)
         single.set(xscale="log", yscale="log")
+        percents(single.yaxis)
         ticks = sorted({2, *(row["K"] for row in rows)})
         single.set_xticks(ticks, [str(tick) for tick in ticks])
         single.xaxis.set_minor_locator(NullLocator())
@@ -85,7 +87,8 @@ def transfer(rows: Sequence[dict], K: int) -> Figure:
         for i, (start, end) in enumerate(zip([0, *edges], [*edges, len(rows)])):
             rest.axvspan(start - 0.5, end - 0.5, color=GREY, alpha=0.10 * (i % 2))
             rest.text((start + end - 1) / 2, 0.98, f"K = {rows[start]['K']}", **place)
-        rest.set(xlabel="cells of the grid (K, m, accuracy)", ylabel="difference", xlim=(-1, len(rows)), xticks=[])
+        rest.set(xlabel="cells of the grid (K, m, accuracy)", ylabel="points", xlim=(-1, len(rows)), xticks=[])
+        rest.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g}")
         rest.set_title("Simulated set error minus Eq. 26")
         rest.margins(y=0.15)
     return figure
@@ -130,16 +133,17 @@ def epm_errors(rows: Sequence[dict], confusion: np.ndarray, pointers: Mapping[st
     strengths = np.linspace(0, max(row["strength"] for row in rows), 41)
     with canvas(1, len(negatives), (4.6 * len(negatives), 3.9), sharey=True, squeeze=False, dpi=DPI) as (figure, axes):
         for axis, m in zip(axes[0], negatives):
-            for (case, pointer), color in zip(pointers.items(), (RED, GREEN)):
+            for (case, pointer), color, marker in zip(pointers.items(), (BLUE, NAVY), "os"):
                 exact = [epm_error_rate(confusion, c * pointer, m) for c in strengths]
                 axis.plot(strengths, exact, color=color, label=case)
                 own = [row for row in rows if (row["case"], row["m"]) == (case, m)]
-                points(axis, [r["strength"] for r in own], [r["simulated_set_error"] for r in own], color=color)
-            axis.axhline(1 - accuracy, color=BLACK, linestyle=":", label="pseudo-labels")
+                simulated = [row["simulated_set_error"] for row in own]
+                points(axis, [row["strength"] for row in own], simulated, color=color, fmt=marker)
+            axis.axhline(1 - accuracy, color=ORANGE, linestyle=":", label="pseudo-labels")
             equal = theorem31(K, m, accuracy)["set_error"]
             axis.axhline(equal, color=BLACK, linestyle="--", label="equal probability: Theorem 3.1")
             axis.set(xlabel="Pr$_k$[i] of the class i that R$_k$ points at", ylim=(0, None))
-            axis.set_title(f"m = {m} of K = {K}, accuracy {accuracy:.2g}")
+            axis.set_title(f"m = {m} of K = {K}, accuracy {accuracy:.0%}")
         axes[0, 0].set_ylabel("error rate of the transferred set")
         percents(axes[0, 0].yaxis)
         handles, labels = axes[0, 0].get_legend_handles_labels()
@@ -194,7 +198,7 @@ def agreement(rows: Sequence[dict], K: int, m: int, share: float) -> Figure:
                 axis.plot(x, [row[key] for row in own], dash, color=color, linewidth=1.8, label=label)
             points(axis, x, [row["simulated_same_set"] for row in own], label=SIMULATED)
         left, right = axes
-        left.set(yscale="log", xlabel="m, negative labels in the set", title=f"K = {K}, agreement {share:g}")
+        left.set(yscale="log", xlabel="m, negative labels in the set", title=f"K = {K}, agreement {share:.0%}")
         left.set_ylabel("P(both submodels pass the same set)")
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
         right.set(xlabel="agreement: P(both predict the same class)", title=f"K = {K}, m = {m}", ylim=(0, None))
@@ -205,8 +209,8 @@ def agreement(rows: Sequence[dict], K: int, m: int, share: float) -> Figure:
 
 FORMULAS = {  # key of `theorem32`: label, colour, dash
     "same_set": ("corrected", BLUE, "-"),
-    "eq30_printed": ("paper, Eqs. 29-30", ORANGE, "--"),
-    "eq32_printed": ("paper, Eq. 32 (Theorem 3.2)", RED, "--"),
+    "eq30_printed": ("paper, Eqs. 29-30", BLACK, "--"),
+    "eq32_printed": ("paper, Eq. 32 (Theorem 3.2)", GREY, "--"),
     "leading": ("limit for large K: m!/K$^m$", SKY, "-"),
 }
 
@@ -216,24 +220,26 @@ def explorer(K: int, m: int, accuracy: float, agreement: float, draws: int = 20_
     curves = explorer_curves(K, accuracy, agreement, draws, seed)
     x, at = curves["m"], m - 1
     with canvas(1, 2, (9.5, 4.3), dpi=DPI) as (figure, (left, right)):
-        left.axhline(1 - accuracy, color=BLACK, linestyle=":", label="pseudo-labels")
-        left.plot(x, curves["set_error"], "--", color=BLUE, label="sets: Eq. 26")
-        left.plot(x, curves["single_error"], color=GREEN, label="single labels")
-        points(left, x, curves["simulated_set_error"], color=BLUE)
-        points(left, x, curves["simulated_single_error"], color=GREEN)
-        left.set(ylabel="error rate", ylim=(0, 1), title=f"m = {m}: sets wrong {curves['set_error'][at]:.3f}")
+        open_ring = {"markerfacecolor": "none", "markersize": 7}  # so that the exact value is seen in it
+        left.axhline(1 - accuracy, color=ORANGE, linestyle=":", label="pseudo-labels")
+        left.plot(x, curves["set_error"], ".--", color=BLUE, label="sets: Eq. 26")
+        left.plot(x, curves["single_error"], ".-", color=NAVY, label="single labels")
+        points(left, x, curves["simulated_set_error"], color=BLUE, **open_ring)
+        points(left, x, curves["simulated_single_error"], color=NAVY, **open_ring)
+        left.set(ylabel="error rate", ylim=(0, 1), title=f"m = {m}: sets wrong {curves['set_error'][at]:.1%}")
+        percents(left.yaxis)
         for key, (label, color, dash) in FORMULAS.items():
-            right.plot(x, curves[key], dash, color=color, label=label)
-        points(right, x, curves["simulated_same_set"], label=SIMULATED)
+            right.plot(x, curves[key], f".{dash}", color=color, label=label)
+        points(right, x, curves["simulated_same_set"], label=SIMULATED, **open_ring)
         right.set(yscale="log", ylabel="P(same set)", title=f"m = {m}: same set {curves['same_set'][at]:.2g}")
         positive = curves["same_set"][curves["same_set"] > 0]
         right.set_ylim(min([*positive, 1 / draws]) / 3, 2)
         for axis in (left, right):
             axis.axvline(m, color=GREY, linewidth=6, alpha=0.25, zorder=0)
-            axis.set_xlabel("m, negative labels in the set")
-            axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+            # a line of one point, at K = 2, must not have ticks at parts of m
+            axis.set(xlabel="m, negative labels in the set", xlim=(0.5, K - 0.5), xticks=range(1, K, -(-K // 15)))
             axis.legend(fontsize=8)
-        figure.suptitle(f"K = {K} classes, accuracy {accuracy:g}, agreement {agreement:g}")
+        figure.suptitle(f"K = {K} classes, accuracy {accuracy:.0%}, agreement {agreement:.0%}")
     return figure
 
 

@@ -7,6 +7,7 @@ from gallery import MANY
 
 from dnll_core import figures, results
 from dnll_core.figures.curves import curves, differences, finals, ratios
+from dnll_core.figures.style import METHODS
 
 
 def ys(axis):
@@ -118,6 +119,13 @@ def test_roles_fill_the_whole_panel():
     assert tops == pytest.approx([0.1, 0.2, 1.0])
     tops = [max(y for x, y in area.get_paths()[0].vertices if x == 3) for area in axis.collections]
     assert tops == pytest.approx([0.52, 1.0, 1.0])  # equals teach each other, and no share is negative
+
+
+def test_a_panel_of_many_lines_is_drawn_as_several_of_eight():
+    methods = [*METHODS][:9]
+    one, two = curves({"digits": {name: [run(0.3, 0.5)] for name in methods}}).axes
+    assert [axis.get_title("left") for axis in (one, two)] == ["digits (1 of 2)", "digits (2 of 2)"]
+    assert (len(one.lines), len(two.lines)) == (8, 1)
 
 
 @pytest.mark.parametrize("draw", [lambda groups: curves({"": groups}), finals])

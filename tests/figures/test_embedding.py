@@ -1,6 +1,7 @@
 """The maps of Figure 5 draw what they are given."""
 
 import numpy as np
+import pytest
 from matplotlib.colors import to_rgb
 
 from dnll_core.figures.embedding import maps
@@ -18,13 +19,19 @@ def test_points_colours_names_and_notes():
     assert not empty.axison
     assert [axis.get_title() for axis in (first, second, third)] == list(panels)
     assert [axis.get_xlabel() for axis in (first, second, third)] == ["neighbours 80 %", "", ""]
-    for axis, points in zip((first, second, third), panels.values()):
+    for axis, (title, points) in zip((first, second, third), panels.items()):
+        right = ~wrong.get(title, np.zeros(5, bool))
         dots = axis.collections[0]
-        assert np.array_equal(dots.get_offsets(), points)
-        assert np.allclose(dots.get_facecolors()[:, :3], [to_rgb(CLASSES[k]) for k in LABELS])
-        names = {text.get_text(): text.get_position() for text in axis.texts}
+        assert np.array_equal(dots.get_offsets(), points[right])
+        assert np.allclose(dots.get_facecolors()[:, :3], [to_rgb(CLASSES[k]) for k in LABELS[right]])
         own = {name: points[[y == k for y in LABELS]] for k, name in enumerate("abc")}
-        assert names == {name: tuple(np.median(those, axis=0)) for name, those in own.items()}
+        assert {text.get_text() for text in axis.texts} == own.keys()
+        for text in axis.texts:  # beside its class, on no point and on no other name, and a line leads to the middle
+            assert text.xy == pytest.approx(np.median(own[text.get_text()], axis=0))
+            apart = np.linalg.norm(points - text.get_position(), axis=1)
+            assert apart.min() > 0.04 * np.ptp(points, axis=0).max()
+            others = [other.get_position() for other in axis.texts if other is not text]
+            assert min(np.linalg.norm(np.array(others) - text.get_position(), axis=1)) > 0.5
     assert [len(axis.collections) for axis in (first, second, third)] == [1, 2, 1]
     assert np.array_equal(second.collections[1].get_offsets(), POINTS[[1, 4]] + 1)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["classified wrongly"]

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from scipy import stats
 
@@ -30,6 +31,15 @@ def stale(folder):
 
 def test_the_figures_are_not_stale():
     assert stale(report.ROOT / "figures") == set(), "run: make figures"
+
+
+def test_the_readmes_figures_are_readable_where_it_shows_them():
+    """It scales them to 880 pixels of 1/96 inch."""
+    for name, figure in report.figures().items():
+        scale = min(1, 880 / 96 / figure.get_figwidth())
+        sizes = {text.get_text(): scale * text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
+        small = {text: size for text, size in sizes.items() if size < 6.9}
+        assert sizes and not small, f"{name}: {small}"
 
 
 def test_a_figure_is_stale_after_one_changed_record(monkeypatch):

@@ -2,17 +2,40 @@
 
 import inspect
 import io
+import itertools
+import json
+from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from gallery import FIGURES, MANY, RUNS
+from gallery import FIGURES, IMAGES, MANY, RUNS
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from dnll_core import figures
-from dnll_core.figures.style import LOOKS, METHODS, VARIANTS, canvas, percents, plotted, save, show
+from dnll_core.figures.style import (
+    BLUE,
+    DARK,
+    GREEN,
+    GREY,
+    LOOKS,
+    METHODS,
+    NAVY,
+    ORANGE,
+    RED,
+    SKY,
+    VARIANTS,
+    canvas,
+    percents,
+    plotted,
+    save,
+    show,
+)
 
 
 @pytest.mark.filterwarnings("error")  # as strict projects have it
@@ -82,15 +105,71 @@ def test_the_digest_changes_with_one_run_in_ten():
         assert plotted(kind({"dnll": MANY})) != plotted(kind({"dnll": other}))
 
 
-def test_idea_states_theorem_3_1():
+def test_idea_states_theorem_3_1_and_passes_two_different_negatives():
     texts = [text.get_text() for axis in FIGURES["idea"]().axes for text in axis.texts]
     assert "wrong 30.0% of the time" in texts
-    assert "wrong 3.3% of the time" in texts
+    assert "wrong 3.3% of the time" in texts and "(10 classes, one negative label)" in texts
+    assert [text for text in texts if "This is" in text] == ["“This is: 3.”"] * 2 + [
+        "“This is not: 5.”",
+        "“This is not: 8.”",
+    ]
 
 
-def test_no_two_methods_share_a_style():
-    for styles, look in ((METHODS, lambda s: (s.color, s.dash)), (VARIANTS, lambda s: (s.marker, str(s.dash)))):
-        assert len({look(style) for style in styles.values()}) == len(styles)
+@pytest.mark.parametrize("K", range(2, 12))
+def test_idea_never_names_the_class_in_the_image_as_a_negative(K):
+    for kind in range(K):
+        texts = [t.get_text() for t in figures.images.idea(IMAGES[0], [*map(str, range(K))], kind, 0.7).axes[1].texts]
+        named = [int(text.split()[-1].strip(".”")) for text in texts if "not" in text]
+        assert kind not in named and len(set(named)) == min(2, K - 1)
+
+
+def tree():
+    """Family -> its methods, as notebook 16 draws them."""
+    notebook = Path(__file__).parents[2] / "notebooks" / "16_all_methods.ipynb"
+    cells = ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
+    code = "\n".join(text for text in cells if text.startswith(("class Row", "graphs =", "pseudo_labels", "co_train")))
+    names = {"NamedTuple": NamedTuple}
+    exec(code, names)
+    return names["TREE"]
+
+
+def test_the_colour_is_the_familys():
+    families = {name: {METHODS[method].color for method in methods} for name, methods in tree().items()}
+    assert all(len(colors) == 1 for colors in families.values()), families
+    baselines = set(METHODS) - {method for methods in tree().values() for method in methods} - {"fixmatch-randaugment"}
+    colors = [*(colors.pop() for colors in families.values()), *{METHODS[name].color for name in baselines}]
+    assert len(set(colors)) == len(colors) == 4 + 2  # those without unlabelled images, and the classical, are greys
+    assert {METHODS[name].color for name in baselines} == {GREY, DARK}
+
+
+def test_labels_that_are_positive_are_orange_and_negative_ones_blue():
+    assert {METHODS[name].color for name in tree()["pseudo-labels"]} == {ORANGE}
+    assert METHODS["dnll"].color == VARIANTS["dnll both ep"].color == BLUE
+    for name, style in VARIANTS.items():
+        assert style.color in ((ORANGE,) if name.startswith("mutual-learning") else (SKY, BLUE, NAVY))
+    exchange, selection, push = (FIGURES[name]().axes for name in ("exchange", "selection", "weak_push"))
+    rings, crosses = exchange[1].collections
+    assert (to_hex(rings.get_edgecolor()[0]), to_hex(crosses.get_edgecolor()[0])) == (ORANGE.lower(), BLUE.lower())
+    assert {to_hex(bar.get_facecolor()) for bar in selection[1].patches if bar.get_hatch()} == {BLUE.lower()}
+    assert [line.get_color() for line in push[0].lines] == [ORANGE, BLUE]
+    for axis, color in zip(FIGURES["idea"]().axes, (ORANGE, BLUE)):
+        arrows = [patch for patch in axis.patches if isinstance(patch, FancyArrowPatch)]
+        assert [to_hex(arrow.get_edgecolor()) for arrow in arrows[-2:]] == [color.lower()] * 2
+
+
+def test_no_method_has_the_colour_of_a_verdict():
+    assert not {style.color for style in LOOKS.values()} & {GREEN, RED}
+
+
+@pytest.mark.parametrize("styles", [METHODS, VARIANTS], ids=["methods", "variants"])
+def test_any_two_that_may_share_a_panel_are_told_apart_in_grey_and_within_a_family(styles):
+    for (_, one), (_, other) in itertools.combinations(styles.items(), 2):
+        assert (one.marker, one.dash) != (other.marker, other.dash), (one, other)
+        if styles is METHODS and one.color == other.color:
+            assert one.marker != other.marker and one.dash != other.dash, (one, other)
+
+
+def test_no_two_have_one_name():
     assert len({style.label for style in LOOKS.values()}) == len(LOOKS) == len(METHODS) + len(VARIANTS)
 
 
@@ -162,6 +241,20 @@ def test_show_attaches_the_alt_text(monkeypatch):
     assert image.format == "PNG"
     assert image.mode == "P"  # a palette: small files
     assert bundle["text/plain"] == "<Figure size 160x200 with 4 Axes>"
+
+
+@pytest.mark.parametrize("of", [1, 100])
+@pytest.mark.parametrize("limits", [(0.78, 0.955), (0.992, 0.996), (0, 1), (0.4, 0.6)])
+def test_ticks_in_percent_are_where_they_say(limits, of):
+    with canvas(1, 1, (7, 4)) as (figure, axis):
+        percents(axis.yaxis, of)
+        axis.set_ylim(*(of * limit for limit in limits))
+        figure.canvas.draw()
+        ticks = [(label.get_text(), tick / of) for label, tick in zip(axis.get_yticklabels(), axis.get_yticks())]
+        assert len(ticks) > 2
+        assert all(float(text.removesuffix("%")) == pytest.approx(100 * tick, abs=1e-9) for text, tick in ticks)
+        if limits[1] - limits[0] > 0.1:  # 82% rather than 82.5%
+            assert all("." not in text for text, _ in ticks)
 
 
 def test_ticks_in_percent_have_the_digits_that_they_need():

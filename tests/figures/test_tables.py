@@ -1,10 +1,11 @@
 """What is drawn is what the records hold, the paper's number stands beside it, and the profile is named."""
 
+import numpy as np
 import pandas as pd
 import pytest
-from fabricated import write
+from fabricated import record, write
 from gallery import groups
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
 from dnll_core import figures
@@ -34,20 +35,44 @@ def test_points_are_the_runs_and_dashes_the_papers_numbers():
     )
     first, last = figure.axes
     assert (first.get_title(), last.get_title()) == ("1000 labels", "4000 labels")
-    assert [tick.get_text() for tick in first.get_yticklabels()] == ["DNLL literal", "FixMatch literal"]
+    assert [tick.get_text() for tick in first.get_yticklabels()] == ["DNLL", "FixMatch"]  # all are literal
     for axis, printed, drawn in ((first, 87.87, 2), (last, 92.06, 1)):
         assert [printed, printed] in drawn_x(axis)
         assert [sorted(marks.get_offsets()[:, 0]) for marks in axis.collections] == [pytest.approx([90, 92])] * drawn
         assert pytest.approx([91]) in drawn_x(axis)  # the mean
     assert sum(line == [87.87, 87.87] for line in drawn_x(first)) == 1  # the paper has no FixMatch
     assert first.get_xlim() == last.get_xlim()
-    assert "a run, n = 2" in texts(figure)
+    assert "a run" in texts(figure) and figure.get_suptitle().endswith(", n = 2")
+    both = figures.tables.points_of_cells(groups(1, named={"DNLL 1000 literal", "DNLL 1000 lineage"}))
+    assert [tick.get_text() for tick in both.axes[0].get_yticklabels()] == ["DNLL lineage", "DNLL literal"]
+
+
+def test_a_run_that_guesses_is_an_arrow_at_the_edge():
+    of_table = groups(4, "laptop", n=1, named={"DNLL 20 noise", "VAT 20 noise"})
+    vat = next(cell for cell in of_table if cell.method == "vat")
+    of_table[vat] = [record(vat.experiment, 0, 0.103)]
+    [axis] = figures.tables.points_of_cells(of_table).axes
+    assert 10.3 < axis.get_xlim()[0] < 90
+    assert [text.get_text() for text in axis.texts] == ["10.3%"]
+    [axis] = figures.tables.points_of_cells({vat: of_table[vat]}).axes  # nothing beside it that it would squeeze
+    assert axis.get_xlim()[0] < 10.3 and not axis.texts
+
+
+def test_no_bar_of_a_mean_leaves_the_accuracies_there_are():
+    cell = next(cell for cell in cells(4, "laptop") if cell.name == "DNLL 20 noise")
+    records = [record(cell.experiment, seed, accuracy) for seed, accuracy in enumerate((0.7, 0.99, 0.99))]
+    for axis, most in (
+        (figures.tables.points_of_cells({cell: records}).axes[0], 100),
+        (figures.curves.finals({"dnll": records}).axes[0], 1),
+        (figures.curves.curves({"": {"dnll": [*records, *records]}}).axes[0], 1),
+    ):
+        assert max(axis.dataLim.x1 if axis.get_ylabel() == "" else axis.dataLim.y1, most) == most
 
 
 def test_what_is_not_recorded_is_named():
     figure = figures.tables.points_of_cells(groups(2, n=0))
     assert texts(figure).count("not recorded") == sum(cell.printed is not None for cell in cells(2, "paper"))
-    assert "a run, not recorded" in texts(figure)
+    assert "a run" not in texts(figure) and figure.get_suptitle().endswith(", not recorded")
     assert "mean ± sd" not in texts(figure)
     names = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
     assert "FixMatch" not in names  # nothing to draw: no run, and no number in the paper
@@ -83,9 +108,14 @@ def test_curves_draw_each_run_their_mean_and_the_papers_numbers():
     one = [0.5, 0.7, 0.8, 0.9], [0.51, 0.71, 0.81, 0.92], [0.505, 0.705, 0.805, 0.91]
     assert curves == [pytest.approx(values) for _ in range(2) for values in one]
     labels = [text.get_text() for text in axis.texts]
-    assert labels == ["the paper 87.87", "the paper 92.06"]
+    named = ["the paper 87.87%", "DNLL 1000 literal", "DNLL 4000 literal", "the paper 92.06%"]
+    assert labels == named and not axis.get_legend() and not axis.figure.legends
+    heights = [text.get_position()[1] for text in axis.texts]
+    assert min(np.diff(heights)) > 0.05 and heights[-1] <= 1  # so that no name covers another
     means = [line for line in axis.lines if line.get_label().startswith("DNLL")]
     assert len({(line.get_linestyle(), line.get_markerfacecolor()) for line in means}) == 2  # told apart
+    light, dark = (sum(to_rgb(line.get_color())) for line in sorted(means, key=lambda line: line.get_label()))
+    assert light > dark  # the more labels the darker
     with pytest.raises(ValueError, match="at least one cell with records"):
         figures.tables.curves_of_cells({missing: []})
 
@@ -104,18 +134,21 @@ def test_sensitivity_has_a_panel_for_the_fixed_weight_only_with_records():
 
 
 def test_titles_name_the_profile():
-    assert figures.tables.title_of(cells(2, "paper")) == "Table 2: CIFAR-10, WRN-28-2"
-    assert figures.tables.title_of(cells(2)).endswith("quick profile: digits, small, 40 epochs")
-    assert "laptop profile: MNIST, small" in figures.tables.title_of(cells(4, "laptop"))
-    assert "short profile: SVHN, WRN-28-2, 28 epochs" in figures.tables.title_of(cells(3, "short"), "Figure")
+    title_of = figures.tables.title_of
+    assert title_of(groups(2)) == "Table 2: CIFAR-10, WRN-28-2, n = 2"
+    assert title_of(groups(5, "quick", 1)) == "Digits, small network, 40 epochs, n = 1 (stand-in for Table 5)"
+    at_14 = "MNIST at 14 × 14 pixels, small network, 6 epochs, n = 3\n(stand-in for Table 4)"
+    assert title_of(groups(4, "laptop", 3)) == at_14
+    some = groups(3, "short", 1) | {next(iter(groups(3, "short"))): []}
+    assert title_of(some, "Figure") == "SVHN, WRN-28-2, 28 epochs, n = 1 (Figure, profile short)"
     for figure in (
         figures.tables.points_of_cells(groups(3, "quick")),
         figures.tables.curves_of_cells(groups(3, "quick")),
         figures.tables.sensitivity(groups(5, "quick")),
     ):
-        assert any("quick profile: digits" in text for text in texts(figure))
+        assert any(text.startswith("Digits, small network") and "stand-in" in text for text in texts(figure))
     with pytest.raises(ValueError, match="at least one cell"):
-        figures.tables.title_of([])
+        title_of({})
 
 
 # -- the scorecard -----------------------------------------------------------------------------------------------------

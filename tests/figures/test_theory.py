@@ -35,8 +35,8 @@ def test_transfer_draws_one_line_for_each_accuracy_and_a_point_for_each_cell():
     rows = transfer_rows([4, 6], [1, 3], [0.3, 0.9], draws=2_000)
     figure = figures.theory.transfer(rows, 6)
     sets, _single, rest = figure.axes
-    assert {"accuracy 0.3", "accuracy 0.9"} <= set(lines_of(sets))
-    assert lines_of(sets)["accuracy 0.3"].get_ydata() == pytest.approx(0.7 * np.arange(1, 6) / 5)
+    assert {"accuracy 30%", "accuracy 90%"} <= set(lines_of(sets))
+    assert lines_of(sets)["accuracy 30%"].get_ydata() == pytest.approx(0.7 * np.arange(1, 6) / 5)
     assert len(rest.containers) == len(rows)
     assert [text.get_text() for text in rest.texts] == ["K = 4", "K = 6"]
 
@@ -81,6 +81,11 @@ def test_explorer_at_ordinary_and_extreme_values(K, m, accuracy, agreement):
     left, right = figure.axes
     assert left.get_ylim() == (0, 1) and right.get_ylim()[0] > 0
     assert f"K = {K} classes" in figure.get_suptitle()
+    for axis in figure.axes:  # whole m alone, and no line without a mark, for at K = 2 it has one point
+        ticks = axis.get_xticks()
+        assert set(ticks) <= {*range(1, K)} and (len(ticks) == K - 1 or K > 15) and axis.get_xlim() == (0.5, K - 0.5)
+        own = [line for line in axis.lines if np.size(line.get_xdata()) == K - 1]
+        assert own and all(line.get_marker() not in ("None", "") for line in own if line.get_linestyle() != "None")
 
 
 def test_sliders_redraw_and_m_stays_below_K():
