@@ -115,7 +115,7 @@ def _beats(method: str) -> Question:
 
 
 def _transfers(first: str, second: str) -> list[Setting]:
-    """Pairs of the runs of notebook 02, on the digits, whose names differ in one word."""
+    """Pairs of the runs of notebook 17, on the digits, whose names differ in one word."""
     named = experiments.transfers()
     pairs = [(name.split(), experiment) for name, experiment in named.items()]
     swapped = [(" ".join(second if w == first else w for w in words), e) for words, e in pairs if first in words]
@@ -191,7 +191,7 @@ def _close() -> Question:
 
 
 def _measured(measure: Callable[[dict], float], what: str, teaching: Sequence[str]) -> Question:
-    """A value of each measured run of DNLL with these ways of teaching, on the digits of notebook 02."""
+    """A value of each measured run of DNLL with these ways of teaching, on the digits of notebook 17."""
     named = experiments.transfers()
     settings = [(named[f"dnll {way} {selection}"],) for way in teaching for selection in ("ep", "epm")]
     return Question(what, [settings], measure)

@@ -56,7 +56,7 @@ def quickstart(dataset: str = "digits", labels: int = 20, **changes) -> dict[str
 
 
 def transfers(labels: int = 20) -> dict[str, Experiment]:
-    """The runs of notebook 02 on the digits: what submodels pass to each other, by kind of label and who teaches whom.
+    """The runs of notebook 17 on the digits: what submodels pass to each other, by kind of label and who teaches whom.
 
     Names are "dnll <teaching> <selection>" and "mutual-learning <threshold>". All start from the best grid
     trial of the quickstart's search, with m = 3, Table 5's best, and differ in what their name says.

@@ -40,7 +40,7 @@ def lost(record: dict, window: int = WINDOW) -> float:
 def shared_errors(row: dict) -> float:
     """The share 0...1 of a submodel's errors that the other one makes too; different wrong answers count half.
 
-    (w - (1 - a)/2)/w with wrong labels w and agreement a, see notebook 02; 1 without errors: none is a submodel's own.
+    (w - (1 - a)/2)/w with wrong labels w and agreement a, see notebook 17; 1 without errors: none is a submodel's own.
     """
     w, a = row["wrong labels"], row["agreement"]
     return (w - (1 - a) / 2) / w if w else 1.0

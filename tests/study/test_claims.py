@@ -164,7 +164,7 @@ def test_curves_by_hand():
     assert lost(run(0.1, 0.9, 0.9, 0.7, 0.7), 2) == pytest.approx(20)
     assert lost(run(0.1, 0.2, 0.3), 2) == 0
     assert lost(run(0.1), 5) == 0  # shorter than the window
-    assert shared_errors({"wrong labels": 0.1, "agreement": 0.9}) == pytest.approx(0.5)  # notebook 02's example
+    assert shared_errors({"wrong labels": 0.1, "agreement": 0.9}) == pytest.approx(0.5)  # notebook 17's example
     assert shared_errors({"wrong labels": 0.0, "agreement": 1.0}) == 1
 
 
