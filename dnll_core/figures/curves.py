@@ -94,13 +94,11 @@ def curves(
                 lines = [(handles[name].get_ydata()[-1], looks[name].label, looks[name].color) for name in groups]
                 _name_ends(axis, [*lines, *ends])
         keys = list(handles.values())
-        if ends is not None:
-            pass
-        elif count > 1:
+        if ends is None and count > 1:
             figure.legend(handles=keys, loc="outside lower center", ncols=min(4, -(-len(keys) // 2)))
-        elif many:
+        elif ends is None and many:
             figure.legend(handles=keys, loc="outside right center")
-        else:
+        elif ends is None:
             axes[0, 0].legend(handles=keys, loc="lower right")
     return figure
 
@@ -199,7 +197,8 @@ def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> F
         if floor in values:
             mean, sd, color = values[floor].mean(), pd.Series(values[floor]).std(), looks[floor].color
             axis.axvline(mean, color=color, linestyle="--", linewidth=1.2)
-            axis.axvspan(mean - sd, min(1, mean + sd), color=color, alpha=0.12, linewidth=0)
+            if len(values[floor]) > 1:
+                axis.axvspan(mean - sd, min(1, mean + sd), color=color, alpha=0.12, linewidth=0)
         for y, name in enumerate(order):
             runs_and_mean(axis, y, values[name], looks[name])
         names = [f"{looks[name].label}, n = {len(values[name])}" for name in order]

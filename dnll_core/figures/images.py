@@ -85,7 +85,7 @@ def idea(
         ink: see `image_grid`.
     """
     wrong, K = 1 - accuracy, len(classes)
-    # what either submodel says: two draws, so that their negatives differ where there are two other classes
+    # each submodel draws its own negatives: two different ones, where there are two other classes
     others = [(kind + shift) % K for shift in (2 % K or 1, 5 % K or 1)]
     if K > 2 and (kind in others or others[0] == others[1]):
         others = [(kind + 1) % K, (kind + 2) % K]
