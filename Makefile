@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+BOOK := .venv/.book
 ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart notebook test test-long lab reproduce gpu outputs figures bench clean
+.PHONY: help quickstart notebook test test-long lab book reproduce gpu outputs figures bench clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +46,10 @@ test-long: $(READY)  ## the few tests that take many seconds each
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)
 
+book: $(BOOK)  ## the notebooks and the API as pages to read in a browser, which need no net
+	$(BIN)/python -m sphinx -q notebooks runs/book
+	@echo "The book: runs/book/index.html"
+
 reproduce: $(READY)  ## run the paper's tables; ARGS="--profile short --tables 4 1 2 --minutes 25"
 	$(BIN)/python -m dnll_core.campaign $(or $(ARGS),--tables 1 2 3 4 5 6)
 
@@ -70,4 +75,8 @@ $(READY): pyproject.toml
 	@echo "Building .venv: PyTorch, JupyterLab and the rest. This takes some minutes, once."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python install.py --editable '.[test]'
+	@touch $@
+
+$(BOOK): $(READY)
+	$(BIN)/python install.py --editable '.[book]'
 	@touch $@

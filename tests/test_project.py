@@ -65,6 +65,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     The package and its notebooks need no extra, but for the one file that adapts it.
     """
     needed, dask, test = names(DECLARED), names(EXTRAS["dask"]), names(EXTRAS["test"]) - {"dnll_core"}
+    book, conf = names(EXTRAS["book"]), imported(ast.parse((ROOT / "notebooks/conf.py").read_text(encoding="utf-8")))
     package = {
         path: imported(ast.parse(path.read_text(encoding="utf-8"))) for path in (ROOT / "dnll_core").rglob("*.py")
     }
@@ -79,10 +80,13 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
         assert found - ours <= needed, f"{path.name} imports {found - ours - needed}"
     assert dask <= adapter and adapter - ours <= needed | dask
     for path, found in tests.items():
-        assert found - ours <= needed | dask | test, f"{path.name} imports {found - ours - needed - dask - test}"
+        undeclared = found - ours - needed - dask - test - book
+        assert not undeclared, f"{path.name} imports {undeclared}"
     used = set().union(*package.values(), *lessons.values())
     assert needed <= used, f"nothing imports {needed - used}"
     assert test - used.union(*tests.values()) == RUN.keys()
+    assert conf - {"dnll_core"} <= book
+    assert book - conf.union(*tests.values()) == {"sphinx", "furo"}  # which make and the configuration name
 
 
 def test_text_is_utf_8_whatever_the_locale():

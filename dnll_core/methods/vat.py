@@ -1,6 +1,6 @@
 """Virtual Adversarial Training (Miyato et al., TPAMI 2018, Eqs. 5-11 and Algorithm 1): smooth where it changes most.
 
-loss = cross-entropy + lam * ramp * (KL(p(x) || p(x + r)) + vat_entropy * H(p(x))),    r = vat_eps * d / |d|
+    loss = cross-entropy + lam * ramp * (KL(p(x) || p(x + r)) + vat_entropy * H(p(x))),    r = vat_eps * d / |d|
 
 d is the direction, of one length for each image, in which p changes most: random at first, then `vat_iterations` times
 the gradient of KL(p(x) || p(x + vat_xi * d)) (power iteration). p(x) carries no gradient in the KL.

@@ -40,7 +40,7 @@ class DNLLClassifier(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         device: see `device.choose_compute`.
 
     Attributes:
-        classes_: sorted labels. model_: the trained `own.model.Model`; of images it can be saved. n_iter_: steps taken.
+        classes_: sorted labels. `model_`: the trained `own.model.Model`; of images it can be saved. `n_iter_`: steps.
     """
 
     def __init__(
