@@ -85,10 +85,33 @@ def test_a_check_is_of_what_a_cell_gives(cell, following, expected):
 def test_what_is_ignored_is_asserted(notebook):
     cells = code_cells(notebook)
     for cell, following in zip(cells, [*cells[1:], None]):
-        if "NBVAL_IGNORE_OUTPUT" in source(cell):
+        assert "NBVAL_" not in source(cell)  # a tag says it without a line of code
+        if "nbval-ignore-output" in cell["metadata"].get("tags", []):
             where, wanted = source(cell)[:90], outcome_of(ast.parse(source(cell)))
             assert following is not None, where
             assert checks(ast.parse(source(following)), wanted), f"after {where!r}: no assert of {sorted(wanted)}"
+
+
+def only_asserts(tree):
+    """Whether a cell does nothing but check: asserts, and what they are computed from."""
+
+    def fits(node):
+        if isinstance(node, (ast.For, ast.If, ast.With)):
+            return all(map(fits, [*node.body, *getattr(node, "orelse", [])]))
+        return isinstance(node, (ast.Assert, ast.Assign, ast.AugAssign))
+
+    return bool(asserts(tree)) and all(map(fits, tree.body))
+
+
+def test_what_only_checks_is_folded(notebook):
+    """In JupyterLab and in the book: a reader need not open it. What a later cell reads stays in sight."""
+    trees = [ast.parse(source(cell)) for cell in code_cells(notebook)]
+    for i, (cell, tree) in enumerate(zip(code_cells(notebook), trees)):
+        later = set().union(*(names(following, ast.Load) for following in trees[i + 1 :]))
+        folded = cell["metadata"].get("jupyter", {}).get("source_hidden", False)
+        assert folded == ("hide-input" in cell["metadata"].get("tags", [])), source(cell)[:90]
+        if only_asserts(tree) and not names(tree, ast.Store) & later:
+            assert folded, source(cell)[:90]
 
 
 def cannot_fail(test):
