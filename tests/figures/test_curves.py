@@ -121,6 +121,14 @@ def test_roles_fill_the_whole_panel():
     assert tops == pytest.approx([0.52, 1.0, 1.0])  # equals teach each other, and no share is negative
 
 
+@pytest.mark.parametrize("end", [0.0, 0.5, 1.0])
+def test_names_at_the_ends_of_lines_do_not_cover_each_other_and_stay_beside_the_panel(end):
+    [axis] = curves({"": {name: [run(0.3, end)] for name in ("dnll", "vat", "mixmatch")}}, ends=[]).axes
+    assert {text.get_text() for text in axis.texts} == {"DNLL", "VAT", "MixMatch"} and not axis.get_legend()
+    heights = sorted(text.get_position()[1] for text in axis.texts)
+    assert min(np.diff(heights)) > 0.05 and heights[0] >= 0 and heights[-1] <= 1
+
+
 def test_a_panel_of_many_lines_is_drawn_as_several_of_eight():
     methods = [*METHODS][:9]
     one, two = curves({"digits": {name: [run(0.3, 0.5)] for name in methods}}).axes
