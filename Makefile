@@ -7,7 +7,7 @@ ARGS ?=
 OUT := runs/notebooks
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart notebook test test-long lab book reproduce gpu outputs figures bench clean
+.PHONY: help quickstart notebook test test-long test-browser lab book reproduce gpu outputs figures bench clean
 
 help:  ## print this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,10 @@ test: $(READY)  ## style, unit tests, then every notebook against its committed 
 
 test-long: $(READY)  ## the few tests that take many seconds each
 	$(BIN)/python -m pytest -m long
+
+test-browser: $(READY)  ## notebooks in JupyterLab with Chromium, which the system must have; 5 minutes at most
+	@$(BIN)/python -c 'import selenium' 2> /dev/null || $(BIN)/python install.py --editable '.[test,browser]'
+	$(BIN)/python -m pytest -m browser tests/test_browser.py
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)

@@ -1,4 +1,4 @@
-"""Small things that many modules need: messages for unknown names, files whole and locked, paths, seeds, bars."""
+"""Small things that many modules need: messages for unknown names, files whole and locked, paths, seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 import threading
 import uuid
 import warnings
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 FORMAT = 2  # of recorded results; from 2 on a file holds the SHA-256 of its content
 
@@ -148,30 +146,6 @@ def stream_seed(seed: int, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}: {purpose}".encode()).digest()[:8], "big") >> 1
 
 
-def bar_is_off(wanted: bool) -> bool | None:
-    """The `disable` of a tqdm bar: shown on a terminal, in JupyterLab, VS Code and Colab; else silent, as in logs.
-
-    A kernel's output claims to be a terminal, so tqdm alone would send thousands of widget messages to papermill and
-    nbval. A person watches where a Jupyter server tells the kernel its session's name, VS Code the notebook's file, or
-    the shell is Colab's. The environment variables of those two say less: whatever they start inherits them, papermill
-    for one. TQDM_DISABLE=1 is tqdm's own word for no bar, which an argument would overrule.
-    """
-    if not wanted or os.environ.get("TQDM_DISABLE", "") not in ("", "0"):
-        return True
-    if "ipykernel" not in sys.modules:
-        return None
-    from IPython import get_ipython  # there is a kernel, or could be; commands need none
-
-    shell = get_ipython()
-    seen = "JPY_SESSION_NAME" in os.environ or "__vsc_ipynb_file__" in getattr(shell, "user_ns", ())
-    return not (seen or type(shell).__module__.startswith("google.colab"))
-
-
-def progress_bar(total: int, done: int, wanted: bool) -> tqdm:
-    """A bar over `total` iterations that starts at `done`, see `bar_is_off`."""
-    return tqdm(total=total, initial=done, disable=bar_is_off(wanted), unit="it", dynamic_ncols=True, leave=False)
-
-
 def program(name: str, doc: str | None) -> argparse.ArgumentParser:
     """The parser of `python -m <name>`: two paragraphs of its docstring above the options, the others below.
 
@@ -191,11 +165,6 @@ def positive(text: str) -> int:
     if not text.strip().isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"takes a whole number from 1, not {text!r}")
     return int(text)
-
-
-def watched(items: Iterable, total: int, what: str, wanted: bool = True) -> tqdm:
-    """`items`, with a bar over them."""
-    return tqdm(items, total=total, desc=what, disable=bar_is_off(wanted), dynamic_ncols=True)
 
 
 # Ctrl-C; what schedulers, `timeout` and `docker stop` send; and a terminal that is closed. Windows has no SIGHUP.
@@ -252,7 +221,11 @@ def interrupt_once(asked: Flag) -> Callable[[int, object], None]:
 
 
 class Stopped(KeyboardInterrupt):
-    """What was going on was cut short because it is to stop, see `Stop.check`."""
+    """What was going on was cut short because it is to stop, see `Stop`. A notebook shows it as one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows of it: who stopped a cell need not read where that was."""
+        return [str(self) or "stopped"]
 
 
 class Stop:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dnll_core import results
 from dnll_core.augment import Augmentation
+from dnll_core.bars import Runs
 from dnll_core.checkpoint import exclusive
 from dnll_core.common import FORMAT, Stop, today, unknown
 from dnll_core.config import ConfigError, Experiment
@@ -125,7 +126,7 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     root: str | Path | None = None,
-    progress: bool = True,
+    progress: bool | Runs = True,
     measure: bool = False,
     observer: Observer | None = None,
     pool: str = "auto",
@@ -147,7 +148,7 @@ def train(
             when training stops, and may be deleted when the run is saved. A finished one gives its networks back.
         device, precision: see `device.choose_compute`.
         root: folder of the data sets; the default is that of `load_data`.
-        progress: a bar, where somebody watches (see `common.bar_is_off`).
+        progress: a bar, where somebody watches (see `bars.bar_is_off`). `bars.Runs` makes it one of several runs.
         measure: add to the history how often the labels that submodels pass are wrong, and more, see `measure`. It
             looks at the true labels of the unlabelled images, which training never sees, and changes no draw.
         observer: called after each iteration with its `Batch` and `Output` (see `methods.base`), where it may look at

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
+from dnll_core.bars import Runs
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
 from dnll_core.checkpoint import load_checkpoint, save_checkpoint
-from dnll_core.common import Stopped, deferred_interrupt, progress_bar, today
+from dnll_core.common import Stopped, deferred_interrupt, today
 from dnll_core.data.domain import without_labels
 from dnll_core.evaluation import accuracy, in_batches
 from dnll_core.learner import Learner
@@ -80,26 +81,27 @@ class Trainer:
         self,
         checkpoint: str | Path | None = None,
         every_minutes: float = 5.0,
-        progress: bool = True,
+        progress: bool | Runs = True,
         should_stop: Callable[[float], bool] | None = None,
     ) -> None:
         """Trains to the end, from where the trainer stands.
 
         Args:
             checkpoint: folder that is brought up to date every `every_minutes`, when training stops and at the end.
-            progress: a bar with loss, accuracy and time left; silent where the output is not a terminal or JupyterLab.
+            progress: a bar with time left, loss and validation accuracy, where somebody watches; see `bars.Runs`.
             should_stop: asked after each iteration, with the seconds of the longest one so far, evaluation included,
                 and before each batch of an evaluation, with 0; True ends training as Ctrl-C does.
 
         Raises:
             TrainingDiverged: if the loss stops being finite.
-            KeyboardInterrupt: after Ctrl-C, SIGTERM or SIGHUP, when the iteration is finished and the checkpoint is
-                written. An evaluation is cut short; a run that goes on from there begins with it.
+            Stopped: a KeyboardInterrupt, after Ctrl-C, SIGTERM or SIGHUP, when the iteration is finished and the
+                checkpoint is written. An evaluation is cut short; a run that goes on from there begins with it.
         """
         total, steps = self.learner.clock.total_steps, self.learner.steps_per_epoch
         started, last_saved = time.perf_counter() - self.seconds, time.perf_counter()
         longest, stopping, saved, sitting = 0.0, False, False, False
-        with deferred_interrupt(should_stop) as stop, progress_bar(total, self.step, progress) as bar:
+        runs, title = Runs.of(progress), f"{self.learner.experiment.method}, seed {self.learner.seed}"
+        with deferred_interrupt(should_stop) as stop, runs.bar(title, total, self.step) as bar:
             while not stopping and not self.is_finished:
                 began, epoch = time.perf_counter(), len(self.history)
                 i = self.step - epoch * steps
@@ -126,8 +128,8 @@ class Trainer:
                     last_saved = time.perf_counter()
             if stop.signalled.is_set() or not self.is_finished:
                 missing = ", before its evaluation" if self.step == total and not self.is_finished else ""
-                where = f"; its checkpoint is in {checkpoint}, and the same call goes on" if saved else ""
-                raise KeyboardInterrupt(f"stopped after iteration {self.step} of {total}{missing}{where}")
+                kept = f"; its checkpoint is in {checkpoint}, and the same call goes on" if saved else runs.again
+                raise Stopped(f"stopped after iteration {self.step} of {total}{missing}{kept}")
 
     def _capture(self) -> CapturedStep | None:
         """The iteration as a graph; None where it may not, CUDA cannot, or the rest of the stage is not worth it."""
@@ -270,8 +272,6 @@ class Trainer:
         return True
 
     def _shown(self, loss: Tensor) -> dict[str, str]:
-        shown = {"loss": f"{float(loss):.3f}"}
-        evaluated = next((row for row in reversed(self.history) if "test" in row), None)
-        if evaluated is not None:
-            shown["test"] = f"{sum(evaluated['test']['submodels']) / len(evaluated['test']['submodels']):.3f}"
-        return shown
+        accuracies = [row["validation"]["submodels"] for row in self.history if "validation" in row]
+        last = {"validation": f"{sum(accuracies[-1]) / len(accuracies[-1]):.1%}"} if accuracies else {}
+        return {"loss": f"{float(loss):.3f}"} | last

@@ -12,15 +12,17 @@ import fabricated
 import IPython
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 
 from dnll_core import results, train
+from dnll_core.bars import Bar, Runs, bar_is_off, watched
 from dnll_core.bench import command as bench
 from dnll_core.bench import measure
 from dnll_core.bench.report import load_benchmarks
 from dnll_core.campaign import command, gpu, search
 from dnll_core.campaign.notebooks import run_cells
 from dnll_core.checkpoint import CheckpointError, exclusive, load_checkpoint, read_info, save_checkpoint
-from dnll_core.common import bar_is_off, positive, program, progress_bar, user_path
+from dnll_core.common import Stopped, positive, program, user_path
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures import style
 from dnll_core.provenance import PACKAGE
@@ -70,9 +72,101 @@ def test_bars_show_in_vs_code_and_colab_but_not_in_what_they_start(monkeypatch):
 
 
 def test_a_silent_bar_writes_nothing(capsys):
-    with progress_bar(10, 0, True) as bar:  # pytest captures the output, so it is no terminal
+    with Runs().bar("dnll, seed 0", 10, 0) as bar:  # pytest captures the output, so it is no terminal
         bar.update(10)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    """A notebook that somebody watches. The outputs that its cells have: [output, ...], each the texts it had."""
+    outputs, shell = [], SimpleNamespace(user_ns={"__vsc_ipynb_file__": "mine.ipynb"})
+
+    def display(bundle, raw, display_id):
+        assert raw and display_id
+        outputs.append([bundle])
+        return SimpleNamespace(update=lambda bundle, raw: outputs[-1].append(bundle))
+
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setitem(sys.modules, "ipykernel", object())
+    monkeypatch.setattr(IPython, "get_ipython", lambda: shell)
+    monkeypatch.setattr("IPython.display.display", display)
+    return outputs
+
+
+def test_in_a_notebook_bars_are_html_and_leave_nothing(lab, capsys):
+    assert list(watched(range(3), 3, "<images>")) == [0, 1, 2]
+    with pytest.raises(RuntimeError), Bar(total=5, desc="runs", mininterval=0) as bar:
+        bar.update(2)
+        raise RuntimeError
+    assert capsys.readouterr() == ("", "")
+    for output in lab:
+        assert all(bundle.keys() == {"text/html", "text/plain"} for bundle in output)  # no widget
+        assert output[-1] == {"text/html": "", "text/plain": ""}
+    images, runs = lab
+    assert images[0]["text/plain"] == "<images> · 0 of 3"
+    assert "&lt;images&gt; · 0 of 3" in images[0]["text/html"]
+    assert re.fullmatch(r"runs · 2 of 5 · \d+ s left", runs[1]["text/plain"])
+    assert '<progress value="0.400"' in runs[1]["text/html"]
+
+
+def test_the_bar_of_several_runs_says_which_and_how_long_all_take(lab):
+    runs = Runs([2, 1, 2, 1])
+    with runs.bar("dnll, seed 0", 10, 0) as bar:
+        bar._time = lambda: bar.start_t + 2 * bar.n
+        bar.update(5)
+        bar.set_postfix(validation="88.5%")
+    # this one takes 20 seconds, so does one like it, and each of the other two half of that
+    assert (
+        lab[0][-2]["text/plain"] == "dnll, seed 0 · run 1 of 4 · 10 s left · about 50 s for all runs · validation=88.5%"
+    )
+    assert len(lab) == 1 and lab[0][-1]["text/plain"] == ""
+    with runs.bar("supervised, seed 0", 10, 0):
+        pass
+    assert len(lab) == 1  # all are drawn at the same place
+
+
+def test_time_left_is_that_of_runs_like_those_that_have_ended():
+    runs = Runs([2, 1, 2, 1])
+    assert runs.seconds_left(0, 10, 0, 0.0) is None
+    runs.begun, runs.took = 2, {2: 40.0}
+    assert runs.seconds_left(0, 10, 0, 0.0) is None
+    assert runs.seconds_left(5, 10, 0, 5.0) == 5 + 40 + 10
+    assert runs.seconds_left(5, 10, 4, 1.0) == 5 + 40 + 10  # from a checkpoint of iteration 4
+    assert Runs().seconds_left(5, 10, 0, 5.0) is None
+
+
+def test_more_runs_than_were_announced_and_a_single_one(lab):
+    runs = Runs([1.0])
+    for which in ("", " · run 2 of 2"):
+        with runs.bar("dnll, seed 0", 10, 5) as bar:
+            bar.update(5)
+            assert bar.desc == f"dnll, seed 0{which}"
+    assert Runs.of(runs) is runs
+    assert not Runs.of(False).wanted
+
+
+def test_training_shows_the_accuracy_on_validation_images_and_none_on_test_images(lab, monkeypatch):
+    monkeypatch.setattr(Bar, "update", lambda self, n=1: Bar.refresh(self))  # each iteration, not ten a second
+    train(RUN.replace(epochs=2), 0)
+    [output] = lab
+    said = [bundle["text/plain"] for bundle in output]
+    assert all(line.startswith("supervised, seed 0") for line in said[:-1])
+    assert re.search(r" · loss=\d\.\d+ · validation=\d+\.\d%$", said[-2])
+    assert not any("test" in line for line in said)
+
+
+def test_an_interruption_is_one_line_in_a_notebook():
+    """IPython asks an error for this; what it shows of others are dozens of lines."""
+    shell = InteractiveShell.instance()
+    shown = []
+    shell._showtraceback = lambda kind, error, lines: shown.extend(lines)
+    for error in (Stopped("stopped after iteration 3 of 9"), Stopped()):
+        try:
+            raise error
+        except KeyboardInterrupt:
+            shell.showtraceback()
+    assert shown == ["stopped after iteration 3 of 9", "stopped"]
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "0.5", "many", ""])

@@ -9,6 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "dnll_core"
 # A file imports from the lines above its own, and from its own line only where that is a folder, without a circle.
 FLOORS = [
     {"common"},
+    {"bars"},
     {"fields"},
     {"datafiles"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}

@@ -10,6 +10,8 @@ import papermill
 import pytest
 from PIL import Image
 
+from dnll_core.figures.style import WIDGET
+
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:home|root|work|tmp|usr|Users|mnt|opt)/|[A-Z]:\\\\")
@@ -202,6 +204,12 @@ def test_no_absolute_paths_and_no_papermill_stamps(notebook):
         for text in texts:
             assert not ABSOLUTE.search(text), ABSOLUTE.search(text)
     assert "papermill" not in notebook["metadata"]
+
+
+def test_a_notebook_with_widgets_has_a_stand_in_for_when_it_is_opened_without_its_kernel(notebook):
+    shows = any(re.search(r"theory\.explore\(|widgets_to_label\(", source(cell)) for cell in code_cells(notebook))
+    models = notebook["metadata"].get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {"state": {}})
+    assert (WIDGET in models["state"]) == shows
 
 
 def test_cells_are_short(notebook):

@@ -66,6 +66,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     """
     needed, dask, test = names(DECLARED), names(EXTRAS["dask"]), names(EXTRAS["test"]) - {"dnll_core"}
     book, conf = names(EXTRAS["book"]), imported(ast.parse((ROOT / "notebooks/conf.py").read_text(encoding="utf-8")))
+    browser = names(EXTRAS["browser"])
     package = {
         path: imported(ast.parse(path.read_text(encoding="utf-8"))) for path in (ROOT / "dnll_core").rglob("*.py")
     }
@@ -79,6 +80,8 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     for path, found in (package | lessons).items():
         assert found - ours <= needed, f"{path.name} imports {found - ours - needed}"
     assert dask <= adapter and adapter - ours <= needed | dask
+    in_a_browser = tests.pop(ROOT / "tests" / "test_browser.py")
+    assert browser <= in_a_browser and in_a_browser - ours <= needed | test | browser
     for path, found in tests.items():
         undeclared = found - ours - needed - dask - test - book
         assert not undeclared, f"{path.name} imports {undeclared}"

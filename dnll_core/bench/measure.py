@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
+from dnll_core.bars import watched
 from dnll_core.bench.subject import Setting, Subject, profile
 from dnll_core.bench.timing import ceiling, count_flops, peak_memory
 from dnll_core.checks import sealed
-from dnll_core.common import atomic_file, today, watched
+from dnll_core.common import atomic_file, today
 from dnll_core.device import choose_compute, own_random_state
 from dnll_core.provenance import source_hash
 

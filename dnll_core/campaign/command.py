@@ -22,9 +22,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from dnll_core import results
+from dnll_core.bars import in_words
 from dnll_core.campaign import estimates
 from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints, table_tasks
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
@@ -91,9 +92,9 @@ def describe(tasks: list[Task], out: Path) -> str:
     """One line for each run, with the time that records and benchmarks let expect, and what they come to."""
     known = estimates.measured({results.root(), out.resolve()})
     seconds = [estimates.seconds_left(task, known) for task in tasks]
-    lines = [f"{estimates.in_words(s):>9}  {task.name}  {task.title}".rstrip() for task, s in zip(tasks, seconds)]
+    lines = [f"{in_words(s):>9}  {task.name}  {task.title}".rstrip() for task, s in zip(tasks, seconds)]
     times = [s for s in seconds if s is not None]
-    total = f"{len(tasks)} runs: {estimates.in_words(sum(times))} for {len(times)} of them one after the other"
+    total = f"{len(tasks)} runs: {in_words(sum(times))} for {len(times)} of them one after the other"
     return "\n".join([*lines, f"{total}, not known for {len(tasks) - len(times)}"])
 
 

@@ -146,12 +146,3 @@ class Expected:
                 return None
             seconds = self.timed[kind] * ((iterations(experiment) or 0) - checkpoint_step(task.checkpoint))
         return AROUND + MARGIN * seconds
-
-
-def in_words(seconds: float | None) -> str:
-    """For example "40 s", "25 min", "3.2 h"; "not known" for None."""
-    if seconds is None:
-        return "not known"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"

@@ -8,15 +8,18 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dnll_core import results
+from dnll_core.bars import Runs, bar_is_off
+from dnll_core.bench.timing import seconds_of_an_iteration
 from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.pool import processes
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import unknown, user_path
+from dnll_core.common import Stopped, unknown, user_path
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import choose_compute
 from dnll_core.fields import Digits, OrNone, read
 from dnll_core.names import run_name
+from dnll_core.run import prepare
 from dnll_core.study.settings import at_length
 from dnll_core.study.tables import Cell, cells
 
@@ -48,12 +51,13 @@ def run_cells(
             is not run again, and what is unfinished goes on. None writes nothing. A notebook may record with
             uncommitted changes of the package, which `python -m dnll_core.campaign` refuses: the folder is the
             reader's own, and the commit in such records ends in "+".
-        progress: a bar over the runs, where somebody watches (see `common.bar_is_off`).
+        progress: a bar over the runs, where somebody watches (see `bars.bar_is_off`).
 
     Returns:
         Name -> its records, by seed.
 
     Raises:
+        Stopped: at Ctrl-C.
         RunsFailed: after the other runs, if some failed or another campaign is running them.
         WorkerDied: see `campaign.pool.processes`.
         RecordError: see `results.load`.
@@ -65,14 +69,35 @@ def run_cells(
         workers = count(WORKERS, os.environ.get(WORKERS) or usual)
     if folder is not None:
         rename_checkpoints(folder)
-    with processes(workers, ", ".join(experiments)) as pool:
-        report = run_tasks(tasks if folder is None else missing(tasks), pool, progress=progress)
+    kept = (
+        "nothing is kept; with out=FOLDER, the runs that had ended would be"
+        if out is None
+        else (f"what had ended is recorded in {out}, and the same call goes on")
+    )
+    try:
+        with processes(workers, ", ".join(experiments)) as pool:
+            report = run_tasks(tasks if folder is None else missing(tasks), pool, progress=progress)
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; {kept}") from None
     problems = report.failures + [f"{task.name}: another campaign is running it" for task in report.elsewhere]
     if problems:
         raise RunsFailed("\n".join(problems))
     records = [record for _, record in report.recorded] if folder is None else results.load(folder)
     found = {run_name(record["experiment"], record["seed"]): record for record in records}
     return {name: [found[Task(e, seed).name] for seed in range(seeds)] for name, e in experiments.items()}
+
+
+def bar_over(experiments: Sequence[Experiment], again: str = "") -> Runs:
+    """For `train(..., progress=)`: a bar that says which of these runs it is of, and how long all of them still take.
+
+    Where there is a bar, some iterations of each experiment are timed first. again: see `Runs`.
+    """
+    seconds = dict.fromkeys(experiments, 1.0)
+    if bar_is_off(True) is not True:
+        for experiment in seconds:
+            trainer, _ = prepare(experiment, progress=False, seed=0)
+            seconds[experiment] = seconds_of_an_iteration(trainer) * trainer.learner.clock.total_steps
+    return Runs([seconds[experiment] for experiment in experiments], again)
 
 
 # -- parameters --------------------------------------------------------------------------------------------------------

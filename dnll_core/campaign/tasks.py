@@ -16,13 +16,11 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from dnll_core import results
+from dnll_core.bars import Bar
 from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.worker import Outcome, Task, attempt
 from dnll_core.checkpoint import CheckpointError, InUse, exclusive, read_info
-from dnll_core.common import bar_is_off
 from dnll_core.data import data_root, prepared
 
 SLICE = 5.0  # seconds between looks at how many workers there are
@@ -108,7 +106,7 @@ class _Work:
     ):
         self.pool, self.stop_at, self.say, self.campaign = pool, stop_at, say, uuid.uuid4().hex
         self.place = {id(task): f"[{i}/{len(tasks)}]" for i, task in enumerate(tasks, start=1)}
-        self.bar = tqdm(total=len(tasks), disable=bar_is_off(progress), unit="run", dynamic_ncols=True, leave=False)
+        self.bar = Bar(total=len(tasks), desc="runs", unit="run", wanted=progress)
         self.running: dict[Future, tuple[Task, contextlib.ExitStack]] = {}
         self.report, self.waiting = Report(), False
 

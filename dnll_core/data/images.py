@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from dnll_core.common import user_path, watched
+from dnll_core.bars import watched
+from dnll_core.common import user_path
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.entries import composed, images_below, visible
 from dnll_core.data.errors import DataError, as_data_error, listed

@@ -16,7 +16,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor, arange, cat, from_numpy, uint8
 from torch.nn.functional import avg_pool2d
 
-from dnll_core.figures.style import BLACK, BLUE, METHODS, ORANGE, RED, TEXT, canvas, tint
+from dnll_core.figures.style import BLACK, BLUE, METHODS, ORANGE, RED, TEXT, canvas, for_a_kernel, tint
 
 LETTERS = 12  # of font size 9, in an inch
 
@@ -238,4 +238,4 @@ def widgets_to_label(images: Tensor, classes: Sequence[str], done: Callable[[lis
         png = io.BytesIO()
         Image.fromarray(channels_last(image)).save(png, "png")
         cells.append(VBox([Picture(value=png.getvalue(), width=96, height=96), choice]))
-    return VBox([GridBox(cells, layout={"grid_template_columns": "repeat(5, 130px)"}), HBox([button, said])])
+    return for_a_kernel([GridBox(cells, layout={"grid_template_columns": "repeat(5, 130px)"}), HBox([button, said])])

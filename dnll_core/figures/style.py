@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from ipywidgets import VBox, Widget
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb, to_rgba
@@ -155,6 +156,22 @@ def show(figure: Figure, alt: str) -> None:
     Image.open(raw).convert("RGB").quantize(256).save(small, "png")
     bundle = {"image/png": small.getvalue(), "text/plain": repr(figure)}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+WIDGET = "dnll-core-widget"
+_shown: list[VBox] = []
+
+
+def for_a_kernel(parts: Sequence[Widget]) -> VBox:
+    """Widgets below each other, under the id WIDGET, of which a process has one at a time.
+
+    A notebook that is opened again without its kernel knows no widget. Notebooks that show this one have a model of
+    that id in their metadata, which takes its place: a line that says what to do.
+    """
+    while _shown:  # else it would be closed later, and by its id the new one with it
+        _shown.pop().close()
+    _shown.append(VBox([*parts], model_id=WIDGET))
+    return _shown[0]
 
 
 def save(figure: Figure, path: str | Path) -> None:

@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations, cycle
 
+import ipywidgets as widgets
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from dnll_core.figures.style import BLACK, BLUE, GREY, NAVY, ORANGE, RED, SKY, canvas, percents, show
+from dnll_core.figures.style import BLACK, BLUE, GREY, NAVY, ORANGE, RED, SKY, canvas, for_a_kernel, percents, show
 from dnll_core.paper.simulate import Estimate, explorer_curves
 from dnll_core.paper.theorems import epm_error_rate, theorem31
 
@@ -258,7 +259,6 @@ def explore(
 
     Returns an ipywidgets.VBox; it needs a running notebook front end to be seen.
     """
-    import ipywidgets as widgets
 
     def redraw(K: int, m: int, accuracy: float, agreement: float) -> None:
         show(explorer(K, m, accuracy, agreement), f"Both theorems at K={K}, m={m}, {accuracy=}, {agreement=}")
@@ -276,4 +276,4 @@ def explore(
 
     sliders["K"].observe(limit, "value")
     figure = widgets.interactive_output(draw or redraw, sliders)
-    return widgets.VBox([widgets.HBox(list(sliders.values())[:2]), widgets.HBox(list(sliders.values())[2:]), figure])
+    return for_a_kernel([widgets.HBox(list(sliders.values())[:2]), widgets.HBox(list(sliders.values())[2:]), figure])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from dnll_core.bars import Runs
 from dnll_core.bench.timing import seconds_of_an_iteration
 from dnll_core.config import Experiment
 from dnll_core.data.dataset import Dataset
@@ -86,7 +87,7 @@ def train_folder(
     lines += dataset.notes
     parts = [*folds(dataset, seed)] if every_label else [("model", dataset)]
     experiment = experiment_for(parts[-1][1], name, steps, **changes)
-    how = {"device": device, "progress": progress}
+    how = {"device": device, "progress": Runs([1.0] * len(parts), wanted=progress)}
     tell(_plan(experiment, parts, seed, device))
     counts = dataset.y_train[dataset.y_train >= 0].bincount(minlength=dataset.num_classes)
     if counts.max() >= UNBALANCED * counts.min():

@@ -8,8 +8,9 @@ import pytest
 from fabricated import sitting
 
 from dnll_core import results
+from dnll_core.bars import in_words
 from dnll_core.campaign import estimates
-from dnll_core.campaign.estimates import in_words, iterations, measured, seconds_left
+from dnll_core.campaign.estimates import iterations, measured, seconds_left
 from dnll_core.campaign.worker import Task
 from dnll_core.checkpoint import save_checkpoint
 from dnll_core.config import Experiment
@@ -138,7 +139,7 @@ def test_committed_records_and_benchmarks_can_be_read():
 
 
 def test_in_words():
-    assert [estimates.in_words(s) for s in (None, 3.2, 150, 7200)] == ["not known", "3 s", "2 min", "2.0 h"]
+    assert [in_words(s) for s in (None, 3.2, 150, 7200)] == ["not known", "3 s", "2 min", "2.0 h"]
     assert in_words(6.0 * 60) == "6 min"
 
 

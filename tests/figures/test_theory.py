@@ -5,7 +5,7 @@ import pytest
 from ipywidgets import FloatSlider, IntSlider
 
 from dnll_core import figures
-from dnll_core.figures.style import canvas
+from dnll_core.figures.style import WIDGET, canvas
 from dnll_core.paper.simulate import Estimate, agreement_rows, epm_rows, transfer_rows
 from dnll_core.paper.theorems import lookalike_confusion, lookalikes, negative_push, theorem32
 
@@ -104,6 +104,13 @@ def test_sliders_redraw_and_m_stays_below_K():
     K.value = 30
     m.value = 29
     assert drawn[-1]["m"] == 29
+
+
+def test_sliders_have_one_name_and_those_of_before_are_closed():
+    first = figures.theory.explore(5, 2, draw=lambda **values: None)
+    second = figures.theory.explore(5, 2, draw=lambda **values: None)
+    assert first.comm is None
+    assert second.model_id == WIDGET
 
 
 def test_without_a_draw_function_the_sliders_show_the_explorer(monkeypatch):
