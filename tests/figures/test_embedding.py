@@ -42,3 +42,13 @@ def test_one_panel_without_extras():
     assert len(figure.axes) == 1 and not figure.legends
     [axis] = maps({"only": POINTS}, LABELS, ["a", "", "c"]).axes
     assert [text.get_text() for text in axis.texts] == ["a", "c"]
+
+
+def test_names_stand_outside_of_clouds():
+    labels = np.repeat([0, 1], 200)
+    points = np.random.default_rng(0).normal(size=(400, 2)) + 8 * labels[:, None]
+    [axis] = maps({"": points}, labels, ["a", "b"]).axes
+    unit = np.ptp(points, axis=0).max()
+    for text in axis.texts:
+        assert np.linalg.norm(points - text.get_position(), axis=1).min() >= 0.05 * unit
+        assert np.linalg.norm(np.subtract(text.xy, text.get_position())) < 0.3 * unit  # near its own
