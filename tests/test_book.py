@@ -125,10 +125,10 @@ def test_the_api_has_every_module_and_what_the_package_offers(folder, pages):
 
 # What is wider than the screen, but for what scrolls by itself.
 WIDE = """
-const scrolling = "pre, .table-wrapper, .formula, .text_html, p:has(> math)";
+const scrolls = element => element && (scrolls(element.parentElement)
+  || element.matches("pre, .table-wrapper, .formula, .text_html, p") && getComputedStyle(element).overflowX == "auto");
 const wide = [...document.querySelectorAll("article *")].filter(element =>
-  element.getBoundingClientRect().right > document.documentElement.clientWidth + 1
-  && !element.parentElement.closest(scrolling));
+  element.getBoundingClientRect().right > document.documentElement.clientWidth + 1 && !scrolls(element.parentElement));
 const across = document.documentElement.scrollWidth - document.documentElement.clientWidth;
 return [across, wide.map(element => element.outerHTML.slice(0, 200))];
 """
