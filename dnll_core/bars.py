@@ -7,6 +7,7 @@ import html
 import io
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from tqdm import tqdm
@@ -131,8 +132,9 @@ class Runs:
         self.begun += 1
         which = f" · run {self.begun} of {len(self.expected)}" if len(self.expected) > 1 else ""
         with Bar(desc=title + which, total=total, initial=done, wanted=self.wanted, runs=self) as bar:
+            began = time.perf_counter()
             yield bar
-            self.took |= self._seen(total, total, done, bar.format_dict["elapsed"])
+        self.took |= self._seen(total, total, done, time.perf_counter() - began)
 
     def seconds_left(self, n: int, total: int, initial: int, elapsed: float) -> float | None:
         """Of all runs, where this one has come from iteration `initial` to `n`; None for a single one, or too early."""
