@@ -52,7 +52,7 @@ def server(folder: Path) -> Iterator[str]:
     places = {f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     options = ["--no-browser", "--allow-root", "--expose-app-in-browser", "--ServerApp.port=0"]
     options += [f"--ServerApp.root_dir={folder}", f"--LabApp.app_settings_dir={own / 'settings'}"]
-    with (own / "log").open("wb") as log:
+    with open(own / "log", "wb") as log:
         command = [sys.executable, "-m", "jupyterlab", *options]
         process = subprocess.Popen(command, env=os.environ | places, stdout=log, stderr=log)
     try:
@@ -104,9 +104,9 @@ class Page:
 
     def __init__(self, browser, address: str, path: Path):
         self.browser, self.address, self.path = browser, address.format(path.name), path
-        self.open()
+        self.load()
 
-    def open(self) -> None:
+    def load(self) -> None:
         self.browser.get(self.address)
         self.until("return document.querySelectorAll('.jp-Notebook .jp-Cell').length > 3", "the notebook did not open")
         self.idle()
@@ -182,7 +182,7 @@ class Page:
         self.command("docmanager:save")
         self.command("notebook:shutdown-kernel")
         self.check()
-        self.open()
+        self.load()
         time.sleep(2)  # widgets are looked for after the kernel is there
         self.picture(name, ".jupyter-widgets")
         self.check()
@@ -257,7 +257,7 @@ def test_sliders_redraw_the_figure_and_do_so_again(page):
     notebook.run(cells[-1])  # the sliders of before go away, and those of now have their name
     move("01-moved-again")
     notebook.command("docmanager:save")
-    notebook.open()  # while its kernel goes on
+    notebook.load()  # while its kernel goes on
     move("01-kernel-goes-on")
     notebook.reopened("01-reopened", "Run the cell above for sliders")
     notebook.run(*cells)
@@ -275,7 +275,9 @@ def test_a_click_in_the_grid_of_images_is_in_the_table(page, address):
     [button] = notebook.find(".jupyter-widgets button")
     button.click()
     table = address[0] / "out" / "clicked.csv"
-    rows = until(lambda: table.exists() and [*csv.DictReader(table.open(encoding="utf-8", newline=""))], "no table")
+    rows = until(
+        lambda: table.exists() and [*csv.DictReader(table.read_text(encoding="utf-8").splitlines())], "no table"
+    )
     assert [row["class"] for row in rows] == ["nine"] + 9 * [""]
     notebook.until("return document.body.innerText.includes('1 classes written')", "it says nothing")
     notebook.picture("14-clicked", ".jupyter-widgets select")

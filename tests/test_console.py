@@ -72,8 +72,10 @@ def test_bars_show_in_vs_code_and_colab_but_not_in_what_they_start(monkeypatch):
 
 
 def test_a_silent_bar_writes_nothing(capsys):
-    with Runs().bar("dnll, seed 0", 10, 0) as bar:  # pytest captures the output, so it is no terminal
-        bar.update(10)
+    runs = Runs([1, 1])
+    for _ in range(3):
+        with runs.bar("dnll, seed 0", 10, 0) as bar:  # pytest captures the output, so it is no terminal
+            bar.update(10)
     assert capsys.readouterr() == ("", "")
 
 
