@@ -18,7 +18,8 @@ from dnll_core.campaign.notebooks import (
     with_labels,
     with_strong_view,
 )
-from dnll_core.config import ConfigError
+from dnll_core.common import Stopped
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures.images import colour_images, shown_views
 from dnll_core.paper import LABELS, OURS, accuracy
 from dnll_core.study.markdown import markdown, printed_table, recorded_groups, recorded_table, results_table, standing
@@ -114,6 +115,28 @@ def test_runs_are_handed_on_as_they_are(monkeypatch):
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("recorded", "words"), [(False, "nothing is kept; with out=FOLDER"), (True, "is recorded in")])
+def test_an_interruption_says_what_is_kept(recorded, words, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(notebooks, "run_tasks", interrupted)
+    with pytest.raises(Stopped, match=words):
+        notebooks.run_cells({"it": Experiment(labels=20)}, workers=1, out=tmp_path if recorded else None)
+
+
+def test_a_bar_over_runs_times_them_where_it_is_seen(monkeypatch):
+    short = Experiment(labels=20, labelled_batch=20, unlabelled_batch=512, epochs=1, method="supervised")
+    runs = [short, short.replace(epochs=10), short]
+    monkeypatch.setattr(notebooks, "bar_is_off", lambda wanted: True)
+    assert notebooks.bar_over(runs, "go on").expected == [1.0, 1.0, 1.0]
+    monkeypatch.setattr(notebooks, "bar_is_off", lambda wanted: None)
+    monkeypatch.setattr(notebooks, "seconds_of_an_iteration", lambda trainer: 0.5)
+    bar = notebooks.bar_over(runs)
+    assert bar.expected == [1.0, 10.0, 1.0]  # two iterations an epoch
+    assert (bar.begun, bar.wanted) == (0, True)
 
 
 def test_markdown_by_hand():
