@@ -17,15 +17,17 @@ quickstart: notebook  ## train on 20 labelled digits and compare; ARGS="-p label
 
 NOTEBOOK = $(wildcard notebooks/$(N)_*.ipynb)
 DONE = $(OUT)/$(notdir $(NOTEBOOK))
+PAGE = $(OUT)/$(notdir $(NOTEBOOK:.ipynb=.html))
 
 notebook: $(READY)  ## run a notebook, as it stands or with other parameters; N=03 ARGS="-p seeds 1"
 	@test -f "$(NOTEBOOK)" || { echo "N=$(N) names no notebook. There are: $(patsubst notebooks/%,%,$(wildcard notebooks/[0-9]*.ipynb))"; exit 2; }
-	@mkdir -p $(OUT) && rm -f $(basename $(DONE)).*
 	@$(if $(ARGS),$(BIN)/python -m dnll_core.campaign.parameters $(NOTEBOOK) $(ARGS))
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill $(NOTEBOOK) $(DONE) --stdout-file - --stderr-file - $(ARGS)
-	@$(BIN)/jupyter nbconvert --log-level ERROR --to html $(DONE)
+	@mkdir -p "$(OUT)"; test ! "$(OUT)" -ef notebooks || { echo "OUT=$(OUT) holds the notebooks themselves; name another folder"; exit 2; }
+	@rm -f "$(DONE)" "$(PAGE)"
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill $(NOTEBOOK) "$(DONE)" --stdout-file - --stderr-file - $(ARGS)
+	@$(BIN)/jupyter nbconvert --log-level ERROR --to html "$(DONE)"
 	@echo "The executed notebook: $(DONE) (make lab)."
-	@echo "As a page: $(DONE:.ipynb=.html) (its formulas are set by a script from the net)."
+	@echo "As a page: $(PAGE) (its formulas are set by a script from the net)."
 
 # Tests and notebooks run side by side, whole files (loadscope), each with one thread and one worker process: two
 # threads of one would wait for those of the other. Notebook 12 measures times: alone, with all threads, at the end.

@@ -18,6 +18,7 @@ import dnll_core
 project = "Learning from what an image is not"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 nb_execution_mode = "off"
+nb_ipywidgets_js = {}  # sliders need a kernel, and their scripts the net
 nb_render_markdown_format = "myst"  # outputs hold formulas and links between notebooks, too
 myst_enable_extensions = ["dollarmath"]
 default_role = "py:obj"  # docstrings quote code as Markdown does; what has this name is linked

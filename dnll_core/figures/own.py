@@ -74,7 +74,10 @@ def photos_table() -> str:
         line = {f"{PHOTOS} labels a class": f"{n} unlabelled photos"}
         line |= {title: percent(accuracies(record, name), 1) for title, name in zip(("supervised only", "DNLL"), names)}
         seconds = statistics.fmean(run["seconds"][names[1]] for run in record["runs"])
-        line |= {"DNLL's lead (points)": lead(leads(record, *names[::-1])), "seconds a run": f"{seconds:.0f}"}
+        line |= {
+            "DNLL's lead (points, ± half a 95 % interval)": lead(leads(record, *names[::-1])),
+            "seconds a run": f"{seconds:.0f}",
+        }
         lines.append(line | {"tested on": f"{TESTED} a class", "n": len(record["runs"])})
     m = settings(3)["m"]
     said = f"With three classes m = {m}: an image rules out both others, so its negatives say what a pseudo-label says."

@@ -52,7 +52,7 @@ def quickstart_table() -> str:
         lines.append({"test accuracy (%)": label} | shown | {"seconds a run": seconds, "n": n})
         if name != "dnll":
             ahead = {heading: _lead(groups["dnll"], groups[name]) for heading, groups in by_labels.items()}
-            leads.append({"DNLL's lead (points)": f"over {label}"} | ahead)
+            leads.append({"DNLL's lead (points, ± half a 95 % interval)": f"over {label}"} | ahead)
     everything = (record for groups in by_labels.values() for records in groups.values() for record in records)
     return with_provenance(lines, everything, markdown(leads))
 

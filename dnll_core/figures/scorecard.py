@@ -100,6 +100,8 @@ def scorecard_figure(rows: pd.DataFrame) -> Figure:
         judged = attempted[attempted["verdict"].isin(("green", "red"))]
         green, smaller, missing = (sum(attempted["verdict"] == name) for name in ("green", SMALLER, "missing"))
         lines = [f"{green} of {len(judged)} recorded numbers reach the paper's; {missing} boxes are not recorded."]
+        if times := int(((judged["verdict"] == "green") & (judged["table"] == 7)).sum()):
+            lines.append(f"{times} of those that do are times.")
         if smaller:
             lines.append(f"{smaller} numbers of a smaller network or smaller images are not compared.")
         lines.append("Bold: ours, and its profile if it is not the paper's. Below: the paper's.")
