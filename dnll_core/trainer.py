@@ -272,6 +272,6 @@ class Trainer:
         return True
 
     def _shown(self, loss: Tensor) -> dict[str, str]:
-        accuracies = [row["validation"]["submodels"] for row in self.history if "validation" in row]
-        last = {"validation": f"{sum(accuracies[-1]) / len(accuracies[-1]):.1%}"} if accuracies else {}
+        last = next((row["validation"]["submodels"] for row in reversed(self.history) if "validation" in row), ())
+        last = {"validation": f"{sum(last) / len(last):.1%}"} if last else {}
         return {"loss": f"{float(loss):.3f}"} | last

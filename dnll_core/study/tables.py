@@ -43,7 +43,7 @@ PROFILES = ("quick", "laptop", "short", "paper")
 TABLES = (1, 2, 3, 4, 5, 6)
 LAPTOP = (4, 5, 6)  # tables that profile "laptop" has; the others have all
 LAPTOP_ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run in Table 4 there, the others have three
-OF_CIFAR = 5  # runs of a cell of Tables 5 and 6 there
+ON_CIFAR, OF_CIFAR = (5, 6), 5  # those of CIFAR-10 there, and the runs of their cells
 SEEDS = {"quick": 1, "laptop": 3, "short": 1, "paper": SETTINGS["runs"][0]}
 SETUP = {key.table: (key.dataset, key.network) for key in NUMBERS}  # table -> (data set, network)
 COMPARED = ("dnll", "supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")  # in every benchmark
@@ -255,7 +255,7 @@ def _experiments(table: int, profile: str, dataset: str | None) -> dict[str, Exp
     (own, network), data = SETUP[table], dataset or SETUP[table][0]
     if profile == "quick":
         return {method: quick(method, dataset or "digits") for method in COMPARED}
-    if profile == "laptop" and table in (5, 6):
+    if profile == "laptop" and table in ON_CIFAR:
         return {"dnll": OWN_WEIGHTS[3] if data == own else on(OWN_WEIGHTS[3], data, size=None)}
     if profile == "laptop":
         return {method: laptop(method, data) for method in (*COMPARED, *AS_RECORDED)}
@@ -272,7 +272,7 @@ def _labels(table: int, profile: str, dataset: str) -> tuple[int | None, ...]:
     own = LABELS.get(table) or tuple(sorted({key.labels for key in NUMBERS if key.table == table}))
     if kind == "folder":
         return (None,)
-    if profile == "quick" or (profile == "laptop" and table in (5, 6)):
+    if profile == "quick" or (profile == "laptop" and table in ON_CIFAR):
         return (1000 if kind in ("cifar10", "svhn") else LABELS[4][0],)
     return LABELS[4][: len(own)] if kind.startswith(("digits", "usps")) else own
 
@@ -286,7 +286,7 @@ def _labelled(experiment: Experiment, labels: int | None, profile: str) -> Exper
 
 def _cell(key: Key, row: str | None, *, name: str, experiment: Experiment, tier: int, **fields) -> Cell:
     """A cell with the paper's number, if `row` is there and the images are the paper's."""
-    runs = OF_CIFAR if fields["profile"] == "laptop" and key.table in (5, 6) else SEEDS[fields["profile"]]
+    runs = OF_CIFAR if fields["profile"] == "laptop" and key.table in ON_CIFAR else SEEDS[fields["profile"]]
     fields = {"method": "dnll", "reading": None, "role": "ours", "note": "", "runs": runs} | fields
     printed = NUMBERS.get(key) if row is not None and experiment.dataset == key.dataset else None
     order = LABELS_FIRST.index(key.labels) if key.labels in LABELS_FIRST else 0
