@@ -194,6 +194,22 @@ def test_images_have_alt_text(notebook):
             assert not re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=)", source(cell))
 
 
+def test_alt_texts_stand_in_a_folded_cell(notebook):
+    """Each picture has its own, by a name; where a text is in the code that draws, nobody wants to read that code."""
+    named, used = [], []
+    for cell in code_cells(notebook):
+        for node in ast.walk(ast.parse(source(cell))):
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "alts":
+                named += [*ast.literal_eval(node.value)]
+                assert cell["metadata"]["jupyter"]["source_hidden"]
+            elif isinstance(node, ast.Subscript) and ast.unparse(node.value) == "alts":
+                used.append(ast.literal_eval(node.slice))
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "show":
+                assert ast.unparse(node.args[1]).startswith("alts["), ast.unparse(node)[:90]
+    assert len({*used}) == len(used)
+    assert {*named} == {*used}
+
+
 def test_no_absolute_paths_and_no_papermill_stamps(notebook):
     for cell in notebook["cells"]:
         texts = [source(cell)]
