@@ -63,8 +63,8 @@ gpu: OUT := runs/gpu
 gpu: $(READY)  ## tests, benchmarks and the first cells of the tables on a GPU; MINUTES=12 OUT=runs/gpu
 	$(BIN)/python -m dnll_core.campaign.gpu --minutes $(or $(MINUTES),12) --out $(OUT) $(ARGS)
 
-outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place, before a commit
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+outputs: $(READY)  ## run the notebooks at their defaults and store their outputs in place; ARGS="07 08" for two
+	$(BIN)/python -m dnll_core.campaign.outputs $(ARGS)
 
 figures: $(READY)  ## redraw figures and the README's table from the records
 	$(BIN)/python -m dnll_core.figures.report
