@@ -2,7 +2,6 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
-BOOK := .venv/.book
 ARGS ?=
 OUT := runs/notebooks
 
@@ -45,14 +44,13 @@ test: $(READY)  ## style, unit tests, then every notebook against its committed 
 test-long: $(READY)  ## the few tests that take many seconds each
 	$(BIN)/python -m pytest -m long
 
-test-browser: $(READY)  ## notebooks in JupyterLab with Chromium, which the system must have; 5 minutes at most
-	@$(BIN)/python -c 'import selenium' 2> /dev/null || $(BIN)/python install.py --editable '.[test,browser]'
-	$(BIN)/python -m pytest -m browser tests/test_browser.py
+test-browser: .venv/.browser .venv/.book  ## JupyterLab and the book in Chromium, which the system must have; 5 minutes at most
+	$(BIN)/python -m pytest -m browser tests/test_browser.py tests/test_book.py
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=. $(ARGS)
 
-book: $(BOOK)  ## the notebooks and the API as pages to read in a browser, which need no net
+book: .venv/.book  ## the notebooks and the API as pages to read in a browser, which need no net
 	$(BIN)/python -m sphinx -q notebooks runs/book
 	@echo "The book: runs/book/index.html"
 
@@ -83,6 +81,6 @@ $(READY): pyproject.toml
 	$(BIN)/python install.py --editable '.[test]'
 	@touch $@
 
-$(BOOK): $(READY)
-	$(BIN)/python install.py --editable '.[book]'
+.venv/.%: $(READY)  # an extra of pyproject.toml
+	$(BIN)/python install.py --editable '.[$*]'
 	@touch $@

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,11 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from needed import chromium, needed
 
 import dnll_core
 
-for name in ("furo", "math_core", "myst_nb", "ziamath"):
-    pytest.importorskip(name, reason="the book's extra is not installed", exc_type=ImportError)
+needed("furo", "math_core", "myst_nb", "ziamath", extra="book")
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -137,23 +136,11 @@ return [across, wide.map(element => element.outerHTML.slice(0, 200))];
 @pytest.fixture(scope="module")
 def browser():
     """Chromium without a net."""
-    pytest.importorskip("selenium")
-    from selenium import webdriver
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no chromium with chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for word in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "host-resolver-rules=MAP * ~NOTFOUND"):
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    yield driver
-    driver.quit()
+    with chromium("host-resolver-rules=MAP * ~NOTFOUND") as driver:
+        yield driver
 
 
-@pytest.mark.long
+@pytest.mark.browser
 @pytest.mark.parametrize("width", [1100, 390])
 def test_a_browser_without_a_net_draws_every_page_within_the_screen(width, browser, folder):
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}

@@ -1,6 +1,6 @@
 """The notebooks in JupyterLab, as a reader sees them: bars, sliders and clicks, and what is left when one is reopened.
 
-Needs Chromium with its driver and the extra `browser`. Without them the tests are skipped, unless DNLL_BROWSER=needed.
+Needs Chromium with its driver and the extra `browser`, else the tests are skipped (see needed.py).
 Screenshots are in runs/browser.
 """
 
@@ -10,7 +10,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from needed import chromium
 
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "runs" / "browser"
@@ -75,28 +75,9 @@ def until(condition: Callable, problem: str, seconds: float = 60.0):
 
 @pytest.fixture(scope="module")
 def browser():
-    try:
-        from selenium import webdriver
-
-        chromium, driver = (
-            next(filter(None, map(shutil.which, names)), None)
-            for names in (("chromium", "chromium-browser", "google-chrome"), ("chromedriver",))
-        )
-        missing = [what for what, path in (("chromium", chromium), ("chromedriver", driver)) if path is None]
-    except ModuleNotFoundError:
-        missing = ["selenium"]
-    if missing:
-        message = f"not installed: {', '.join(missing)}"
-        pytest.fail(message) if os.environ.get("DNLL_BROWSER") == "needed" else pytest.skip(message)
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for option in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,1400"):
-        options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    yield browser
-    browser.quit()
+    with chromium("window-size=1300,1400") as driver:
+        yield driver
 
 
 class Page:

@@ -44,7 +44,7 @@ def execute(notebook: Path) -> str:
     options = ("ExecutePreprocessor.record_timing=False", "CoalesceStreamsPreprocessor.enabled=True")
     words = ("--execute", "--log-level", "ERROR", *(f"--{option}" for option in options))
     command = (sys.executable, "-m", "nbconvert", "--to", "notebook", *words, "--output-dir", COPIES, notebook)
-    done = subprocess.run(command, env=os.environ | how, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | how, capture_output=True, encoding="utf-8")
     print(f"{notebook.name}: {'failed' if done.returncode else 'executed'}", flush=True)
     if done.returncode:
         return f"{notebook.name}:\n{done.stderr.strip()}"

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from campaign.test_tasks import FAST, LONGER, task_of
+from needed import needed
 
 from dnll_core import provenance, results, train
 from dnll_core.campaign import pool as pool_module
@@ -20,7 +21,9 @@ from dnll_core.campaign.worker import CHECKPOINTS
 from dnll_core.common import STOP_SIGNALS, Flag
 from dnll_core.config import ConfigError
 
-distributed = pytest.importorskip("distributed")
+needed("distributed", extra="dask")
+import distributed  # noqa: E402
+
 from dnll_core.campaign import dask_pool  # noqa: E402 - it needs Dask
 
 pytestmark = pytest.mark.long

@@ -2,9 +2,7 @@
 
 import json
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
 
 from dnll_core.campaign import outputs
 
@@ -17,7 +15,9 @@ def notebooks(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads = "import os\nprint('one'); print(os.environ.get('OMP_NUM_THREADS'))"
     for name, code in {"01_a": threads, "02_b": "1 / 0", "12_c": threads}.items():
-        nbformat.write(new_notebook(cells=[new_code_cell(code)]), tmp_path / f"{name}.ipynb")
+        cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
+        page = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps(page), encoding="utf-8")
     return tmp_path
 
 
