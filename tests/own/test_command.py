@@ -36,7 +36,7 @@ def way(tmp_path_factory):
     folder = pets(here / "meine Tiere", counts=tuple((title, 6 + i) for i, title in enumerate(CLASSES)), without=7)
     (folder / CLASSES[0] / "00.png").rename(folder / CLASSES[0] / "Größe 1.png")
     (folder / "unlabelled" / "52.png").rename(folder / "unlabelled" / "schöne Grüße.png")
-    quick, gave = ("--steps", 40, "--size", 16, "--weak", "identity", "--strong", "noise"), {}
+    quick, gave = ("--steps", 12, "--size", 16, "--weak", "identity", "--strong", "noise"), {}
     gave["train"] = dnll("train", folder, "--out", "modell 1", *quick, cwd=here)
     gave["predict"] = dnll("predict", "modell 1", folder, "--csv", "answers.csv", cwd=here)
     gave["label"] = dnll("label", "modell 1", folder, "-n", 4, cwd=here)
