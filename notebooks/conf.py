@@ -4,6 +4,7 @@ Its pages need no net: formulas are MathML, which browsers draw themselves, in a
 """
 
 import itertools
+import json
 import pkgutil
 import re
 from pathlib import Path
@@ -12,9 +13,11 @@ import math_core
 import myst_nb.core.render
 import ziamath
 from docutils import nodes
+from sphinx.errors import ExtensionError
 
 import dnll_core
 
+HERE = Path(__file__).parent
 project = "Learning from what an image is not"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 nb_execution_mode = "off"
@@ -52,7 +55,10 @@ def write_formula(writer, node):
     block, latex = isinstance(node, nodes.math_block), node.astext()
     if r"\tag" in latex:  # which LaTeX has in environments alone
         latex = rf"\begin{{equation}}{latex}\end{{equation}}"
-    formula = math_core.LatexToMathML(fancy_error=False).convert_with_local_state(latex, displaystyle=block)
+    try:
+        formula = math_core.LatexToMathML(fancy_error=False).convert_with_local_state(latex, displaystyle=block)
+    except math_core.LatexError as error:
+        raise ExtensionError(f"{writer.builder.current_docname}: {node.astext()}: {error}") from None
     writer.body.append(f'<div class="formula">{formula}</div>' if block else formula)
     raise nodes.SkipNode
 
@@ -73,8 +79,14 @@ def keep_lines(app, what, name, obj, options, lines):
 
 
 def change_source(app, docname, content):
-    """Links to the page of data/README.md, and adds every module of the package to that of the API."""
+    """Links to the page of data/README.md, says what outputs were made with, and adds all modules to the API's page."""
     content[0] = content[0].replace("(../data/README.md)", "(data.md)")
+    if docname == "index":  # of one notebook: a test holds that it is the same for all
+        made = json.loads((HERE / "00_quickstart.ipynb").read_text(encoding="utf-8"))["metadata"]["made"]
+        content[0] += "\nThe notebooks were executed on {}, with {}.\n".format(
+            made["processor"],
+            ", ".join(f"{name} {made[name]}" for name in ("python", "torch", "numpy", "scikit-learn")),
+        )
     if docname == "api":
         public = [f"{{py:obj}}`~{getattr(dnll_core, name).__module__}.{name}`" for name in dnll_core.__all__]
         content[0] += f"\nFrom `dnll_core` itself: {', '.join(public)}.\n"
