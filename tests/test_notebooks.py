@@ -5,11 +5,13 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import papermill
 import pytest
 from PIL import Image
 
+from dnll_core.config import ConfigError
 from dnll_core.figures.style import WIDGET
 
 ROOT = Path(__file__).parent.parent
@@ -334,3 +336,33 @@ def test_the_quickstart_runs_on_a_folder_of_few_images(write, parameters, told, 
     assert pictures + text.count("No picture: ") == 5
     if write is fewest:
         assert "No picture: the two networks give the same answer to each of the 2 test images." in text
+
+
+# -- notebook 02 with other parameters --------------------------------------------------------------------------------
+
+
+def until(name, cell_id, **parameters):
+    """The names that a notebook's cells up to one have given, with these parameters."""
+    path = ROOT / "notebooks" / name
+    namespace = {"__name__": "__main__"}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(source(cell), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace |= parameters
+        if cell.get("id") == cell_id:
+            return namespace
+    raise AssertionError(f"{name} has no cell {cell_id}")
+
+
+@pytest.mark.parametrize("given", [0, -1, "two"])
+def test_the_number_of_runs_of_algorithm_1_is_a_count(given):
+    with pytest.raises(ConfigError, match=f"seeds_alone takes a whole number from 1, not {given!r}"):
+        until("02_method.ipynb", "method-05", seeds_alone=given)
+
+
+def test_the_method_is_shown_with_so_many_labels_that_an_epoch_is_one_step():
+    plt.switch_backend("agg")
+    found = until("02_method.ipynb", "method-26", labels=1000, seeds_alone="2", epochs=8)
+    assert found["length"] == 1 and found["seeds_alone"] == 2
+    assert [step for step, _ in found["looks"]] == [*range(1, 9)]

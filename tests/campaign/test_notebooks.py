@@ -69,6 +69,13 @@ def test_by_default_they_are_the_campaigns_cells():
     assert chosen_cells(3, dataset="none", methods="none", epochs="none") == cells(3)
 
 
+@pytest.mark.parametrize("dataset", ["", "folder:"])
+@pytest.mark.parametrize(("table", "profile"), [(4, "quick"), (1, "short"), (5, "laptop"), (6, "quick")])
+def test_a_data_set_without_a_name_is_refused(table, profile, dataset):
+    with pytest.raises(ConfigError, match=f"dataset='{dataset}' is not known.* Accepted: digits, .*, folder:PATH"):
+        chosen_cells(table, profile, dataset)
+
+
 def test_methods_are_chosen_and_checked():
     chosen = chosen_cells(4, "laptop", methods="dnll, supervised")
     assert chosen == [cell for cell in cells(4, "laptop") if cell.method in ("dnll", "supervised")]
