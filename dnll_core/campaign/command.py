@@ -89,7 +89,7 @@ def planned(options: argparse.Namespace) -> list[Task]:
 
 
 def describe(tasks: list[Task], out: Path) -> str:
-    """One line for each run, with the time that records and benchmarks let expect, and what they come to."""
+    """One line for each run, with the time to expect, judged by records and benchmarks, and what they come to."""
     known = estimates.measured({results.root(), out.resolve()})
     seconds = [estimates.seconds_left(task, known) for task in tasks]
     lines = [f"{in_words(s):>9}  {task.name}  {task.title}".rstrip() for task, s in zip(tasks, seconds)]
