@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.installed
 ARGS ?=
 OUT := runs/notebooks
+SETTINGS := .venv/share/jupyter/lab/settings
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart notebook test test-long test-browser lab book reproduce gpu outputs figures bench clean
@@ -23,6 +24,7 @@ notebook: $(READY)  ## run a notebook, as it stands or with other parameters; N=
 	@$(if $(ARGS),$(BIN)/python -m dnll_core.campaign.parameters $(NOTEBOOK) $(ARGS))
 	@mkdir -p "$(OUT)"; test ! "$(OUT)" -ef notebooks || { echo "OUT=$(OUT) holds the notebooks themselves; name another folder"; exit 2; }
 	@rm -f "$(DONE)" "$(PAGE)"
+	@echo "(Its kernel listens to this machine alone: never mind a warning of TCP without encryption.)"
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/papermill $(NOTEBOOK) "$(DONE)" --stdout-file - --stderr-file - $(ARGS)
 	@$(BIN)/jupyter nbconvert --log-level ERROR --to html "$(DONE)"
 	@echo "The executed notebook: $(DONE) (make lab)."
@@ -79,6 +81,7 @@ $(READY): pyproject.toml
 	@echo "Building .venv: PyTorch, JupyterLab and the rest. This takes some minutes, once."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python install.py --editable '.[test]'
+	@mkdir -p $(SETTINGS) && echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}}' > $(SETTINGS)/overrides.json
 	@touch $@
 
 .venv/.%: $(READY)  # an extra of pyproject.toml

@@ -33,9 +33,10 @@ def bar_is_off(wanted: bool) -> bool | None:
 
 
 def in_words(seconds: float | None) -> str:
-    """For example "40 s", "25 min", "3.2 h"; "not known" for None."""
+    """For example "40 s", "25 min", "3.2 h"; "not known" for None, and never less than "0 s"."""
     if seconds is None:
         return "not known"
+    seconds = max(0.0, seconds)  # an estimate may have passed; and -0.0 would be shown as "-0"
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
@@ -75,14 +76,15 @@ class Bar(tqdm):
         """Draws the bar; as tqdm calls it, with msg="" at the end."""
         if self.place is None:
             return super().display(msg, pos)
-        self.place.show("" if msg == "" else self._line(), self.n / (self.total or 1))
+        self.place.show("" if msg == "" else self._line(), min(1, self.n / self.total) if self.total else 0)
         return True
 
     def _line(self) -> str:
         told = self.format_dict
         rate = told["rate"] or (told["n"] - told["initial"]) / max(told["elapsed"], 1e-9)
-        parts = [told["prefix"], "" if self.runs else f"{told['n']} of {told['total']}"]
-        parts += [f"{in_words((told['total'] - told['n']) / rate)} left"] if rate else []
+        of = "" if told["total"] is None else f" of {told['total']}"
+        parts = [told["prefix"], "" if self.runs else f"{told['n']}{of}"]
+        parts += [f"{in_words((told['total'] - told['n']) / rate)} left"] if rate and of else []
         return " · ".join(filter(None, [*parts, *(told["postfix"] or "").split(", ")]))
 
 
@@ -126,19 +128,23 @@ class Runs:
 
     @contextlib.contextmanager
     def bar(self, title: str, total: int, done: int) -> Iterator[Bar]:
-        """The bar of the next run, over `total` iterations, which starts at `done`."""
+        """The bar of the next run, over `total` iterations, which starts at `done`. One that fails is not counted."""
         if self.begun == len(self.expected):  # more than were announced
-            self.expected.append(self.expected[-1])
+            self.expected.append(self.expected[-1] if self.expected else 1.0)
         self.begun += 1
         which = f" · run {self.begun} of {len(self.expected)}" if len(self.expected) > 1 else ""
         with Bar(desc=title + which, total=total, initial=done, wanted=self.wanted, runs=self) as bar:
             began = time.perf_counter()
-            yield bar
+            try:
+                yield bar
+            except BaseException:
+                self.begun -= 1  # who tries it again trains the same run
+                raise
         self.took |= self._seen(total, total, done, time.perf_counter() - began)
 
     def seconds_left(self, n: int, total: int, initial: int, elapsed: float) -> float | None:
         """Of all runs, where this one has come from iteration `initial` to `n`; None for a single one, or too early."""
-        if len(self.expected) < 2 or n == initial or (elapsed < 1 and not self.took):
+        if len(self.expected) < 2 or not total or n == initial or (elapsed < 1 and not self.took):
             return None
         now = self._seen(n, total, initial, elapsed)
         seen = self.took | now
@@ -148,7 +154,7 @@ class Runs:
 
     def _seen(self, n: int, total: int, initial: int, elapsed: float) -> dict[float, float]:
         """What was expected of this run -> the seconds that it takes, from the first iteration on, at its speed."""
-        return {self.expected[self.begun - 1]: elapsed * total / (n - initial)} if n > initial else {}
+        return {self.expected[self.begun - 1]: elapsed * total / (n - initial)} if total and n > initial else {}
 
 
 def watched(items: Iterable, total: int, what: str, wanted: bool = True) -> Bar:

@@ -44,7 +44,7 @@ AUTO_WRN_CIFAR = ("crop+flip", "crop+flip+jitter")
 
 def _images(name: str, info: ValidationInfo) -> str:
     kind, _, path = name.partition(":")
-    if name and (kind not in AUTO or (kind == "folder") != bool(path)):
+    if kind not in AUTO or (kind == "folder") != bool(path):
         names = [name for name in AUTO if name != "folder"]
         raise ConfigError(unknown(info.field_name, name, [*names, "folder:PATH"]))
     return name

@@ -200,7 +200,12 @@ def side_by_side(
     Args:
         inputs: of each work, the tensors it reads. A stream may reuse the memory of what was allocated on it as soon as
             nothing on the host holds it, though another stream still reads it: so both ways CUDA is told of the reader.
+
+    Raises:
+        ValueError: if these are not as many as `work`, with or without a graph.
     """
+    if len(inputs) != len(work):
+        raise ValueError(f"side_by_side takes the inputs of each of {len(work)} works, not of {len(inputs)}.")
     if device.type != "cuda" or len(work) == 1 or not torch.cuda.is_current_stream_capturing():
         return [each() for each in work]
     trunk, branches, outputs = torch.cuda.current_stream(), [torch.cuda.Stream() for _ in work[1:]], []
@@ -209,7 +214,7 @@ def side_by_side(
     for each, branch in zip(work, [trunk, *branches]):
         with torch.cuda.stream(branch):
             outputs.append(each())
-    for branch, read, written in zip(branches, inputs[1:], outputs[1:], strict=True):
+    for branch, read, written in zip(branches, inputs[1:], outputs[1:]):
         trunk.wait_stream(branch)
         for tensor in read:
             tensor.record_stream(branch)

@@ -138,6 +138,10 @@ def test_networks_run_one_after_the_other_outside_a_recording():
     order = []
     work = [lambda: order.append(0) or ["a"], lambda: order.append(1) or ["b"]]
     assert side_by_side(work, torch.device("cpu"), [[], []]) == [["a"], ["b"]] and order == [0, 1]
+    for inputs in ([[]], [[], [], []]):  # on any device, before anything runs
+        with pytest.raises(ValueError, match=f"each of 2 works, not of {len(inputs)}"):
+            side_by_side(work, torch.device("cpu"), inputs)
+    assert order == [0, 1]
 
 
 def test_memory_that_another_stream_reads_is_not_reused_before(monkeypatch):

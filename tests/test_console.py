@@ -1,6 +1,7 @@
 """What a person types and sees: progress bars where somebody watches, paths with "~", commands and their options."""
 
 import argparse
+import contextlib
 import json
 import re
 import subprocess
@@ -15,7 +16,7 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 from dnll_core import results, train
-from dnll_core.bars import Bar, Runs, bar_is_off, watched
+from dnll_core.bars import Bar, Runs, bar_is_off, in_words, watched
 from dnll_core.bench import command as bench
 from dnll_core.bench import measure
 from dnll_core.bench.report import load_benchmarks
@@ -146,6 +147,41 @@ def test_more_runs_than_were_announced_and_a_single_one(lab):
             assert bar.desc == f"dnll, seed 0{which}"
     assert Runs.of(runs) is runs
     assert not Runs.of(False).wanted
+
+
+def test_a_run_that_failed_is_tried_again_under_its_number(lab):
+    runs = Runs([1.0, 1.0])
+    for fails in (True, False, False):
+        with contextlib.suppress(RuntimeError), runs.bar("dnll, seed 0", 10, 0) as bar:
+            if fails:
+                raise RuntimeError
+            bar.update(10)
+    assert (runs.begun, runs.expected, bar.desc) == (2, [1.0, 1.0], "dnll, seed 0 · run 2 of 2")
+
+
+def test_runs_of_which_nothing_was_announced_and_bars_without_an_end(lab):
+    runs = Runs([])
+    for which in ("", " · run 2 of 2"):
+        with runs.bar("dnll, seed 0", None, 0) as bar:
+            bar.update(5)
+            bar.refresh()
+            assert bar.desc == f"dnll, seed 0{which}"
+    assert [*watched(iter("ab"), None, "images")] == ["a", "b"]
+    lines = [bundle["text/plain"] for output in lab for bundle in output]
+    assert "dnll, seed 0 · run 2 of 2" in lines and "images · 0" in lines
+    assert not any("None" in line or " left" in line for line in lines)
+    assert {x for output in lab for b in output for x in re.findall(r'value="(\S+)"', b["text/html"])} == {"0.000"}
+
+
+def test_no_time_is_left_where_more_was_done_than_announced(lab):
+    with Bar(total=5, desc="runs", mininterval=0) as bar:
+        bar._time = lambda: bar.start_t + bar.n
+        bar.update(5)
+        bar.update(2)
+        bar.refresh()
+    assert [b["text/plain"] for b in lab[0] if b["text/plain"].startswith("runs · 7")][-1] == "runs · 7 of 5 · 0 s left"
+    assert '<progress value="1.000"' in lab[0][-2]["text/html"]
+    assert in_words(-0.0) == in_words(-3) == "0 s"
 
 
 def test_training_shows_the_accuracy_on_validation_images_and_none_on_test_images(lab, monkeypatch):

@@ -5,11 +5,13 @@ import json
 import re
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import papermill
 import pytest
 from PIL import Image
 
+from dnll_core.config import ConfigError
 from dnll_core.figures.style import WIDGET
 
 ROOT = Path(__file__).parent.parent
@@ -240,6 +242,68 @@ def test_links_between_files_lead_somewhere(notebook):
                 assert (notebook["path"].parent / target).exists(), target
 
 
+def headings(path):
+    """The headings of a notebook, in order, "## 2. An image and its views" as it stands."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    texts = [source(cell) for cell in cells if cell["cell_type"] == "markdown"]
+    return [line for text in texts for line in text.split("\n") if re.match("##? ", line)]
+
+
+def test_headings_have_one_form(notebook):
+    number = notebook["path"].name[:2]
+    _, *about = source(notebook["cells"][0]).splitlines()
+    told = [re.match(r"\*\*(.*?)\*\*: |- \*\*(You .*?)\*\*|$", line) for line in about]
+    assert [line[1] for line in told if line[1]] == ["Paper", "Time", "Files written"]
+    assert [line[2] for line in told if line[2]][-1] == "You need"
+    title, parameters, *sections = headings(notebook["path"])
+    assert title.startswith(f"# {number} · ")
+    assert parameters == "## Parameters"
+    numbered = [line for line in sections if line != "## References"]
+    assert [line.split(" ")[1] for line in numbered] == [f"{i}." for i in range(1, len(numbered) + 1)]
+    assert [line.split(". ")[1] for line in numbered[-2:]] == ["Exercises", "Takeaways"]
+    assert sections[:-1] == numbered[: len(sections) - 1]  # references, if any, come last
+
+
+# (notebook, section) that texts refer to from elsewhere -> what its heading says
+MEANT = {
+    ("02", "2"): "An image and its views",
+    ("02", "4"): "The Error Perception Mechanism",
+    ("02", "5"): "The loss of a negative label, and why it is a weak push",
+    ("02", "6"): "Who learns from whom",
+    ("13", "6"): "Quotes that differ from their source",
+    ("16", "5"): "Which method when, and what DNLL buys",
+    ("17", "4"): "Do the submodels become one?",
+}
+LINK = r"\[?(\d\d)\]?(?:\([^)]*\))?"
+
+
+def test_sections_of_other_notebooks_are_those_that_are_meant():
+    found = set()
+    for path in (*NOTEBOOKS, ROOT / "README.md", ROOT / "data" / "README.md"):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            text = "\n".join(source(cell) for cell in json.loads(text)["cells"])
+        found |= set(re.findall(rf"[Nn]otebook {LINK},? section (\d+)", text))
+        for numbers, notebook in re.findall(rf"sections? (\d+(?:(?:, | and )\d+)*) of notebook {LINK}", text):
+            found |= {(notebook, number) for number in re.findall(r"\d+", numbers)}
+    assert found == MEANT.keys()
+    for (number, section), heading in MEANT.items():
+        [path] = [path for path in NOTEBOOKS if path.name.startswith(number)]
+        assert f"## {section}. {heading}" in headings(path)
+
+
+def test_the_map_of_the_paper_leads_to_every_notebook():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    rows = text.partition("\n## Map of the paper\n")[2].partition("\n## ")[0].strip().split("\n")[2:]
+    last = [row.split(" | ")[-1].removesuffix(" |") for row in rows]
+    linked = [re.findall(r"\[(\d\d)\]\(notebooks/(\d\d)_", cell) for cell in last]
+    assert all(
+        re.findall(r"\d\d", re.sub(r"\(.*?\)", "", cell)) == [n for n, _ in pairs] for cell, pairs in zip(last, linked)
+    )
+    assert all(shown == target for pairs in linked for shown, target in pairs)
+    assert {shown for pairs in linked for shown, _ in pairs} == {path.name[:2] for path in NOTEBOOKS}
+
+
 # -- notebook 00 on images of one's own -------------------------------------------------------------------------------
 
 
@@ -288,3 +352,33 @@ def test_the_quickstart_runs_on_a_folder_of_few_images(write, parameters, told, 
     assert pictures + text.count("No picture: ") == 5
     if write is fewest:
         assert "No picture: the two networks give the same answer to each of the 2 test images." in text
+
+
+# -- notebook 02 with other parameters --------------------------------------------------------------------------------
+
+
+def until(name, cell_id, **parameters):
+    """The names that a notebook's cells up to one have given, with these parameters."""
+    path = ROOT / "notebooks" / name
+    namespace = {"__name__": "__main__"}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(source(cell), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            namespace |= parameters
+        if cell.get("id") == cell_id:
+            return namespace
+    raise AssertionError(f"{name} has no cell {cell_id}")
+
+
+@pytest.mark.parametrize("given", [0, -1, "two"])
+def test_the_number_of_runs_of_algorithm_1_is_a_count(given):
+    with pytest.raises(ConfigError, match=f"seeds_alone takes a whole number from 1, not {given!r}"):
+        until("02_method.ipynb", "method-05", seeds_alone=given)
+
+
+def test_the_method_is_shown_with_so_many_labels_that_an_epoch_is_one_step():
+    plt.switch_backend("agg")
+    found = until("02_method.ipynb", "method-26", labels=1000, seeds_alone="2", epochs=8)
+    assert found["length"] == 1 and found["seeds_alone"] == 2
+    assert [step for step, _ in found["looks"]] == [*range(1, 9)]

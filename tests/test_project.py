@@ -182,6 +182,15 @@ def test_a_wheel_works_in_an_empty_folder(wheel, tmp_path):
     assert {path.name for path in site.iterdir() if path.name != "dnll_core"} == {"dnll_core-0.1.0.dist-info"}
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+@pytest.mark.parametrize("which", ["", "99", "0?", "*", "00 01", "0"])
+def test_make_says_which_notebooks_there_are(which):
+    words = ["make", "--silent", "notebook", f"N={which}", "READY="]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 2
+    assert done.stdout.startswith(f"N={which} names no notebook. There are: 00_quickstart.ipynb 01_theory.ipynb ")
+
+
 def test_a_push_runs_the_test_command_of_the_readme():
     [job] = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"].values()
     [command] = [step["run"] for step in job["steps"] if "run" in step]

@@ -72,7 +72,7 @@ def planned(options: argparse.Namespace) -> list[Task]:
     dataset = options.dataset
     if not options.tables and (dataset is not None or options.profile is not None):
         raise ConfigError("--profile and --dataset are for --tables; a named campaign has its own.")
-    if dataset is not None and dataset.startswith("folder:"):
+    if dataset is not None and dataset.startswith("folder:") and dataset != "folder:":
         folder = user_path(dataset.removeprefix("folder:")).resolve()  # one name, wherever it is called from
         if not os.path.isdir(folder):  # a dry run reads no images
             raise ConfigError(f"--dataset {dataset}: there is no folder {folder}.")
@@ -89,7 +89,7 @@ def planned(options: argparse.Namespace) -> list[Task]:
 
 
 def describe(tasks: list[Task], out: Path) -> str:
-    """One line for each run, with the time that records and benchmarks let expect, and what they come to."""
+    """One line for each run, with the time to expect, judged by records and benchmarks, and what they come to."""
     known = estimates.measured({results.root(), out.resolve()})
     seconds = [estimates.seconds_left(task, known) for task in tasks]
     lines = [f"{in_words(s):>9}  {task.name}  {task.title}".rstrip() for task, s in zip(tasks, seconds)]

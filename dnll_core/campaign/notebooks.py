@@ -145,7 +145,7 @@ def chosen_cells(
     Raises:
         ConfigError: for parameters that do not exist or do not fit; see also `study.tables.cells`.
     """
-    found = cells(table, profile, text(dataset))
+    found = cells(table, profile, dataset if dataset == "" else text(dataset))
     wanted, known = names(methods), list(dict.fromkeys(cell.method for cell in found))
     if wanted is not None:
         for name in wanted or [""]:

@@ -26,7 +26,15 @@ from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import IN_ROUNDS, QUICKSTART_LABELS, RIVALS, adaptation, methods, quickstart, rivals
-from dnll_core.study.markdown import markdown, recorded_groups, seconds_of, unsearched_note, with_provenance
+from dnll_core.study.markdown import (
+    by_labels,
+    in_order,
+    markdown,
+    recorded_groups,
+    seconds_of,
+    unsearched_note,
+    with_provenance,
+)
 from dnll_core.study.own_images import recorded as recorded_study
 from dnll_core.study.records import NAMES, Records, recorded
 from dnll_core.study.statistics import lead, paired, percent
@@ -120,21 +128,17 @@ def paper_table(folder: Path | None = None) -> str:
         found = recorded_groups(number, folder)
         for profile, groups in found.items():
             own = [cell for cell in groups if cell.method == "dnll" and cell.printed is not None and groups[cell]]
-            own.sort(key=_by_labels)
+            own.sort(key=in_order)
             for cell, (name, row) in zip(own, scorecard.compared(own, folder).iterrows()):
                 mark = "" if cell.as_in_paper else f" ({scorecard.SMALLER})"
                 beside = row[["paper (%)", "last epoch (%)", "best on test (%)", "n", "device"]].map(str)
                 lines.append(what | {"cell, profile": f"{name}, {profile}{mark}"} | dict(beside))
         if not found:
-            printed = ", ".join(dict.fromkeys(f"{cell.printed:.2f}" for cell in sorted(ours, key=_by_labels)))
+            printed = ", ".join(dict.fromkeys(f"{cell.printed:.2f}" for cell in sorted(ours, key=in_order)))
             why = "; ".join(dict.fromkeys(scorecard.missing_because(cell) for cell in ours))
             beside = {"paper (%)": printed, "last epoch (%)": f"not recorded: {why}"} | missing
             lines.append(what | {"cell, profile": f"{len(ours)} cells"} | beside)
     return markdown(lines)
-
-
-def _by_labels(cell: Cell) -> tuple:
-    return cell.labels or 0, cell.experiment.m, cell.experiment.selection  # of Table 5 by m, then EP before EPM
 
 
 def laptop_groups(folder: Path | None = None) -> dict[Cell, list[dict]]:
@@ -145,14 +149,8 @@ def laptop_groups(folder: Path | None = None) -> dict[Cell, list[dict]]:
 
 def laptop_table(folder: Path | None = None) -> str:
     """Table 4 at profile "laptop": a line for each method, a column for each number of labels; caveats below."""
-    groups, lines = laptop_groups(folder), []
-    for method, caveat in dict.fromkeys((cell.method, cell.caveat) for cell in groups):
-        of = {cell.labels: groups[cell] for cell in sorted(groups, key=_by_labels) if cell.method == method}
-        line = {"last epoch (%)": style.METHODS[method].label + (f" ({caveat})" if caveat else "")}
-        line |= {f"{n} labels": percent(results.accuracies(records)) for n, records in of.items()}
-        line["n"] = "...".join(dict.fromkeys(str(pick(map(len, of.values()))) for pick in (min, max)))
-        lines.append(line | {"seconds a run": seconds_of([*itertools.chain(*of.values())], 0)})
-    return with_provenance(lines, itertools.chain(*groups.values()), unsearched_note())
+    groups = laptop_groups(folder)
+    return with_provenance(by_labels(groups), itertools.chain(*groups.values()), unsearched_note())
 
 
 def speed_table(folder: Path | None = None) -> str:

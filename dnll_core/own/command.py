@@ -37,6 +37,12 @@ EXAMPLES = {
 }
 
 
+def folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("takes the path of a folder of images, not ''; '.' is the one you are in")
+    return user_path(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     whole = program("dnll_core", __doc__)
@@ -52,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
         )
     }
     own = of["train"].add_argument
-    own("folder", type=user_path, help="one sub-folder per class, or images beside --labels; see data/README.md")
+    own("folder", type=folder, help="one sub-folder per class, or images beside --labels; see data/README.md")
     own("--out", type=user_path, required=True, help="folder of the model, with checkpoints and reports")
     own("--labels", type=user_path, metavar="CSV", action="append", help="columns file and class; may be given again")
     own("--all", action="store_true", help="train on every label; five trainings without a fifth say how good that is")
@@ -69,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     own("--seed", type=int, default=0, help="of splits, networks and batches (0)")
     for name in ("predict", "label"):
         of[name].add_argument("model", type=user_path, help="folder that `dnll train` wrote")
-        of[name].add_argument("folder", type=user_path, help="of images, at any depth")
+        of[name].add_argument("folder", type=folder, help="of images, at any depth")
     of["predict"].add_argument("--csv", type=user_path, help="file to write; without it the table is printed")
     own = of["label"].add_argument
     own("-n", type=positive, default=10, help="how many (10)")

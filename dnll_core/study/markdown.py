@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,28 +15,35 @@ from dnll_core.common import user_path
 from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.records import Records
-from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, chosen_changes
-from dnll_core.study.statistics import percent, provenance_of
+from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, TITLES, chosen_changes
+from dnll_core.study.statistics import percent, provenance_of, with_minus
 from dnll_core.study.tables import Cell, cells, profiles_of
 
 Groups = Mapping[Cell, Sequence[dict]]
 
 
-# -- tables in Markdown ------------------------------------------------------------------------------------------------
+# -- text and tables in Markdown ---------------------------------------------------------------------------------------
+
+
+def Markdown(text: str):
+    """Text as a notebook shows it, with true minus signs."""
+    from IPython import display  # there is a notebook; commands need none
+
+    return display.Markdown(with_minus(text))
 
 
 def markdown(table: pd.DataFrame | Sequence[Mapping[str, object]]) -> str:
-    """A table in Markdown; numbers with two decimals, NaN and None as "–".
+    """A table in Markdown: numbers with two decimals, without any in a column of whole ones; NaN and None as "–".
 
     Args:
         table: a frame, whose index is the first column, or its lines, at least one, with the same keys.
     """
     if isinstance(table, pd.DataFrame):
         head = [table.index.name or "", *map(str, table.columns)]
-        rows = [[str(name), *row] for name, row in zip(table.index, table.itertuples(index=False))]
+        columns = [[*map(str, table.index)], *(list(column) for _, column in table.items())]
     else:
-        head, rows = list(table[0]), [line.values() for line in table]
-    lines = [f"| {' | '.join(map(_shown, row))} |" for row in rows]
+        head, columns = list(table[0]), [[line[name] for line in table] for name in table[0]]
+    lines = [f"| {' | '.join(row)} |" for row in zip(*map(_shown, columns))]
     return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines])
 
 
@@ -51,10 +57,12 @@ def seconds_of(records: Sequence[dict], decimals: int = 1) -> str:
     return f"{statistics.fmean(r['seconds'] for r in records):.{decimals}f}" if records else "–"
 
 
-def _shown(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+def _shown(column: Sequence[object]) -> list[str]:
+    absent = [value is None or value is pd.NA or value != value for value in column]
+    numbers = [value for value, is_absent in zip(column, absent) if isinstance(value, float) and not is_absent]
+    decimals = 0 if all(map(float.is_integer, numbers)) else 2
+    texts = (f"{value:.{decimals}f}" if isinstance(value, float) else str(value) for value in column)
+    return ["–" if is_absent else with_minus(text) for text, is_absent in zip(texts, absent)]
 
 
 def results_table(groups: Groups) -> str:
@@ -63,15 +71,53 @@ def results_table(groups: Groups) -> str:
     Accuracies in percent, mean ± sd over the seeds; see `results.accuracies` for the protocols.
     """
     lines = []
-    for cell, group in groups.items():
+    for cell, group in sorted(groups.items(), key=lambda item: in_order(item[0])):
         line = {"cell": cell.shown, "n": len(group)}
         for name, which in (("last epoch", "final"), ("best on test", "best"), ("ensemble, last epoch", "ensemble")):
-            line[f"{name} (%)"] = percent(results.accuracies(group, which=which)) if group else "–"
-        lines.append(line | {"seconds a run": seconds_of(group), "paper (%)": cell.printed})
-    frame = pd.DataFrame(lines).set_index("cell").astype({"paper (%)": float})
-    if frame["paper (%)"].isna().all():
+            line[f"{name} (%)"] = percent(results.accuracies(group, which=which))
+        printed = "–" if cell.printed is None else f"{cell.printed:.2f}"
+        lines.append(line | {"seconds a run": seconds_of(group), "paper (%)": printed})
+    frame = pd.DataFrame(lines).set_index("cell")
+    if all(cell.printed is None for cell in groups):
         frame = frame.drop(columns="paper (%)")
     return with_provenance(frame, itertools.chain(*groups.values()))
+
+
+def in_order(cell: Cell) -> tuple:
+    """A key to sort the cells of a table by: labels; in Table 5 then m, in Table 6 then self before mutual learning."""
+    e, ours = cell.experiment, cell.table in (5, 6)
+    return (cell.labels or 0, ours and e.m, ours and e.teaching != "self", ours and e.selection)
+
+
+def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) -> list[dict[str, str]]:
+    """A line for each method and reading, a column for each number of labels.
+
+    Args:
+        groups: of one table and profile.
+        which: see `results.accuracies`.
+        beside_paper: below each method that has numbers in the paper stand these.
+    """
+    first, rows = next(iter(groups)), {}
+    ordered = sorted(cells(first.table, first.profile), key=in_order)
+    several = len({cell.reading for cell in ordered} - {None}) > 1
+    for cell in ordered:
+        reading = f", {cell.reading}" * (several and cell.reading is not None)
+        rows.setdefault(TITLES[cell.method] + reading + f" ({cell.caveat})" * bool(cell.caveat), []).append(cell)
+    rows = {name: {cell.labels: cell for cell in of if cell in groups} for name, of in rows.items()}
+    columns = {f"{cell.labels or 'all'} labels": cell.labels for cell in sorted(groups, key=in_order)}
+    what, lines = {"final": "last epoch (%)", "best": "best on test (%)"}[which], []
+    for name, of in ((name, of) for name, of in rows.items() if of):
+        runs = {n: groups[cell] for n, cell in of.items()}
+        shown = {column: percent(results.accuracies(runs.get(n, []), which=which)) for column, n in columns.items()}
+        many = "...".join(dict.fromkeys(str(pick(map(len, runs.values()))) for pick in (min, max)))
+        seconds = seconds_of([*itertools.chain(*runs.values())], 0)
+        beside = {"n": many, "seconds a run": seconds} if which == "final" else {}
+        lines.append({what: name, **shown, **beside})
+        printed = {n: cell.printed for n, cell in of.items() if cell.printed is not None}
+        if printed and beside_paper:
+            theirs = {column: f"{printed[n]:.2f}" if n in printed else "–" for column, n in columns.items()}
+            lines.append({what: f"*{name}, the paper*", **theirs, **dict.fromkeys(beside, "–")})
+    return lines
 
 
 def recorded_groups(table: int, folder: str | Path | None = None) -> dict[str, dict[Cell, list[dict]]]:
@@ -91,35 +137,35 @@ def recorded_groups(table: int, folder: str | Path | None = None) -> dict[str, d
 
 
 def recorded_table(table: int, folder: str | Path | None = None) -> str:
-    """The records of the longer profiles beside the paper's numbers, and what is not recorded, with the reason.
+    """The records of the longer profiles beside the paper's numbers; below each, what is not recorded, and why.
 
-    A cell stands there if it has a record, or a number of the paper; the others are counted below. Of the profiles
-    without any record, the paper's stands there as a table if no other does.
+    Tables 1-4 have a line for each method and a column for each number of labels, once for the last epoch and once for
+    the best one; Tables 5 and 6 a line for each cell.
     """
-    parts, recorded, longer = [], recorded_groups(table, folder), profiles_of(table)[:-1]
+    parts, recorded = [], recorded_groups(table, folder)
     if not (looked_for := user_path(folder or results.root() / "tables")).is_dir():
         parts.append(results.none_of(f"Table {table}", looked_for))
-    for profile in longer:
-        of_profile = sorted(cells(table, profile), key=lambda cell: cell.labels or 0)  # stable: then by priority
-        reasons = {scorecard.missing_because(cell) for cell in of_profile if not recorded.get(profile, {}).get(cell)}
-        because = f"{'; '.join(sorted(reasons))}. `python -m dnll_core.campaign --tables {table} --profile {profile}`"
-        if profile not in recorded and (recorded or profile != longer[0]):
+    for profile in profiles_of(table)[:-1]:
+        groups = recorded.get(profile, {})
+        found = {cell: groups[cell] for cell in sorted(groups, key=in_order) if groups[cell]}
+        left = [cell for cell in cells(table, profile) if cell not in found]
+        because = "; ".join(sorted({scorecard.missing_because(cell) for cell in left}))
+        because += f". `python -m dnll_core.campaign --tables {table} --profile {profile}`"
+        if not found:
             parts.append(f"**Profile {profile}**: not recorded: {because}")
             continue
-        frame = scorecard.compared(of_profile, folder).drop(columns="why not")
-        frame = frame.rename(index={cell.name: cell.shown for cell in of_profile})
-        shown = frame[(frame["n"] > 0) | frame["paper (%)"].notna()]
-        left = len(frame) - len(shown)
-        if not recorded:  # columns of dashes
-            shown = shown[["n", "last epoch (%)", "paper (%)"]]
-        parts.append(f"**Profile {profile}**\n\n{markdown(shown)}")
-        if reasons:
-            what = ["where it says so above"] * bool((shown["n"] == 0).any())
-            what += [f"{left} cells without a number in the paper"] * bool(left)
-            parts.append(f"Not recorded ({', and '.join(what)}): {because}")
-        group = [record for of_cell in recorded.get(profile, {}).values() for record in of_cell]
-        if group:
-            parts.append(f"<sub>{provenance_of(group)}</sub>")
+        parts.append(f"**Profile {profile}**")
+        if table in (5, 6):
+            frame = scorecard.compared(found, folder).rename(index={cell.name: cell.shown for cell in found})
+            frame["seconds a run"] = frame["seconds a run"].map("{:.1f}".format)
+            parts.append(markdown(frame.drop(columns=["device", "why not"]).dropna(axis="columns", how="all")))
+        else:
+            parts += [markdown(by_labels(found, beside_paper=True)), markdown(by_labels(found, "best"))]
+        if left:
+            others = sum(cell.printed is None for cell in left)
+            what = [f"{n} {of}" for n, of in ((len(left) - others, "of the paper's numbers"), (others, "others")) if n]
+            parts.append(f"Not recorded ({', '.join(what)}): {because}")
+        parts.append(f"<sub>{provenance_of([*itertools.chain(*found.values())])}</sub>")
     return "\n\n".join(parts)
 
 
@@ -141,7 +187,8 @@ def unsearched_note() -> str:
 def printed_table(table: int) -> str:
     """Table 1, 2, 3 or 4 as the paper prints it, in Markdown; the best of each column in bold."""
     printed = _printed(table)
-    shown = printed.map(_shown).where(printed != printed.max(), printed.map("**{:.2f}**".format))
+    shown = printed.map("{:.2f}".format).where(printed != printed.max(), printed.map("**{:.2f}**".format))
+    shown = shown.where(printed.notna())
     return markdown(shown.rename(columns="{} labels".format).rename_axis(f"the paper's Table {table}"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -98,7 +99,12 @@ def lead(points: Sequence[float], decimals: int = 1) -> str:
     """The mean of differences in points and half its 95 % interval: "+3.1 ± 0.4"; of fewer than two "not recorded"."""
     if len(points) < 2:
         return "not recorded"
-    return f"{statistics.fmean(points):+.{decimals}f} ± {interval(points):.{decimals}f}"
+    return with_minus(f"{statistics.fmean(points):+.{decimals}f} ± {interval(points):.{decimals}f}")
+
+
+def with_minus(text: str) -> str:
+    """The text with a minus sign in the place of each hyphen that begins a number: "-0.5" → "−0.5", "2-3" as it is."""
+    return re.sub(r"(?<![\w)\]}.-])-(?=\d)", "−", text)
 
 
 def accuracy_of(group: list[dict]) -> tuple[float, float]:

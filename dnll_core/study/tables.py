@@ -252,9 +252,9 @@ def _variants(table: int, profile: str, dataset: str | None) -> list[Cell]:
 
 def _experiments(table: int, profile: str, dataset: str | None) -> dict[str, Experiment]:
     """Method -> its experiment at a profile, with the views of section 4.2 and no labels chosen yet."""
-    (own, network), data = SETUP[table], dataset or SETUP[table][0]
+    (own, network), data = SETUP[table], SETUP[table][0] if dataset is None else dataset
     if profile == "quick":
-        return {method: quick(method, dataset or "digits") for method in COMPARED}
+        return {method: quick(method, "digits" if dataset is None else dataset) for method in COMPARED}
     if profile == "laptop" and table in ON_CIFAR:
         return {"dnll": OWN_WEIGHTS[3] if data == own else on(OWN_WEIGHTS[3], data, size=None)}
     if profile == "laptop":

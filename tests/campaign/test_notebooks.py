@@ -22,7 +22,15 @@ from dnll_core.common import Stopped
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures.images import colour_images, shown_views
 from dnll_core.paper import LABELS, OURS, accuracy
-from dnll_core.study.markdown import markdown, printed_table, recorded_groups, recorded_table, results_table, standing
+from dnll_core.study.markdown import (
+    Markdown,
+    markdown,
+    printed_table,
+    recorded_groups,
+    recorded_table,
+    results_table,
+    standing,
+)
 from dnll_core.study.tables import cells, profiles_of
 
 
@@ -59,6 +67,13 @@ def test_by_default_they_are_the_campaigns_cells():
     for table, profile in ((4, "quick"), (4, "laptop"), (1, "paper")):
         assert chosen_cells(table, profile) == cells(table, profile)
     assert chosen_cells(3, dataset="none", methods="none", epochs="none") == cells(3)
+
+
+@pytest.mark.parametrize("dataset", ["", "folder:"])
+@pytest.mark.parametrize(("table", "profile"), [(4, "quick"), (1, "short"), (5, "laptop"), (6, "quick")])
+def test_a_data_set_without_a_name_is_refused(table, profile, dataset):
+    with pytest.raises(ConfigError, match=f"dataset='{dataset}' is not known.* Accepted: digits, .*, folder:PATH"):
+        chosen_cells(table, profile, dataset)
 
 
 def test_methods_are_chosen_and_checked():
@@ -142,6 +157,9 @@ def test_a_bar_over_runs_times_them_where_it_is_seen(monkeypatch):
 def test_markdown_by_hand():
     frame = pd.DataFrame({"n": [1, 2], "x": [0.5, math.nan], "y": [None, "±"]}, index=pd.Index(["a", "b"], name="cell"))
     assert markdown(frame) == "| cell | n | x | y |\n|---|---|---|---|\n| a | 1 | 0.50 | – |\n| b | 2 | – | ± |"
+    lines = [{"epochs": 9.0, "points": -0.25}, {"epochs": 12.0, "points": "-1.0 [-2, 3] of 2-3"}]
+    assert markdown(lines) == "| epochs | points |\n|---|---|\n| 9 | −0.25 |\n| 12 | −1.0 [−2, 3] of 2-3 |"
+    assert Markdown("gains: -0.5, $K-1$, 10-20, a -p m").data == "gains: −0.5, $K-1$, 10-20, a -p m"
 
 
 def test_live_results_by_hand():
@@ -156,18 +174,24 @@ def test_live_results_by_hand():
     assert "paper (%)" not in lines_of(results_table({cells(4)[0]: [record(cells(4)[0].experiment, 0, 0.9)]}))[0]
 
 
-def test_without_records_every_printed_number_says_why(tmp_path):
-    for table in (1, 2, 3, 4):
-        text = recorded_table(table, tmp_path)
-        _, *lines = lines_of(text)
-        printed = [cell for cell in cells(table, "paper") if cell.printed is not None]
-        assert {line[0]: line[2:] for line in lines} == {c.name: ["not recorded", f"{c.printed:.2f}"] for c in printed}
-        assert f"{len(cells(table, 'paper')) - len(printed)} cells without a number" in text
-        assert "needs a GPU" in text
-        assert f"--tables {table} --profile short" in text
-        assert ("laptop" in text) == ("laptop" in profiles_of(table))
+def test_a_table_of_runs_is_sorted_as_one_reads_it():
+    def shown(table):
+        groups = {c: [record(c.experiment, 0, 0.9)] for c in cells(table)}
+        return [line[0] for line in lines_of(results_table(groups))[1:]]
+
+    assert shown(5)[:4] == ["EP m=1", "EPM m=1", "EP m=2", "EPM m=2"]
+    assert [name for name in shown(6) if " " not in name] == ["SL", "ML"]
+    assert shown(4) == [cell.name for cell in cells(4)]
+
+
+def test_without_records_each_profile_says_why_in_a_line(tmp_path):
+    for table in (1, 2, 3, 4, 5, 6):
+        first, *others = recorded_table(table, tmp_path).split("\n\n")
+        assert first.startswith("**Profile paper**: not recorded: needs a GPU")
+        assert [text.split("*")[2] for text in others] == [f"Profile {name}" for name in profiles_of(table)[1:-1]]
+        assert f"--tables {table} --profile short" in others[0]
     assert recorded_groups(4, tmp_path) == {}
-    assert "There are no records" not in text
+    assert "There are no records" not in recorded_table(4, tmp_path)
     text = recorded_table(4, tmp_path / "absent")
     assert text.startswith(
         f"There are no records of Table 4 below {tmp_path / 'absent'}. `python -m dnll_core.campaign"
@@ -177,22 +201,41 @@ def test_without_records_every_printed_number_says_why(tmp_path):
 def test_records_stand_beside_the_paper(tmp_path):
     ours = {cell.name: cell for cell in cells(4, "laptop")}
     write(tmp_path, ours["DNLL 20 noise"].experiment, [0.90, 0.92])
+    write(tmp_path, ours["DNLL 100 noise"].experiment, [0.95])
     write(tmp_path, ours["FixMatch 50 noise"].experiment, [0.8])
     assert [
         (profile, {c.name: len(g) for c, g in groups.items() if g})
         for profile, groups in recorded_groups(4, tmp_path).items()
-    ] == [("laptop", {"DNLL 20 noise": 2, "FixMatch 50 noise": 1})]
+    ] == [("laptop", {"DNLL 20 noise": 2, "FixMatch 50 noise": 1, "DNLL 100 noise": 1})]
     text = recorded_table(4, tmp_path)
-    head, *lines = lines_of(text)
-    found = {line[0]: dict(zip(head, line)) for line in lines}
-    assert found["DNLL 20 noise"]["last epoch (%)"] == "91.00 ± 1.41"
-    assert found["DNLL 20 noise"]["difference (points)"] == "-8.19"
-    assert found["FixMatch 50 noise"]["paper (%)"] == "–"
-    assert found["DNLL 50 noise"]["last epoch (%)"] == "not recorded"
-    assert set(found) == {"DNLL 20 noise", "DNLL 50 noise", "DNLL 100 noise", "FixMatch 50 noise"}
-    assert "29 cells without a number" in text  # of 33
-    assert "3 runs; device a device" in text
+    last, best = (lines_of(part) for part in text.split("\n\n") if part.startswith("| "))
+    assert last == [
+        ["last epoch (%)", "20 labels", "50 labels", "100 labels", "n", "seconds a run"],
+        ["DNLL", "91.00 ± 1.41", "not recorded", "95.00", "1...2", "10"],
+        ["*DNLL, the paper*", "99.19", "–", "99.54", "–", "–"],
+        ["FixMatch", "not recorded", "80.00", "not recorded", "1", "10"],
+    ]
+    assert [line[0] for line in best] == ["best on test (%)", "DNLL", "FixMatch"]
+    assert "Not recorded (1 of the paper's numbers, 29 others): not run yet" in text  # of 33
+    assert "4 runs; device a device" in text
     assert "**Profile paper**: not recorded: needs a GPU" in text
+
+
+def test_readings_are_named_where_a_profile_has_several(tmp_path):
+    for cell in cells(1, "short"):
+        if cell.name == "DNLL 4000 literal":
+            write(tmp_path, cell.experiment, [0.8])
+    last, *_ = (lines_of(part) for part in recorded_table(1, tmp_path).split("\n\n") if part.startswith("| "))
+    assert last[1][:2] == ["DNLL, literal", "80.00"]
+
+
+def test_tables_without_a_choice_of_labels_have_a_line_for_each_cell(tmp_path):
+    for cell in cells(5, "short"):
+        if cell.name in ("EPM m=3", "EP m=2"):
+            write(tmp_path, cell.experiment, [0.8])
+    head, *lines = lines_of(recorded_table(5, tmp_path))
+    assert [dict(zip(head, line))["difference (points)"] for line in lines] == ["−13.76", "−14.29"]
+    assert [line[0] for line in lines] == ["EP m=2", "EPM m=3"]
 
 
 def test_the_papers_tables_and_where_dnll_stands():

@@ -84,7 +84,8 @@ def test_the_lead_in_the_table_is_of_the_same_splits_and_has_student_s_interval(
         if name != "dnll":
             found = stats.ttest_rel([*scores["dnll"].values()], [*theirs.values()])
             low, high = found.confidence_interval(0.95)
-            assert f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}" in report.quickstart_table()
+            ahead = f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}".replace("-", "−")
+            assert ahead in report.quickstart_table()
 
 
 def test_missing_records_are_said(monkeypatch, tmp_path):

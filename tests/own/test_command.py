@@ -116,6 +116,13 @@ def refused(capsys, *words, notes=None):
     return line
 
 
+@pytest.mark.parametrize("words", [("train", "", "--out", "x"), ("predict", "x", ""), ("label", "x", "")])
+def test_a_folder_without_a_name_is_not_the_one_that_one_is_in(words, capsys):
+    with pytest.raises(SystemExit):
+        main([*words])
+    assert "argument folder: takes the path of a folder of images, not ''" in capsys.readouterr().err
+
+
 def test_a_damaged_image(way, tmp_path, capsys):
     here, folder, _, _ = way
     shutil.copytree(folder, tmp_path / "pets")

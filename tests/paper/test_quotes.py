@@ -50,7 +50,7 @@ def test_errors_that_entries_name_are_those_of_their_accuracies():
         own = of[name].own
         assert told[: len(own)] == [round(100 - value, 2) for value in own]
     assert round(100 - accuracy(1, "Π+SNTG", 4000), 2) == 11.36  # VAT's error, which its entry names
-    assert "100 - 11.36" in of["Π + SNTG, 4000 labels"].says
+    assert "100 − 11.36" in of["Π + SNTG, 4000 labels"].says
     assert "94.91" in of["Curriculum Labeling, 4000 labels"].says
 
 
