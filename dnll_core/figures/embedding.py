@@ -55,11 +55,16 @@ def _map(axis: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[s
         axis.scatter(*points[wrong].T, s=9, c=colors[wrong], marker="x", linewidths=0.8)
     named = [k for k, name in enumerate(classes) if name and (labels == k).any()]
     middles = [np.median(points[labels == k], axis=0) for k in named]
-    for k, middle, place in zip(named, middles, _beside(points, middles)):
+    places = _beside(points, middles)
+    for k, middle, place in zip(named, middles, places):
         color = CLASSES[k % len(CLASSES)]
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
         look = {"ha": "center", "va": "center", "fontsize": 11, "weight": "bold", "color": tint(color, -0.35)}
         axis.annotate(short(classes[k], LETTERS), middle, place, arrowprops=line, **look)
+    # room for the names, which no limit of an axis knows of
+    half = 0.04 * np.ptp(points, axis=0).max()
+    axis.update_datalim([corner for place in places for corner in (place - half, place + half)])
+    axis.autoscale_view()
     axis.set(xticks=[], yticks=[])
     axis.set_aspect("equal", adjustable="datalim")  # t-SNE's two axes have one scale
     axis.grid(False)
