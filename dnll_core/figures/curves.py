@@ -182,7 +182,7 @@ def _something_of_each(groups: Groups) -> None:
 
 
 def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> Figure:
-    """The last test accuracy of each run, and mean ± sd of each group, the best mean on top.
+    """The last test accuracy of each run, and mean ± sd of each group, the best mean on top; named after its images.
 
     Args:
         floor: the group whose mean ± sd is drawn as a band behind all of them, if it is there.
@@ -205,6 +205,9 @@ def finals(groups: Groups, floor: str = "supervised", looks: Looks = LOOKS) -> F
         cut = ", cut at 100%" * any(own.mean() + pd.Series(own).std() > 1 for own in values.values())
         lines_of(axis, names, f"test accuracy, last epoch: each run, and mean ± sd{cut}")
         percents(axis.xaxis)
+        of_runs = {(r["experiment"]["dataset"], r["experiment"]["labels"]) for own in groups.values() for r in own}
+        if len(of_runs) == 1:
+            axis.set_title("{}, {} labels".format(*of_runs.pop()), loc="left")
     return figure
 
 

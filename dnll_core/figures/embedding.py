@@ -34,7 +34,7 @@ def maps(
     """
     notes, wrong, columns = notes or {}, wrong or {}, min(columns, len(panels))
     rows = -(-len(panels) // columns)
-    with canvas(rows, columns, (3.5 * columns, 3.8 * rows), squeeze=False) as (figure, axes):
+    with canvas(rows, columns, (3.5 * columns, 4.1 * rows + 0.2), squeeze=False) as (figure, axes):
         for axis in axes.flat[len(panels) :]:
             axis.axis("off")
         for axis, (title, points) in zip(axes.flat, panels.items()):
@@ -55,13 +55,18 @@ def _map(axis: Axes, points: np.ndarray, labels: np.ndarray, classes: Sequence[s
         axis.scatter(*points[wrong].T, s=9, c=colors[wrong], marker="x", linewidths=0.8)
     named = [k for k, name in enumerate(classes) if name and (labels == k).any()]
     middles = [np.median(points[labels == k], axis=0) for k in named]
-    for k, middle, place in zip(named, middles, _beside(points, middles)):
+    places = _beside(points, middles)
+    for k, middle, place in zip(named, middles, places):
         color = CLASSES[k % len(CLASSES)]
         line = {"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0}
         look = {"ha": "center", "va": "center", "fontsize": 11, "weight": "bold", "color": tint(color, -0.35)}
         axis.annotate(short(classes[k], LETTERS), middle, place, arrowprops=line, **look)
-    axis.set(xticks=[], yticks=[])
-    axis.set_aspect("equal", adjustable="datalim")  # t-SNE's two axes have one scale
+    # a square with room for the names, too, of which limits know nothing; t-SNE's two axes have one scale
+    everything = np.concatenate([points, *(place[None] for place in places)])
+    middle, half = (everything.max(axis=0) + everything.min(axis=0)) / 2, 0.55 * np.ptp(everything, axis=0).max() or 1.0
+    low, high = middle - half, middle + half
+    axis.set(xticks=[], yticks=[], xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    axis.set_aspect("equal")
     axis.grid(False)
     axis.spines[:].set_visible(True)
     axis.spines[:].set_color("#CCCCCC")

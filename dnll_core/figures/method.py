@@ -103,7 +103,7 @@ def perception(
         rows: label -> one (K, K) for each column; row k the class, column i what it is taken for. NaN is drawn grey.
         tops: label -> upper end of its scale; where it is not given, the largest value.
     """
-    size = (1.45 * len(columns) + 1.3, 1.5 * len(rows) + 0.5)
+    size, ends = (1.45 * len(columns) + 1.6, 1.5 * len(rows) + 0.7), ([0, len(classes) - 1], [classes[0], classes[-1]])
     with canvas(len(rows), len(columns), size, squeeze=False) as (figure, axes):
         for line, (label, tables) in zip(axes, rows.items()):
             top = tops.get(label, max(np.nanmax(table) for table in tables))
@@ -112,11 +112,15 @@ def perception(
                 axis.set_facecolor("#D5D5D5")
                 axis.set(xticks=[], yticks=[])
                 axis.grid(False)
-            line[0].set_ylabel(label)
-            figure.colorbar(shade, ax=line, shrink=0.85)
+            line[0].set_ylabel(f"{label}\nclass k")
+            line[0].set_yticks(*ends)
+            # one scale for each row: the same colour is another number in the next one
+            figure.colorbar(shade, ax=line, shrink=0.85, label="" if label in tops else f"black: {top:.2g}")
         for axis, title in zip(axes[0], columns):
             axis.set_title(title)
-        axes[-1][0].set_xlabel(f"i: {classes[0]}…{classes[-1]}")
+        for axis in axes[-1]:
+            axis.set_xticks(*ends)
+            axis.set_xlabel("taken for i", labelpad=-6)
     return figure
 
 
@@ -143,12 +147,12 @@ def weak_push(
         marks = ((BLACK, "o", "-"), (GREY, "^", BROKEN))
         for (name, values), (color, marker, dash) in zip(shares.items(), marks):
             right.plot(*zip(*values.items()), color=color, marker=marker, linestyle=dash, label=name)
-        right.set(xscale="log", yscale="log", xlabel="K, classes", ylabel="share of cross-entropy's", ylim=(None, 40))
+        right.set(xscale="log", yscale="log", xlabel="K, classes", ylabel="share of cross-entropy's", ylim=(None, 1.5))
         right.set_xticks(list(values), [str(tick) for tick in values])
         right.minorticks_off()
         percents(right.yaxis)
         right.set_title("One negative label, uniform p")
-        right.legend(loc="upper right", fontsize=9)
+        right.legend(loc="lower left", fontsize=8.5)
     return figure
 
 

@@ -37,10 +37,13 @@ def reliability(record: dict) -> Figure:
         left.plot([0, 1], [0, 1], color=TEXT, linestyle=PAPER, linewidth=1, label="as often as it says")
         for shift, (when, (colour, marker, title)) in zip((-0.018, 0.018), LOOKS.items()):
             bins = np.array(pooled_bins(record["runs"], when))
+            images, width = bins[:, 0].sum(), 1 / len(record["runs"][0][when]["bins"])
             bins = bins[bins[:, 0] >= FEW]
             label = f"{title}, error {errors(record, when):.1%}"
             left.plot(bins[:, 1], bins[:, 2], color=colour, marker=marker, label=label)
-            right.bar(bins[:, 1] + shift, bins[:, 0] / bins[:, 0].sum(), width=0.034, color=colour, label=title)
+            # in the middle of its bin, so that the two of a bin stand beside each other
+            middles = (bins[:, 1].clip(max=1 - 1e-9) // width + 0.5) * width
+            right.bar(middles + shift, bins[:, 0] / images, width=0.034, color=colour, label=title)
         left.set(xlabel="confidence", ylabel="right answers", xlim=(0, 1.02), ylim=(0, 1.02))
         right.set(xlabel="confidence", ylabel="share of images", xlim=(0, 1.05))
         for axis in (left.xaxis, left.yaxis, right.xaxis, right.yaxis):

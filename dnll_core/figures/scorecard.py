@@ -20,7 +20,6 @@ from dnll_core.study.records import NAMES
 from dnll_core.study.scorecard import SMALLER
 from dnll_core.study.statistics import at_once, with_interval
 
-LINEAR = 2.0  # points: the axis is linear up to here and logarithmic beyond, for claims differ in size a hundredfold
 _LOOKS = {  # colour, marker, filling: readable without colours
     "holds": (GREEN, "o", "full"),
     "does not hold": (RED, "X", "full"),
@@ -29,7 +28,7 @@ _LOOKS = {  # colour, marker, filling: readable without colours
 
 
 def claims_figure(findings: pd.DataFrame) -> Figure:
-    """One line for each claim that is measured in points: the difference and its 95 % interval.
+    """One line for each claim about accuracies, which is measured in points: the difference and its 95 % interval.
 
     Args:
         findings: of `study.scorecard.findings`; those in other units or without an interval are left out.
@@ -44,22 +43,16 @@ def claims_figure(findings: pd.DataFrame) -> Figure:
             middle, low, high = (finding[name] for name in ("difference", "low", "high"))
             axis.errorbar(middle, y, xerr=[[middle - low], [high - middle]], **bar)
         names = [f"{of['claim']} ({of['section']})".replace(", on ", ",\non ") for _, of in shown.iterrows()]
-        lines_of(axis, names, f"points for the claim (right) or against it; beyond ±{LINEAR:g} logarithmic")
+        lines_of(axis, names, "points of accuracy for the claim (right) or against it (left)")
         axis.tick_params(axis="y", labelsize=8)
-        reach = max((abs(end) for end in (*shown["low"], *shown["high"])), default=LINEAR)
-        axis.set_xscale("symlog", linthresh=LINEAR)
-        axis.set_xlim(-1.3 * reach, 1.3 * reach)
-        steps = [tick for tick in (1, 2, 5, 20, 100) if tick <= reach] or [1]
-        ticks = [-tick for tick in steps[::-1]] + [0, *steps]
-        axis.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
-        axis.minorticks_off()
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
         handles = [
             Line2D([], [], color=color, marker=marker, fillstyle=fill, linestyle="none", markersize=8, label=verdict)
             for verdict, (color, marker, fill) in _LOOKS.items()
         ]
         left = len(with_interval(findings)) - len(shown)
         about = f"difference and its 95 % interval; {at_once(findings)}"
-        about += f"; {left} are not in points, and not drawn" * bool(left)
+        about += f"; {left} are not in points of accuracy, and not drawn" * bool(left)
         figure.legend(handles=handles, loc="outside lower center", ncols=3, title="\n".join(textwrap.wrap(about, 110)))
     return figure
 

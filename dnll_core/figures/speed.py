@@ -32,7 +32,7 @@ def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
         panels: title -> {key of METHODS -> seconds}; each panel has its own scale, from zero.
     """
     count = max(map(len, panels.values()))
-    with canvas(1, len(panels), (4.9 * len(panels), 0.55 * count + 1.1), sharey=True, squeeze=False) as (figure, axes):
+    with canvas(1, len(panels), (4.9 * len(panels), 0.55 * count + 1.4), sharey=True, squeeze=False) as (figure, axes):
         for axis, (title, groups) in zip(axes.flat, panels.items()):
             for y, (name, seconds) in enumerate(groups.items()):
                 style, times = METHODS[name], 1000 * np.asarray(seconds)
@@ -45,6 +45,11 @@ def iterations(panels: dict[str, dict[str, Sequence[float]]]) -> Figure:
             lines_of(axis, [METHODS[name].label for name in groups], "milliseconds")
             axis.xaxis.set_major_locator(MaxNLocator(6))
             axis.set(title=title, xlim=(0, 1220 * max(max(seconds) for seconds in groups.values())))
+        marks = {"color": GREY, "linestyle": "none"}
+        keys = [Line2D([], [], marker="o", alpha=0.55, markersize=5, label="a time", **marks)]
+        keys += [Line2D([], [], marker="|", markersize=15, markeredgewidth=3, label="median, with its number", **marks)]
+        keys += [Patch(color=GREY, alpha=0.25, linewidth=0, label="quartiles")]
+        figure.legend(handles=keys, loc="outside lower center", ncols=len(keys))
     return figure
 
 
@@ -98,6 +103,7 @@ def _look(part: str, color: str) -> tuple:
 def trade(
     paper: dict[str, tuple[float, float]],
     ours: dict[str, tuple[tuple[float, float, float], Sequence[float]]],
+    title: str = "",
 ) -> Figure:
     """Figure 8: accuracy against the time of a training iteration, as a multiple of Mean Teacher's on the same machine.
 
@@ -118,7 +124,7 @@ def trade(
             style = METHODS[name]
             bars = [[max(0, multiple - low)], [max(0, high - multiple)]]
             look = {"color": style.color, "marker": style.marker, "markersize": 9, "capsize": 4}
-            y = statistics.fmean(accuracies) if accuracies else floor + 0.25 * (1 + without.index(name))
+            y = statistics.fmean(accuracies) if accuracies else floor + 0.45
             axis.errorbar(multiple, y, xerr=bars, zorder=5, **look)
             axis.plot([multiple] * len(accuracies), accuracies, ".", color=style.color, alpha=0.5)
         for name, (multiple, accuracy) in paper.items():
@@ -128,8 +134,11 @@ def trade(
             place = {"textcoords": "offset points", "va": "center", "color": tint(style.color, -0.3), "weight": "bold"}
             axis.annotate(style.label, (multiple, accuracy), (12, 0), **place)
         right = max([multiple for multiple, _ in paper.values()] + [high for (_, _, high), _ in ours.values()])
-        axis.set(xlim=(0, 1.25 * right), ylim=(floor, top), ylabel="test accuracy, 4000 labels")
+        axis.set(xlim=(0, 1.25 * right), ylim=(floor, top), ylabel="test accuracy")
+        axis.set_title(title, loc="left")
         percents(axis.yaxis, of=100)
+        if without:  # the strip has no height on the axis
+            axis.set_yticks([tick for tick in axis.get_yticks() if floor + 1.3 < tick <= top])
         axis.set_xlabel("time of a training iteration ÷ Mean Teacher's on the same machine")
         keys = [
             Line2D([], [], color=GREY, marker="o", markersize=12, markerfacecolor="none", linestyle="none"),
@@ -146,7 +155,7 @@ def growth(rows: pd.DataFrame) -> Figure:
     with canvas(1, 2, (9.4, 3.3)) as (figure, (left, right)):
         left.errorbar(sizes, median, yerr=[median - low, high - median], color=BLUE, marker="o", capsize=4)
         left.axhline(median[0], color=GREY, linestyle="--", linewidth=1.2, zorder=1)
-        left.set(title="one iteration", ylabel="milliseconds, median and quartiles", ylim=(0, None))
+        left.set(title="one iteration", ylabel="milliseconds, median and quartiles", ylim=(0, 1.15 * high.max()))
         right.plot(sizes, epochs, "o-", color=BLUE)
         line = epochs[0] * sizes / sizes[0]
         right.plot(sizes, line, "--", color=GREY, linewidth=1.2, zorder=1)

@@ -153,7 +153,8 @@ def show(figure: Figure, alt: str) -> None:
     raw, small = io.BytesIO(), io.BytesIO()
     with _style():
         figure.savefig(raw, format="png", dpi=figure.dpi, bbox_inches="tight")
-    Image.open(raw).convert("RGB").quantize(256).save(small, "png")
+    # without its last steps the palette would leave a photograph's rarer colours out
+    Image.open(raw).convert("RGB").quantize(256, kmeans=3).save(small, "png")
     bundle = {"image/png": small.getvalue(), "text/plain": repr(figure)}
     display(bundle, raw=True, metadata={"image/png": {"alt": alt}})
 

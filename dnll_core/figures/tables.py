@@ -36,6 +36,7 @@ from dnll_core.figures.style import (
     tint,
 )
 from dnll_core.study.records import NAMES, frame
+from dnll_core.study.settings import METHODS as CHOSEN
 from dnll_core.study.tables import Cell
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
@@ -49,6 +50,7 @@ def title_of(groups: Groups, what: str = "") -> str:
     """What was run and of which table that is: "Digits, small network, 40 epochs, n = 1 (stand-in for Table 5)".
 
     With the paper's images and network it is the table, or that in a shorter profile: "Table 4: MNIST, CNN-13, n = 3".
+    Profile "quick" has settings that were searched at more epochs: a baseline that needs those is weaker here.
 
     Args:
         groups: cells of one table.
@@ -65,7 +67,9 @@ def title_of(groups: Groups, what: str = "") -> str:
     pixels = "" if e.size is None else f" at {e.size} × {e.size} pixels"
     ran = f"{images}{pixels}, {NAMES.get(e.network, f'{e.network} network')}"
     if not cell.as_in_paper:
-        return _two_lines(f"{ran}, {e.epochs} epochs, {n}", f"(stand-in for {what})")
+        searched = CHOSEN[cell.method].epochs
+        about = f"; settings searched at {searched} epochs" * (cell.profile == "quick" and searched != e.epochs)
+        return _two_lines(f"{ran}, {e.epochs} epochs, {n}", f"(stand-in for {what}{about})")
     if cell.profile == "paper":
         return f"{what}: {ran}, {n}"
     return _two_lines(f"{ran}, {e.epochs} epochs, {n}", f"({what}, profile {cell.profile})")
@@ -83,7 +87,7 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     """A line for each method and reading, a panel for each number of labels: every run, mean ± sd, the paper's number.
 
     Lines of cells with a caveat are shaded, and the legend says what it is. A run that does little more than guess is
-    an arrow at the left edge with its number, if others do more.
+    an arrow at the left edge with its number, if others do more. Where a panel lacks a line, it says so.
 
     Args:
         groups: cells of one table, in the order of their lines; those without records are named where the paper has a
@@ -124,10 +128,15 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                     place = {"xytext": (26, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
                     edge = axis.get_yaxis_transform()
                     axis.annotate(text, (0, y), xycoords=edge, arrowprops=arrow, **place)
+            there = {names[cell] for cell in drawn if cell.labels == labels}
+            for y in (y for y, line in enumerate(lines) if line not in there):
+                place = {"transform": axis.get_yaxis_transform(), "ha": "center", "va": "center"}
+                axis.text(0.5, y, "not run", fontsize=8, color=GREY, **place)
             axis.set_title(f"{'all' if labels is None else labels} labels", fontsize=10)
             lines_of(axis, lines, "test accuracy, last epoch")
             percents(axis.xaxis, of=100)
         axes[0, 0].margins(x=0.12)
+        axes[0, 0].set_xlim(right=min(axes[0, 0].get_xlim()[1], 103))  # room for a mark; there is no more than 100
         if learnt and min(seen) < GUESSED:
             axes[0, 0].set_xlim(left=min(learnt) - 0.12 * (max(seen) - min(learnt)))
         figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
@@ -224,6 +233,8 @@ _PRINTED = {
 def sensitivity(groups: Groups, title: str | None = None) -> Figure:
     """Table 5: accuracy against m under EP and EPM; each run a mark, mean ± sd, the paper's numbers dashed.
 
+    Only means are joined by lines: single runs scatter, and a line would make a trend of that.
+
     The weight of the unsupervised loss grows with m as in Eq. 9; cells of "fixed weight" get a panel of their own.
 
     Args:
@@ -248,7 +259,8 @@ def sensitivity(groups: Groups, title: str | None = None) -> Figure:
         label = "mean ± sd" if several else "a run"
         keys = [dataclasses.replace(look, label=f"{look.label}, {label}") for look in _LOOKS.values()]
         keys += _PRINTED.values() if any(cell.printed is not None for cell in plain) else ()
-        handles = [Line2D([], [], linestyle=key.dash, label=key.label, **key.marks) for key in keys]
+        dashes = [key.dash if several or key.color == GREY else "none" for key in keys]
+        handles = [Line2D([], [], linestyle=dash, label=key.label, **key.marks) for key, dash in zip(keys, dashes)]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
@@ -273,8 +285,10 @@ def _against_m(axis: Axes, panel: Groups) -> None:
             "err_kws": {"capsize": 4},
             "markeredgecolor": look.color,
         }
-        seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=look.dash, linewidth=2, **bars, **look.marks)
-        if own["seed"].nunique() > 1:
+        several = own["seed"].nunique() > 1
+        dash = look.dash if several else "none"
+        seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=dash, linewidth=2, **bars, **look.marks)
+        if several:
             axis.plot(m + 0.08 * side, accuracy, ".", color=BLUE, alpha=0.6, markersize=6)
     axis.set_xticks(sorted({cell.experiment.m for cell in panel}))
     axis.margins(x=0.12, y=0.1)

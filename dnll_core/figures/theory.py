@@ -111,7 +111,7 @@ def set_pairs(K: int, m: int) -> Figure:
             axis.set_xticks(np.arange(len(top) + 1) - 0.5, minor=True)
             axis.set_yticks(np.arange(len(left) + 1) - 0.5, minor=True)
             axis.grid(False)
-            axis.grid(which="minor", color=GREY, linewidth=0.7)
+            axis.grid(which="minor", color=GREY, linewidth=0.7, clip_on=False)  # whole at the border, too
             axis.tick_params(which="both", length=0)
             axis.spines[:].set_visible(False)
             axis.set(xlabel=f"set of submodel 2, which predicts {second}")
@@ -177,6 +177,7 @@ def pushes(push: np.ndarray, belief: np.ndarray, accuracy: np.ndarray, expected:
         for (name, values), color in zip(expected.items(), (GREY, BLUE)):
             lines.plot(accuracy, values, color=color, linewidth=2, label=name)
         lines.set(xlabel="teacher's accuracy on such images", ylabel="expected change of log p[true]")
+        percents(lines.xaxis)
         lines.set_title("What it does on average")
         lines.legend(loc="upper left")
     return figure
@@ -202,7 +203,9 @@ def agreement(rows: Sequence[dict], K: int, m: int, share: float) -> Figure:
         left.set(yscale="log", xlabel="m, negative labels in the set", title=f"K = {K}, agreement {share:.0%}")
         left.set_ylabel("P(both submodels pass the same set)")
         left.xaxis.set_major_locator(MaxNLocator(integer=True))
-        right.set(xlabel="agreement: P(both predict the same class)", title=f"K = {K}, m = {m}", ylim=(0, None))
+        right.set(xlabel="agreement: images on which both predict the same class", ylim=(0, None))
+        right.set_title(f"K = {K}, m = {m}")
+        percents(right.xaxis)
         handles, labels = left.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure

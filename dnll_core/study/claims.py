@@ -190,11 +190,11 @@ def _close() -> Question:
 # -- what submodels pass to each other ---------------------------------------------------------------------------------
 
 
-def _measured(measure: Callable[[dict], float], what: str, teaching: Sequence[str]) -> Question:
+def _measured(measure: Callable[[dict], float], what: str, teaching: Sequence[str], unit: str = "points") -> Question:
     """A value of each measured run of DNLL with these ways of teaching, on the digits of notebook 17."""
     named = experiments.transfers()
     settings = [(named[f"dnll {way} {selection}"],) for way in teaching for selection in ("ep", "epm")]
-    return Question(what, [settings], measure)
+    return Question(what, [settings], measure, unit)
 
 
 def _weak_view() -> Question:
@@ -205,7 +205,7 @@ def _weak_view() -> Question:
 
 def _stay_apart() -> Question:
     what = "50 % of a submodel's errors − the share that the other also makes, last epoch"
-    return _measured(lambda r: 50 - 100 * shared_errors(r["history"][-1]), what, ("mutual", "both"))
+    return _measured(lambda r: 50 - 100 * shared_errors(r["history"][-1]), what, ("mutual", "both"), "points of errors")
 
 
 def _coupling() -> Question:
@@ -213,14 +213,14 @@ def _coupling() -> Question:
     ways = [f"{way} {selection}" for way in ("mutual", "both") for selection in ("ep", "epm")]
     settings = [(named[f"dnll {way}"], named["mutual-learning 0"]) for way in ways]
     what = "agreement of the submodels, mean of the epochs, mutual learning − DNLL"
-    return Question(what, [settings], lambda a, b: track(b, "agreement") - track(a, "agreement"))
+    return Question(what, [settings], lambda a, b: track(b, "agreement") - track(a, "agreement"), "points of agreement")
 
 
 def _all_used() -> Question:
     named = experiments.transfers()
     settings = [(named[f"dnll {way} ep"], named["mutual-learning 0.95"]) for way in ("mutual", "both")]
     what = "images that both submodels learn from, mean of the epochs, DNLL − mutual learning above confidence 0.95"
-    return Question(what, [settings], lambda a, b: track(a, "used") - track(b, "used"))
+    return Question(what, [settings], lambda a, b: track(a, "used") - track(b, "used"), "points of the images")
 
 
 # -- times and theorems ------------------------------------------------------------------------------------------------

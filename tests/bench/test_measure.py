@@ -522,7 +522,9 @@ TIMES = {"mean-teacher": [0.1, 0.2, 0.4], "dnll": [0.3, 0.5, 0.6]}
 
 
 def test_iterations_draw_every_time_and_the_median():
-    [axis] = figures.speed.iterations({"training": TIMES}).axes
+    figure = figures.speed.iterations({"training": TIMES})
+    [axis], [legend] = figure.axes, figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a time", "median, with its number", "quartiles"]
     drawn = [line.get_xdata().tolist() for line in axis.lines]
     assert drawn == [[200, 200], [100, 200, 400], [500, 500], pytest.approx([300, 500, 600])]
     assert [text.get_text() for text in axis.texts] == ["200.0", "500.0"]
@@ -544,6 +546,12 @@ def test_figure_8_says_what_is_not_recorded():
     assert "our accuracy: not recorded" in [text.get_text() for text in axis.texts]
     heights = {float(y) for line in axis.lines for y in np.atleast_1d(line.get_ydata())}
     assert {88.0, 92.0, 87.0, 89.0} <= heights
+    [axis] = figures.speed.trade(paper, {"mean-teacher": (one[0], []), "dnll": two}, "CIFAR-10").axes
+    [strip], marks = axis.patches, [float(line.get_ydata()[0]) for line in axis.lines if line.get_marker() in "oP"]
+    top = strip.get_y() + strip.get_height()
+    below = [y for y in marks if y < top]
+    assert len(below) == 2 and len(set(below)) == 1  # the strip has no heights: neither marks nor ticks tell one
+    assert min(axis.get_yticks()) > top and axis.get_title("left") == "CIFAR-10"
     [axis] = figures.speed.trade(paper, {"mean-teacher": one, "dnll": (two[0], [91.0])}).axes
     assert "our accuracy: not recorded" not in [text.get_text() for text in axis.texts]
 

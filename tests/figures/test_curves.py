@@ -86,6 +86,7 @@ def test_finals_put_the_best_on_top_over_the_band_of_supervised_only():
     assert axis.lines[0].get_xdata() == pytest.approx([0.75, 0.75])
     sd = 0.005**0.5
     assert bars(axis) == near((0.85 - sd, 0.85 + sd), (0.75 - sd, 0.75 + sd))
+    assert axis.get_title("left") == "digits, 20 labels"
     [axis] = finals({"vat": groups["vat"]}).axes  # no band without supervised-only
     assert not axis.patches
 

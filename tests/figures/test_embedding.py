@@ -40,6 +40,10 @@ def test_points_colours_names_and_notes():
 def test_one_panel_without_extras():
     figure = maps({"only": POINTS}, LABELS, ["a", "b", "c"])
     assert len(figure.axes) == 1 and not figure.legends
+    [axis] = figure.axes
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    for x, y in (text.get_position() for text in axis.texts):  # no name lies on the border
+        assert left + 0.3 < x < right - 0.3 and low + 0.3 < y < high - 0.3
     [axis] = maps({"only": POINTS}, LABELS, ["a", "", "c"]).axes
     assert [text.get_text() for text in axis.texts] == ["a", "c"]
 

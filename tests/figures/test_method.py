@@ -47,6 +47,9 @@ def test_perception_has_one_scale_for_each_row():
     figure = figures.method.perception({"Pr": tables, "R": tables}, ["early", "late"], CLASSES, tops={"R": 1})
     limits = [axis.images[0].get_clim() for axis in figure.axes[:4]]
     assert limits == [(0, 0.4)] * 2 + [(0, 1)] * 2
+    assert [axis.get_ylabel() for axis in figure.axes[::2][:2]] == ["Pr\nclass k", "R\nclass k"]
+    assert [axis.get_xlabel() for axis in figure.axes[:4]] == ["", "", "taken for i", "taken for i"]
+    assert [axis.get_ylabel() for axis in figure.axes[4:]] == ["black: 0.4", ""]  # the scales of two rows differ
 
 
 def test_weak_push_draws_what_it_is_given():
@@ -56,6 +59,7 @@ def test_weak_push_draws_what_it_is_given():
     assert left.lines[1].get_ydata() == pytest.approx(2 * p)
     assert middle.lines[0].get_ydata() == pytest.approx(p - 1)
     assert list(right.lines[0].get_ydata()) == [1.0, 0.1]
+    assert 1 < right.get_ylim()[1] < 2  # a share of at most 100 %
 
 
 def test_a_method_stands_right_of_what_it_grows_from_and_the_others_follow_its_name():

@@ -22,6 +22,7 @@ def test_each_claim_in_points_is_drawn_with_its_interval_and_verdict():
             row("told", [1.0, 1.2, 1.1]),
             row("open", [-1.0, 2.0, 0.5]),
             row("a time", [1.0, 2.0, 3.0], unit="epochs"),
+            row("of answers", [1.0, 2.0, 3.0], unit="points of agreement"),
             row("close, on MNIST with CNN-13", [1.0, 1.1, 1.2], low=0.9, high=1.7),  # of a margin: not symmetric
             row("one pair", [1.0, 2.0], n=1, low=None, high=None),
         ]
@@ -31,8 +32,8 @@ def test_each_claim_in_points_is_drawn_with_its_interval_and_verdict():
     names = [text.get_text() for text in axis.get_yticklabels()]
     assert names == ["large (4.4)", "told (4.4)", "open (4.4)", "close,\non MNIST with CNN-13 (4.4)"]
     title = legend.get_title().get_text().replace("\n", " ")
-    assert "5 claims are judged at once" in title and "0.2 false verdicts" in title  # 5 · 0.05
-    assert title.endswith("1 are not in points, and not drawn")
+    assert "6 claims are judged at once" in title and "0.3 false verdicts" in title  # 6 · 0.05
+    assert title.endswith("2 are not in points of accuracy, and not drawn")
     low, high = axis.get_xlim()
     findings = with_interval(findings)
     findings = findings[findings["unit"] == "points"]

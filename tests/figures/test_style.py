@@ -18,6 +18,8 @@ from matplotlib.patches import FancyArrowPatch
 from PIL import Image
 
 from dnll_core import figures
+from dnll_core.colour import adjust_hue
+from dnll_core.figures.images import colour_images
 from dnll_core.figures.style import (
     BLUE,
     DARK,
@@ -241,6 +243,21 @@ def test_show_attaches_the_alt_text(monkeypatch):
     assert image.format == "PNG"
     assert image.mode == "P"  # a palette: small files
     assert bundle["text/plain"] == "<Figure size 160x200 with 4 Axes>"
+
+
+def test_show_keeps_the_rare_colours_of_a_picture(monkeypatch):
+    import IPython.display
+
+    monkeypatch.setattr(IPython, "get_ipython", object)
+    shown = []
+    monkeypatch.setattr(IPython.display, "display", lambda bundle, raw, metadata: shown.append(bundle))
+    photo, turns = colour_images(6)[5:6].float() / 255, (-0.1, -0.05, 0, 0.05, 0.1)
+    hues = torch.cat([adjust_hue(photo, torch.tensor([turn])) for turn in turns]).permute(0, 2, 3, 1).numpy()
+    rows, raw = {f"{power}": hues**power for power in (0.7, 1, 1.4, 2)}, io.BytesIO()
+    show(figures.images.view_rows(rows), "a photograph in other hues, from bright to dark")
+    figures.images.view_rows(rows).savefig(raw, format="png", dpi=100, bbox_inches="tight")
+    kept, drawn = (np.array(Image.open(file).convert("RGB"), int) for file in (io.BytesIO(shown[0]["image/png"]), raw))
+    assert np.quantile(np.abs(kept - drawn).max(axis=2), 0.999) < 30  # of 255
 
 
 @pytest.mark.parametrize("of", [1, 100])

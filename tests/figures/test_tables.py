@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Rectangle
 
 from dnll_core import figures
-from dnll_core.figures.style import METHODS
+from dnll_core.figures.style import BLUE, METHODS
 from dnll_core.paper import NUMBERS
 from dnll_core.study import scorecard
 from dnll_core.study.tables import cells
@@ -78,6 +78,14 @@ def test_what_is_not_recorded_is_named():
     assert "FixMatch" not in names  # nothing to draw: no run, and no number in the paper
 
 
+def test_a_line_that_a_panel_lacks_is_named():
+    lacks = "supervised only 4000"  # of which the paper has no number
+    of_table = {cell: [] if cell.name == lacks else records for cell, records in groups(2, n=1).items()}
+    few, many = figures.tables.points_of_cells(of_table).axes
+    y = [tick.get_text() for tick in few.get_yticklabels()].index("supervised only")
+    assert [(text.get_text(), text.get_position()[1]) for text in many.texts] == [("not run", y)] and not few.texts
+
+
 def test_departures_are_hollow():
     figure = figures.tables.points_of_cells(groups(6, n=1, named={"ML", "ML cross only"}))
     faces = [marks.get_facecolors()[0] for marks in figure.axes[0].collections]
@@ -129,6 +137,10 @@ def test_sensitivity_has_a_panel_for_the_fixed_weight_only_with_records():
     [axis] = figures.tables.sensitivity(some).axes
     printed = [NUMBERS[key] for key in NUMBERS if key.table == 5 and key.selection == "epm"]
     assert printed in [list(line.get_ydata()) for line in axis.lines]
+    assert next(line.get_linestyle() for line in axis.lines if line.get_color() == BLUE) == "-"  # means are joined
+    [single] = figures.tables.sensitivity(groups(5, "quick", n=1)).axes
+    own = [line for line in single.lines if line.get_color() == BLUE and line.get_marker() in {"s", "o"}]
+    assert [line.get_linestyle() for line in own] == ["None"] * 2  # single runs are not
     [quick] = figures.tables.sensitivity(groups(5, "quick")).axes
     assert printed not in [list(line.get_ydata()) for line in quick.lines]  # the paper has no digits
 
@@ -136,7 +148,9 @@ def test_sensitivity_has_a_panel_for_the_fixed_weight_only_with_records():
 def test_titles_name_the_profile():
     title_of = figures.tables.title_of
     assert title_of(groups(2)) == "Table 2: CIFAR-10, WRN-28-2, n = 2"
-    assert title_of(groups(5, "quick", 1)) == "Digits, small network, 40 epochs, n = 1 (stand-in for Table 5)"
+    assert title_of(groups(5, "quick", 1)) == (
+        "Digits, small network, 40 epochs, n = 1\n(stand-in for Table 5; settings searched at 75 epochs)"
+    )
     at_14 = "MNIST at 14 × 14 pixels, small network, 6 epochs, n = 3\n(stand-in for Table 4)"
     assert title_of(groups(4, "laptop", 3)) == at_14
     some = groups(3, "short", 1) | {next(iter(groups(3, "short"))): []}

@@ -141,3 +141,13 @@ def test_bins_of_several_runs_are_weighted_by_images():
         {"before": {"bins": [[0, None, None], [0, None, None], [2, 0.7, 0.5]]}},
     ]
     assert own.pooled_bins(runs, "before") == [(2, 0.1, 0.5), (10, pytest.approx(0.86), pytest.approx(0.9))]
+
+
+def test_bars_of_a_bin_stand_beside_each_other():
+    low, high = (0, None, None), (100, 0.999, 0.9)
+    bins = {"before": [low, high], "after": [low, (100, 0.6, 0.6)]}
+    run = {when: {"error": 0.1, "bins": of} for when, of in bins.items()}
+    _, bars = own.reliability({"runs": [run]}).axes
+    before, after = bars.patches
+    assert before.get_x() + before.get_width() <= after.get_x() < 1 > after.get_x() + after.get_width()
+    assert (before.get_x() + after.get_x() + after.get_width()) / 2 == pytest.approx(0.75)  # of 0.5...1
