@@ -174,6 +174,15 @@ def test_outputs_are_committed_from_one_clean_run(notebook):
         assert not any(output["output_type"] == "error" for output in cell["outputs"])
 
 
+def test_all_outputs_are_of_one_environment():
+    """Else two pages could show different numbers for what their texts call the same runs."""
+    made = {path.stem: json.loads(path.read_text(encoding="utf-8"))["metadata"]["made"] for path in NOTEBOOKS}
+    for name, by in made.items():
+        assert re.fullmatch("[0-9a-f]{12}", by.pop("commit")), name  # "+" would be uncommitted code
+        assert {"processor", "python", "torch", "numpy", "scikit-learn"} <= {*by}
+    assert len({json.dumps(by, sort_keys=True) for by in made.values()}) == 1, made
+
+
 def test_what_is_imported_from_the_package_is_there(notebook):
     for cell in code_cells(notebook):
         for node in ast.walk(ast.parse(source(cell))):
