@@ -199,11 +199,14 @@ def test_an_interruption_is_one_line_in_a_notebook():
     shell = InteractiveShell.instance()
     shown = []
     shell._showtraceback = lambda kind, error, lines: shown.extend(lines)
-    for error in (Stopped("stopped after iteration 3 of 9"), Stopped()):
-        try:
-            raise error
-        except KeyboardInterrupt:
-            shell.showtraceback()
+    try:
+        for error in (Stopped("stopped after iteration 3 of 9"), Stopped()):
+            try:
+                raise error
+            except KeyboardInterrupt:
+                shell.showtraceback()
+    finally:
+        InteractiveShell.clear_instance()  # else tests after this one would be in a notebook
     assert shown == ["stopped after iteration 3 of 9", "stopped"]
 
 
