@@ -22,7 +22,7 @@ def each(names, value):
 OPTIONAL = ("source", "labels", "size", "dropout")
 FLAGS = ("include_labelled", "label_updates_bn", "shared_bn", "nesterov")
 VIEWS = {"auto", "identity", "noise", "crop+flip", "noise+crop", "crop + flip"}
-SETS = {"digits", "mnist", "folder:x", "folder:a:b", ""}  # "" is left to `load_data`
+SETS = {"digits", "mnist", "folder:x", "folder:a:b"}
 WORDS = {
     **each("dataset source", SETS),
     **each("weak strong", VIEWS),
