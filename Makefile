@@ -30,17 +30,17 @@ notebook: $(READY)  ## run a notebook, as it stands or with other parameters; N=
 	@echo "The executed notebook: $(DONE) (make lab)."
 	@echo "As a page: $(PAGE) (its formulas are set by a script from the net)."
 
-# Tests and notebooks run side by side, whole files (loadscope), each with one thread and one worker process: two
-# threads of one would wait for those of the other. Notebook 12 measures times: alone, with all threads, at the end.
+# Notebooks and tests run side by side, whole files (loadscope), the long ones first, each with one thread and one worker
+# process: two threads of one would wait for those of the other. Notebook 12 measures times: alone, with all threads.
 NBVAL := $(BIN)/python -m pytest --nbval --nbval-current-env
 TIMED := notebooks/12_execution_time.ipynb
+unexport PYTHONDONTWRITEBYTECODE  # some images set it; each process would compile its imports anew, for seconds
 
 test: export DNLL_WORKERS := 1
-test: $(READY)  ## style, unit tests, then every notebook against its committed outputs
+test: $(READY)  ## style, unit tests, and every notebook against its committed outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -n auto --dist loadscope
-	OMP_NUM_THREADS=1 $(NBVAL) -n auto --dist loadscope --no-loadscope-reorder notebooks --ignore $(TIMED)
+	OMP_NUM_THREADS=1 $(NBVAL) -n auto --dist loadscope --no-loadscope-reorder notebooks tests --ignore $(TIMED)
 	$(NBVAL) $(TIMED)
 
 test-long: $(READY)  ## the few tests that take many seconds each

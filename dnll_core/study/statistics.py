@@ -150,7 +150,8 @@ def provenance_of(records: list[dict]) -> str:
         values = [v for v in values if not any(w != v and w.startswith(v) for w in values)]
         parts.append(f"{key} {', '.join(values)}")
     seconds = sum(record["seconds"] for record in records)
-    return f"{len(records)} runs; " + "; ".join(parts) + f"; {seconds:.0f} s in all"
+    runs = "1 run" if len(records) == 1 else f"{len(records)} runs"
+    return f"{runs}; " + "; ".join(parts) + f"; {seconds:.0f} s in all"
 
 
 # -- verdicts ----------------------------------------------------------------------------------------------------------
