@@ -4,7 +4,8 @@ python -m dnll_core.campaign.outputs        # all of them
 python -m dnll_core.campaign.outputs 07 08  # two
 
 Each is executed as a copy under runs/outputs. Only when all have come to their end do the copies take the places of the
-notebooks: a notebook that fails leaves everything as it was. What a copy was executed with is in its metadata, "made".
+notebooks: one that fails, or that somebody edited meanwhile, leaves everything as it was, and so does Ctrl-C. What a
+copy was executed with is in its metadata, "made".
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from filelock import Timeout
+
 from dnll_core import provenance
-from dnll_core.campaign.command import check_commit
-from dnll_core.common import program, unknown
+from dnll_core.campaign.command import check_commit, ends_with_messages
+from dnll_core.common import atomic_file, locked, program, unknown
 from dnll_core.device import processor
 
 NOTEBOOKS = provenance.PACKAGE.parent / "notebooks"
@@ -29,6 +31,7 @@ COPIES = provenance.PACKAGE.parent / "runs" / "outputs"
 VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas", "matplotlib", "seaborn")
 TIMED = "12"  # measures times: alone, with all threads, when the others are done
 SIDE_BY_SIDE = {"OMP_NUM_THREADS": "1", "DNLL_WORKERS": "1"}  # two at a time, of one thread and one process each
+RUNNING: set[subprocess.Popen] = set()
 
 
 def made() -> dict[str, str]:
@@ -44,10 +47,14 @@ def execute(notebook: Path) -> str:
     options = ("ExecutePreprocessor.record_timing=False", "CoalesceStreamsPreprocessor.enabled=True")
     words = ("--execute", "--log-level", "ERROR", *(f"--{option}" for option in options))
     command = (sys.executable, "-m", "nbconvert", "--to", "notebook", *words, "--output-dir", COPIES, notebook)
-    done = subprocess.run(command, env=os.environ | how, capture_output=True, encoding="utf-8")
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "encoding": "utf-8"}
+    done = subprocess.Popen(command, env=os.environ | how, **pipes)
+    RUNNING.add(done)
+    said = done.communicate()[1]
+    RUNNING.remove(done)
     print(f"{notebook.name}: {'failed' if done.returncode else 'executed'}", flush=True)
     if done.returncode:
-        return f"{notebook.name}:\n{done.stderr.strip()}"
+        return f"{notebook.name}:\n{said.strip()}"
     page = json.loads(copy.read_text(encoding="utf-8"))
     page["metadata"]["made"] = made()
     copy.write_text(json.dumps(page, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -59,25 +66,40 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("numbers", nargs="*", metavar="NN", help="of the notebooks; all, if none is named")
     parser.add_argument("--uncommitted", action="store_true", help="though the package has uncommitted changes")
     options = parser.parse_args(arguments)
-    there = {path.name[:2]: path for path in sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))}
+    there = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
     for number in options.numbers:
-        if number not in there:
-            sys.exit(unknown("notebook", number, list(there)))
-    try:
+        if number not in (known := [path.name[:2] for path in there]):
+            sys.exit(unknown("notebook", number, known))
+    chosen = [path for path in there if not options.numbers or path.name[:2] in options.numbers]
+    with ends_with_messages(OSError, ValueError):
         check_commit(options.uncommitted)
-    except ValueError as error:
-        sys.exit(str(error))
-    chosen = {number: there[number] for number in options.numbers or there}
-    shutil.rmtree(COPIES, ignore_errors=True)
-    COPIES.mkdir(parents=True)
+        COPIES.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = locked(COPIES / ".lock")
+        except Timeout:
+            sys.exit(f"notebooks are being executed in {COPIES} already.")
+        with lock:
+            replace(chosen)
+
+
+def replace(chosen: list[Path]) -> None:
+    """Executes notebooks and puts the copies in their places; exits with what went wrong, if anything did."""
+    before = {path: path.read_bytes() for path in (*chosen, *provenance.PACKAGE.rglob("*.py"))}
     with ThreadPoolExecutor(2) as pool:
-        errors = [*pool.map(execute, (path for number, path in chosen.items() if number != TIMED))]
-    if TIMED in chosen:
-        errors.append(execute(chosen[TIMED]))
+        try:
+            errors = [*pool.map(execute, (path for path in chosen if path.name[:2] != TIMED))]
+            errors += [pool.submit(execute, path).result() for path in chosen if path.name[:2] == TIMED]
+        except KeyboardInterrupt:
+            for process in RUNNING.copy():  # else the pool would wait for them
+                process.terminate()
+            sys.exit("interrupted; no notebook was changed")
+    changed = [path for path, content in before.items() if not path.is_file() or path.read_bytes() != content]
+    errors += [f"{path.name} was changed meanwhile." for path in changed]
     if any(errors):
         sys.exit("\n\n".join(["No notebook was changed.", *filter(None, errors)]))
-    for path in chosen.values():
-        os.replace(COPIES / path.name, path)
+    for path in chosen:
+        with atomic_file(path) as file:  # runs/ may be on another disk
+            file.write((COPIES / path.name).read_bytes())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,19 @@
 """What `make outputs` stores: executed copies that say what they were executed with, all of them or none."""
 
 import json
+import os
+import time
 
 import pytest
 
 from dnll_core.campaign import outputs
+from dnll_core.common import locked
+
+
+def write(folder, name, code):
+    cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
+    page = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    (folder / f"{name}.ipynb").write_text(json.dumps(page), encoding="utf-8")
 
 
 @pytest.fixture
@@ -15,9 +24,7 @@ def notebooks(tmp_path, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads = "import os\nprint('one'); print(os.environ.get('OMP_NUM_THREADS'))"
     for name, code in {"01_a": threads, "02_b": "1 / 0", "12_c": threads}.items():
-        cell = {"cell_type": "code", "id": "a", "execution_count": None, "metadata": {}, "outputs": [], "source": code}
-        page = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-        (tmp_path / f"{name}.ipynb").write_text(json.dumps(page), encoding="utf-8")
+        write(tmp_path, name, code)
     return tmp_path
 
 
@@ -42,6 +49,46 @@ def test_one_that_fails_leaves_all_as_they_were(notebooks):
     with pytest.raises(SystemExit, match=r"(?s)No notebook was changed.*02_b.*ZeroDivisionError"):
         outputs.main(["--uncommitted"])
     assert {path: path.read_bytes() for path in notebooks.glob("*.ipynb")} == before
+
+
+def test_one_that_somebody_edits_meanwhile_keeps_the_edit(notebooks):
+    write(notebooks, "04_edited", "file = open('04_edited.ipynb', 'a'); file.write(' '); file.close()")
+    other = (notebooks / "01_a.ipynb").read_bytes()
+    with pytest.raises(SystemExit, match=r"(?s)No notebook was changed.*04_edited.ipynb was changed meanwhile"):
+        outputs.main(["01", "04", "--uncommitted"])
+    assert (notebooks / "04_edited.ipynb").read_text(encoding="utf-8").endswith("} ")
+    assert (notebooks / "01_a.ipynb").read_bytes() == other
+
+
+def test_a_stop_signal_ends_the_kernels_too(notebooks):
+    alive = "while True: open('alive', 'w').close(); time.sleep(0.1)"
+    write(notebooks, "05_hangs", f"import os, signal, time\nos.kill({os.getpid()}, signal.SIGTERM)\n{alive}")
+    before = (notebooks / "05_hangs.ipynb").read_bytes()
+    with pytest.raises(SystemExit, match="interrupted; no notebook was changed"):
+        outputs.main(["05", "--uncommitted"])
+    assert (notebooks / "05_hangs.ipynb").read_bytes() == before
+    for _ in range(10):  # a kernel looks now and then whether who started it is there
+        (notebooks / "alive").unlink(missing_ok=True)
+        time.sleep(2)
+        if not (notebooks / "alive").exists():
+            return
+    raise AssertionError("the kernel goes on")
+
+
+def test_two_at_once_and_a_folder_that_cannot_be_made_are_refused(notebooks, monkeypatch):
+    (notebooks / "runs" / "outputs").mkdir(parents=True)
+    with locked(outputs.COPIES / ".lock"), pytest.raises(SystemExit, match=r"are being executed in .* already"):
+        outputs.main(["01", "--uncommitted"])
+    monkeypatch.setattr(outputs, "COPIES", notebooks / "01_a.ipynb" / "outputs")
+    with pytest.raises(SystemExit, match=r"01_a.ipynb"):
+        outputs.main(["01", "--uncommitted"])
+
+
+def test_all_notebooks_of_a_number_are_executed(notebooks, monkeypatch):
+    monkeypatch.setattr(outputs, "execute", lambda path: path.stem)
+    write(notebooks, "01_a_copy", "print('two')")
+    with pytest.raises(SystemExit, match=r"No notebook was changed.\n\n01_a\n\n01_a_copy$"):
+        outputs.main(["01", "01", "--uncommitted"])
 
 
 def test_a_number_that_does_not_exist_is_named(notebooks):
