@@ -59,11 +59,30 @@ def test_each_exercise_has_one_solution(path):
         assert len(SOLUTION.findall(text)) == text.count("<details>") == 1, title
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_exercises_are_numbered_and_their_code_is_marked_as_code(path):
+    """Else the code of a solution would not be run below: Python is in blocks that say so, commands in others."""
+    part = re.split(r"^## ", "\n".join(cells(path, "markdown")), flags=re.MULTILINE)
+    [text] = [each for each in part if re.match(r"\d+\. Exercises\n", each)]
+    headings = [f"### {i}. {title}" for i, title in enumerate(exercises(path), 1)]
+    assert re.findall(r"^###.*$", text, re.MULTILINE) == headings
+    fence = ""
+    for line in text.split("\n"):
+        if line.lstrip().startswith(("```", "~~~")):
+            assert line in (["```"] if fence else ["```", "```python"])
+            fence = "" if fence else line
+        elif fence == "```":
+            assert re.match("(make|papermill|dnll) ", line), line
+        elif not fence:
+            assert not re.match(r"(import|from \w+ import|print\(|[\w, ]+ = )", line), line
+    assert not fence
+
+
 def solutions(path):
     """The Python code of a notebook's solutions, by the exercise's title."""
     code = {}
     for title, text in exercises(path).items():
-        blocks = [block for kind, block in FENCE.findall(SOLUTION.search(text)[1]) if kind == "python"]
+        blocks = [block for kind, block in FENCE.findall("\n".join(SOLUTION.findall(text))) if kind == "python"]
         if blocks:
             code[title] = "\n".join(blocks)
     return code
@@ -182,4 +201,4 @@ def test_the_code_of_the_solutions_runs(path, short, monkeypatch):
         exec(compile(ast.fix_missing_locations(ast.Module([statement], [])), f"<{path.stem}>", "exec"), namespace)
         namespace |= {name: value for name, value in given.items() if name in names(statement)[0]}
     for title, text in code.items():
-        exec(compile(text, f"<{title}>", "exec"), namespace)
+        exec(compile(text, f"<{title}>", "exec"), dict(namespace))  # without what other solutions make

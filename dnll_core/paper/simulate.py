@@ -43,8 +43,9 @@ class Estimate:
     def interval(self) -> tuple[float, float]:
         z, n, p = 1.959963984540054, self.trials, self.count / self.trials  # z: normal quantile of 97.5 %
         middle, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2)
-        low, high = np.clip(np.array([middle - half, middle + half]) / (1 + z * z / n), 0, 1) / self.labels_per_trial
-        return float(low), float(high)
+        low, high = np.clip(np.array([middle - half, middle + half]) / (1 + z * z / n), 0, 1)
+        low, high = 0 if p == 0 else low, 1 if p == 1 else high  # which rounding would miss
+        return float(low) / self.labels_per_trial, float(high) / self.labels_per_trial
 
     def p_value(self, exact: float) -> float:
         """Two-sided exact binomial test: how likely counts at least as far out as this are, if `exact` is the rate."""

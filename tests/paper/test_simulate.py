@@ -276,3 +276,9 @@ def test_rows_of_the_error_perception_mechanism():
     equal = float(theorem31(4, 1, 0.5)["set_error"])
     assert rows[0]["set_error"] == pytest.approx(equal) == rows[4]["set_error"]
     assert rows[5]["set_error"] < equal < rows[1]["set_error"]
+
+
+@pytest.mark.parametrize("trials", [7, 1000, 10**6])
+def test_the_interval_of_what_never_or_always_happens_holds_that(trials):
+    assert Estimate(0, trials).interval[0] == 0 < Estimate(0, trials).interval[1]
+    assert Estimate(trials, trials, 2).interval[1] == 0.5 > Estimate(trials, trials, 2).interval[0]
