@@ -103,8 +103,12 @@ def lead(points: Sequence[float], decimals: int = 1) -> str:
 
 
 def with_minus(text: str) -> str:
-    """The text with a minus sign in the place of each hyphen that begins a number: "-0.5" → "−0.5", "2-3" as it is."""
-    return re.sub(r"(?<![\w)\]}.-])-(?=\d)", "−", text)
+    """The text with a minus sign in the place of each hyphen that begins a number: "-0.5" → "−0.5", "2-3" as it is.
+
+    Code in backticks and addresses stay as they are.
+    """
+    found = r"`[^`]*`|https?://\S+|(?<![\w)\]}.-])-(?=\d)"
+    return re.sub(found, lambda match: "−" if match[0] == "-" else match[0], text)
 
 
 def accuracy_of(group: list[dict]) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from dnll_core.study.statistics import (
     percent,
     provenance_of,
     verdict_of,
+    with_minus,
 )
 
 
@@ -89,3 +90,16 @@ def test_a_lead_is_of_the_seeds_that_both_have():
     low, high = stats.ttest_1samp([10, 30], 0).confidence_interval(0.95)
     assert lead([*found.values()]) == f"{20:+.1f} ± {(high - low) / 2:.1f}"
     assert lead([*paired(ours, theirs[:2]).values()]) == "not recorded"  # a single pair
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-0.5 points, from -2 to 3", "−0.5 points, from −2 to 3"),
+        ("(-2) 2-3 a-1 1e-3", "(−2) 2-3 a-1 1e-3"),
+        ("-1, not `x = -1`", "−1, not `x = -1`"),  # code is copied
+        ("[-1](https://example.org/-1)", "[−1](https://example.org/-1)"),
+    ],
+)
+def test_a_number_has_a_minus_sign_and_code_a_hyphen(text, shown):
+    assert with_minus(text) == shown
