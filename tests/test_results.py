@@ -214,7 +214,7 @@ def test_parts_that_differ_are_all_named():
     assert said["torch"] == "2.14"
     assert made([sitting(commit=None)])["commit"] is None
     line = provenance_of([fabricated.record(Experiment(), 0, sittings=sittings)])
-    assert line.startswith("1 runs; device NVIDIA H200, a device; precision float32;")
+    assert line.startswith("1 run; device NVIDIA H200, a device; precision float32;")
     assert "commit 0123456789ab, None; 30 s in all" in line
 
 
