@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from dnll_core.data.domain import shift
@@ -9,7 +11,12 @@ from dnll_core.data.splits import hold_out
 
 
 def digits(domain: str = "") -> dict[str, np.ndarray]:
-    """domain: "" for all images, "source" or "target" for one half of them."""
+    """domain: "" for all images, "source" or "target" for one half of them. The arrays are the caller's own."""
+    return {key: values.copy() for key, values in _parts(domain).items()}
+
+
+@functools.cache
+def _parts(domain: str) -> dict[str, np.ndarray]:
     from sklearn.datasets import load_digits  # slow to import, and needed by this data set alone
 
     raw = load_digits()
