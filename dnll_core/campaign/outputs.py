@@ -67,8 +67,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--uncommitted", action="store_true", help="though the package has uncommitted changes")
     options = parser.parse_args(arguments)
     there = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+    known = [path.name[:2] for path in there]
     for number in options.numbers:
-        if number not in (known := [path.name[:2] for path in there]):
+        if number not in known:
             sys.exit(unknown("notebook", number, known))
     chosen = [path for path in there if not options.numbers or path.name[:2] in options.numbers]
     with ends_with_messages(OSError, ValueError):

@@ -50,18 +50,18 @@ def quickstart_records(labels: int = 20) -> dict[str, list[dict]]:
 
 def quickstart_table() -> str:
     """The methods of the quickstart by number of labels, DNLL's lead over each, and where the numbers come from."""
-    by_labels = {f"{labels} labels": quickstart_records(labels) for labels in QUICKSTART_LABELS}
+    of_labels = {f"{labels} labels": quickstart_records(labels) for labels in QUICKSTART_LABELS}
     lines, leads = [], []
-    for name in by_labels[f"{QUICKSTART_LABELS[0]} labels"]:
-        own, label = {heading: groups[name] for heading, groups in by_labels.items()}, style.METHODS[name].label
+    for name in of_labels[f"{QUICKSTART_LABELS[0]} labels"]:
+        own, label = {heading: groups[name] for heading, groups in of_labels.items()}, style.METHODS[name].label
         seconds = seconds_of([record for records in own.values() for record in records])
         n = "–".join(map(str, sorted({len(records) for records in own.values()})))
         shown = {heading: _with_worst(results.accuracies(records)) for heading, records in own.items()}
         lines.append({"test accuracy (%)": label} | shown | {"seconds a run": seconds, "n": n})
         if name != "dnll":
-            ahead = {heading: _lead(groups["dnll"], groups[name]) for heading, groups in by_labels.items()}
+            ahead = {heading: _lead(groups["dnll"], groups[name]) for heading, groups in of_labels.items()}
             leads.append({"DNLL's lead (points, ± half a 95 % interval)": f"over {label}"} | ahead)
-    everything = (record for groups in by_labels.values() for records in groups.values() for record in records)
+    everything = (record for groups in of_labels.values() for records in groups.values() for record in records)
     return with_provenance(lines, everything, markdown(leads))
 
 

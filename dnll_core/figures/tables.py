@@ -233,7 +233,7 @@ _PRINTED = {
 def sensitivity(groups: Groups, title: str | None = None) -> Figure:
     """Table 5: accuracy against m under EP and EPM; each run a mark, mean ± sd, the paper's numbers dashed.
 
-    Only means are joined by lines: single runs scatter, and a line would make a trend of that.
+    Only means are joined by lines: a single run among them scatters, and a line would make a trend of that.
 
     The weight of the unsupervised loss grows with m as in Eq. 9; cells of "fixed weight" get a panel of their own.
 
@@ -255,14 +255,20 @@ def sensitivity(groups: Groups, title: str | None = None) -> Figure:
             axis.set(xlabel="m, pseudo-negative labels of an image", ylabel="test accuracy, last epoch")
         percents(axes[0, 0].yaxis, of=100)
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
-        several = any(len(records) > 1 for records in groups.values())
-        label = "mean ± sd" if several else "a run"
+        label = "mean ± sd" if any(len(records) > 1 for records in groups.values()) else "a run"
         keys = [dataclasses.replace(look, label=f"{look.label}, {label}") for look in _LOOKS.values()]
         keys += _PRINTED.values() if any(cell.printed is not None for cell in plain) else ()
-        dashes = [key.dash if several or key.color == GREY else "none" for key in keys]
+        dashes = [look.dash if _all_means(plain, selection) else "none" for selection, look in _LOOKS.items()]
+        dashes += [key.dash for key in keys[len(dashes) :]]
         handles = [Line2D([], [], linestyle=dash, label=key.label, **key.marks) for key, dash in zip(keys, dashes)]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
+
+
+def _all_means(panel: Groups, selection: str) -> bool:
+    """Whether each cell of this selection that is recorded has several runs."""
+    own = [len(records) for cell, records in panel.items() if cell.experiment.selection == selection and records]
+    return min(own, default=0) > 1
 
 
 def _against_m(axis: Axes, panel: Groups) -> None:
@@ -285,10 +291,9 @@ def _against_m(axis: Axes, panel: Groups) -> None:
             "err_kws": {"capsize": 4},
             "markeredgecolor": look.color,
         }
-        several = own["seed"].nunique() > 1
-        dash = look.dash if several else "none"
+        dash = look.dash if _all_means(panel, selection) else "none"
         seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=dash, linewidth=2, **bars, **look.marks)
-        if several:
+        if own["seed"].nunique() > 1:
             axis.plot(m + 0.08 * side, accuracy, ".", color=BLUE, alpha=0.6, markersize=6)
     axis.set_xticks(sorted({cell.experiment.m for cell in panel}))
     axis.margins(x=0.12, y=0.1)

@@ -141,6 +141,11 @@ def test_sensitivity_has_a_panel_for_the_fixed_weight_only_with_records():
     [single] = figures.tables.sensitivity(groups(5, "quick", n=1)).axes
     own = [line for line in single.lines if line.get_color() == BLUE and line.get_marker() in {"s", "o"}]
     assert [line.get_linestyle() for line in own] == ["None"] * 2  # single runs are not
+    of_table = groups(5, "quick")
+    fewer = next(cell for cell in of_table if cell.experiment.selection == "ep")
+    [mixed] = figures.tables.sensitivity(of_table | {fewer: of_table[fewer][:1]}).axes
+    own = [line for line in mixed.lines if line.get_color() == BLUE and line.get_marker() in {"s", "o"}]
+    assert [line.get_linestyle() for line in own] == ["None", "--"]  # nor is one among means
     [quick] = figures.tables.sensitivity(groups(5, "quick")).axes
     assert printed not in [list(line.get_ydata()) for line in quick.lines]  # the paper has no digits
 
