@@ -1,8 +1,11 @@
 """Shared by all tests: one thread a worker process, so that pytest-xdist's do not fight for the cores, and Ctrl-C."""
 
 import gc
+import os
 import signal
+from pathlib import Path
 
+import pytest
 import torch
 
 torch.set_num_threads(1)
@@ -15,3 +18,22 @@ if hasattr(signal, "SIGHUP"):
 def pytest_collection_finish():
     """What is imported and collected stays to the end: no collector need look through it again."""
     gc.freeze()
+
+
+ATTACKS = Path(__file__).parent / "attacks"
+FULL = os.environ.get("DNLL_ATTACKS") == "full"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The many attempts to break it are for `make test-long` alone."""
+    for item in items:
+        if FULL and ATTACKS in item.path.parents:
+            item.add_marker("long")
+
+
+def pytest_configure(config):
+    if FULL and not hasattr(config, "workerinput"):  # where the reports of all worker processes arrive
+        from attacks.ledger import Ledger  # it imports the package, which takes this process a second
+
+        config.pluginmanager.register(Ledger())

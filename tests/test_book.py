@@ -16,6 +16,7 @@ from needed import chromium, needed
 import dnll_core
 
 needed("furo", "math_core", "myst_nb", "ziamath", extra="book")
+pytestmark = pytest.mark.browser  # `make test-browser` builds the book, for half a minute, and needs its extra
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -140,7 +141,6 @@ def browser():
         yield driver
 
 
-@pytest.mark.browser
 @pytest.mark.parametrize("width", [1100, 390])
 def test_a_browser_without_a_net_draws_every_page_within_the_screen(width, browser, folder):
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}

@@ -1,6 +1,7 @@
 """What is tried before a run begins: it changes nothing, and what cannot work is refused by field and value."""
 
 import dataclasses
+import functools
 import hashlib
 import json
 import re
@@ -16,8 +17,10 @@ from dnll_core import Experiment, load_data, train
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.data.sets import SETS
 from dnll_core.device import own_random_state
-from dnll_core.run import prepare
+from dnll_core.run import prepare as prepare_run
 from dnll_core.trial import checked_images, try_once, warn_if_cut_short
+
+prepare = functools.partial(prepare_run, load=functools.cache(load_data))  # resizing is most of the time of a tiny run
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 1}
 STAGES = {"rounds": 2, "lp_start": 0.5}  # few enough for some iterations

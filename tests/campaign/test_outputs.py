@@ -47,7 +47,7 @@ def test_executed_copies_take_the_places_of_their_notebooks(notebooks, monkeypat
 def test_one_that_fails_leaves_all_as_they_were(notebooks):
     before = {path: path.read_bytes() for path in notebooks.glob("*.ipynb")}
     with pytest.raises(SystemExit, match=r"(?s)No notebook was changed.*02_b.*ZeroDivisionError"):
-        outputs.main(["--uncommitted"])
+        outputs.main(["01", "02", "--uncommitted"])
     assert {path: path.read_bytes() for path in notebooks.glob("*.ipynb")} == before
 
 
@@ -60,6 +60,7 @@ def test_one_that_somebody_edits_meanwhile_keeps_the_edit(notebooks):
     assert (notebooks / "01_a.ipynb").read_bytes() == other
 
 
+@pytest.mark.long
 def test_a_stop_signal_ends_the_kernels_too(notebooks):
     alive = "while True: open('alive', 'w').close(); time.sleep(0.1)"
     write(notebooks, "05_hangs", f"import os, signal, time\nos.kill({os.getpid()}, signal.SIGTERM)\n{alive}")

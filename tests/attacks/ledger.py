@@ -1,0 +1,112 @@
+"""What is tried to break the project, how often, and what held: `make test-long` records it, `make test` tries a few.
+
+A test of this folder takes the fixture `attempt`, and counts in it each thing that it tries:
+
+    with attempt("killed", f"{method}, kill {n}"):
+        ...  # an error in here is one that did not survive; the test goes on with the next, and fails at its end
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dnll_core.checks import sealed
+from dnll_core.common import atomic_file, today
+from dnll_core.device import choose_compute
+from dnll_core.provenance import commit
+from dnll_core.results import to_json
+
+FULL = os.environ.get("DNLL_ATTACKS") == "full"
+RECORD = Path(__file__).parents[2] / "data" / "results" / "reliability.json"
+
+# name -> (what happens, what its user finds then), in the order of the README's table
+ATTACKS = {
+    "killed": (
+        "A run is killed, at any moment",
+        "The same call goes on from the last checkpoint and ends as if nothing had happened, bit for bit.",
+    ),
+}
+NOT_TRIED = {
+    "a GPU": "the machine has none",
+    "power loss": "needs a machine that one may switch off",
+    "Windows and macOS": "no machine",
+    "network file systems, several machines": "no machine",
+}
+
+
+def times(full: int, sample: int) -> int:
+    """How often a thing is tried: by `make test-long`, and by `make test`."""
+    return full if FULL else sample
+
+
+class Attempts:
+    """What one test tries."""
+
+    def __init__(self):
+        self.counts: dict[str, list] = {}  # attack -> tried, survived, seconds
+        self.failures: list[str] = []
+
+    @contextlib.contextmanager
+    def __call__(self, attack: str, case: object) -> Iterator[None]:
+        """One attempt. attack: of ATTACKS. case: what tells it from the others, for a message."""
+        assert attack in ATTACKS
+        counts, began = self.counts.setdefault(attack, [0, 0, 0.0]), time.perf_counter()
+        counts[0] += 1
+        try:
+            yield
+            counts[1] += 1
+        except (Exception, pytest.fail.Exception):
+            self.failures.append(f"{attack}, {case}:\n{traceback.format_exc()}")
+        finally:
+            counts[2] += time.perf_counter() - began
+
+
+class Ledger:
+    """A pytest plugin that adds up what all tests tried, in all worker processes, and records it if FULL."""
+
+    def __init__(self):
+        self.counts = {name: [0, 0, 0.0] for name in ATTACKS}
+        self.began = time.perf_counter()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for key, value in report.user_properties if report.when == "teardown" else ():
+            if key == "attempts":
+                for name, counts in value.items():
+                    self.counts[name] = [a + b for a, b in zip(self.counts[name], counts, strict=True)]
+
+    def pytest_terminal_summary(self, terminalreporter) -> None:
+        terminalreporter.section("attacks")
+        for name, (tried, survived, seconds) in self.counts.items():
+            terminalreporter.write_line(f"{name:12} {tried:5} tried, {survived:5} survived, {seconds:7.1f} s")
+        if all(tried for tried, _, _ in self.counts.values()):
+            with atomic_file(RECORD) as file:
+                file.write((to_json(sealed(self.content())) + "\n").encode())
+            terminalreporter.write_line(f"recorded in {RECORD}")
+        else:
+            terminalreporter.write_line("not recorded, as not all were tried")
+
+    def content(self) -> dict:
+        compute = choose_compute()
+        return {
+            "attacks": [
+                {"what": ATTACKS[name][0], "then": ATTACKS[name][1], "tried": tried, "survived": survived}
+                for name, (tried, survived, _) in self.counts.items()
+            ],
+            "not_tried": NOT_TRIED,
+            "device": compute.describe(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "commit": commit(),
+            "seconds": round(time.perf_counter() - self.began),
+            "finished": today(),
+        }
