@@ -10,16 +10,14 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from filelock import Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from dnll_core.common import NoHome, atomic_file, locked, user_path
+from dnll_core.common import NoHome, atomic_file, user_path
 
 FILE = "checkpoint.safetensors"
 EARLIER = ("checkpoint.json", "part-*.pt")  # what earlier versions wrote
@@ -27,10 +25,6 @@ EARLIER = ("checkpoint.json", "part-*.pt")  # what earlier versions wrote
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is damaged, of an earlier version, or of another run."""
-
-
-class InUse(CheckpointError):
-    """A checkpoint folder that another process holds."""
 
 
 def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) -> None:
@@ -44,7 +38,7 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     Raises:
         OSError: if it cannot be written; the one before is then still there.
     """
-    path = _place(folder) / FILE
+    path = place_of(folder) / FILE
     for left in path.parent.glob(f".{FILE}.*.tmp"):  # by a process that was killed: it takes room
         with contextlib.suppress(OSError):
             left.unlink()
@@ -60,7 +54,7 @@ def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().to(**own) for name, tensor in tensors.items()}
 
 
-def _place(folder: str | Path) -> Path:
+def place_of(folder: str | Path) -> Path:
     try:
         return user_path(folder)
     except NoHome as error:
@@ -82,7 +76,7 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
     Raises:
         CheckpointError: if it cannot be read, is not what was written, or was written by an earlier version.
     """
-    path = _place(folder) / FILE
+    path = place_of(folder) / FILE
     if not os.path.lexists(path):  # a link to nowhere is there, and cannot be read
         if any(found for pattern in EARLIER for found in path.parent.glob(pattern)):
             raise CheckpointError(
@@ -108,26 +102,7 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
 def read_info(folder: str | Path) -> dict:
     """The info of the checkpoint in `folder`, without its tensors and not verified; {} if there is none to be read."""
     try:
-        with safe_open(_place(folder) / FILE, "pt") as file:
+        with safe_open(place_of(folder) / FILE, "pt") as file:
             return json.loads(file.metadata()["info"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError, CheckpointError):
         return {}
-
-
-@contextlib.contextmanager
-def exclusive(folder: str | Path) -> Iterator[None]:
-    """Keeps a checkpoint folder for one process: makes it, checks that it can be written to, and locks it.
-
-    Raises:
-        CheckpointError: if it cannot be used; InUse if another process trains there.
-    """
-    if not str(folder):
-        raise CheckpointError("checkpoint='' is no folder; give a path, or None for no checkpoint.")
-    try:
-        lock = locked(_place(folder) / ".lock")
-    except Timeout:
-        raise InUse(f"another process is training with the checkpoint in {folder}.") from None
-    except OSError as error:
-        raise CheckpointError(f"checkpoint={str(folder)!r} cannot be written to: {error}.") from None
-    with lock:
-        yield

@@ -14,6 +14,7 @@ from dnll_core.device import Compute
 
 BATCH = 1000  # images at a time
 CPU_BATCH = 100  # of these through a network on a CPU: CNN-13 takes many seconds for 1000, too long to wait for
+LARGE = 3 * 128 * 128  # values of an image from which fewer go at a time, for their memory
 
 
 @torch.no_grad()
@@ -34,9 +35,11 @@ def in_batches(
     was_training, outputs = network.training, []
     network.eval()
     try:
-        for start in range(0, max(1, len(images)), BATCH):
-            x = view(images[start : start + BATCH].to(compute.device), generator)
-            for part in x.tensor_split(math.ceil(len(x) / CPU_BATCH) or 1) if x.device.type == "cpu" else [x]:
+        times = math.ceil(images[:1].numel() / LARGE) or 1
+        each, part_of = max(1, BATCH // times), max(1, CPU_BATCH // times)
+        for start in range(0, max(1, len(images)), each):
+            x = view(images[start : start + each].to(compute.device), generator)
+            for part in x.tensor_split(math.ceil(len(x) / part_of) or 1) if x.device.type == "cpu" else [x]:
                 if check is not None:
                     check()
                 with compute.autocast():

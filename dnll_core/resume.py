@@ -1,10 +1,57 @@
-"""Whether a run may go on from a checkpoint."""
+"""Who may write checkpoints to a folder, and whether a run may go on from the one that is there."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dnll_core.checkpoint import CheckpointError
+from filelock import Timeout
+
+from dnll_core.checkpoint import CheckpointError, place_of
+from dnll_core.common import locked
+
+
+class InUse(CheckpointError):
+    """A checkpoint folder that another process holds."""
+
+
+@contextlib.contextmanager
+def exclusive(folder: str | Path) -> Iterator[Callable[[], None]]:
+    """Keeps a checkpoint folder for one process: makes it, checks that it can be written to, and locks it.
+
+    Yields what is called before each checkpoint: it takes the lock anew where the folder, and the lock in it, was
+    deleted meanwhile, for then another process could train there too.
+
+    Raises:
+        CheckpointError: if it cannot be used; InUse if another process trains there.
+    """
+    if not str(folder):
+        raise CheckpointError("checkpoint='' is no folder; give a path, or None for no checkpoint.")
+    path, mine = place_of(folder) / ".lock", ()
+    with contextlib.ExitStack() as held:
+
+        def keep() -> None:
+            nonlocal mine
+            if mine == _file_at(path):
+                return
+            try:
+                held.enter_context(locked(path))
+            except Timeout:
+                raise InUse(f"another process is training with the checkpoint in {folder}.") from None
+            except OSError as error:
+                raise CheckpointError(f"checkpoint={str(folder)!r} cannot be written to: {error}.") from None
+            mine = _file_at(path)
+
+        keep()
+        yield keep
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file it is; None where there is none, as where the file system has no locks."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_dev, path.stat().st_ino
+    return None
 
 
 def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:

@@ -22,7 +22,6 @@ from torch import Tensor
 from dnll_core import results
 from dnll_core.augment import Augmentation
 from dnll_core.bars import Runs
-from dnll_core.checkpoint import exclusive
 from dnll_core.common import FORMAT, Stop, today, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset
@@ -34,13 +33,15 @@ from dnll_core.device import ALONE, choose_compute, one_run, own_random_state, u
 from dnll_core.evaluation import accuracy
 from dnll_core.fields import OWN, read
 from dnll_core.learner import Learner, TrainingData
+from dnll_core.memory import out_of_memory
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
 from dnll_core.models import build_network
 from dnll_core.observers import together, transfer_observer
 from dnll_core.provenance import made
+from dnll_core.resume import exclusive
 from dnll_core.trainer import Trainer
-from dnll_core.trial import as_config_error, checked_images, try_once, warn_if_cut_short
+from dnll_core.trial import as_config_error, batches_in_words, checked_images, try_once, warn_if_cut_short
 
 POOLS = ("auto", "device", "host")
 
@@ -180,8 +181,10 @@ def train(
         trainer, provenance = prepare(experiment, seed, **places, **seen, progress=progress, load=load)
         trainer.may_capture &= capture
         warn_if_cut_short(trainer.learner)
+        compute = trainer.learner.compute
         lock = contextlib.nullcontext() if checkpoint is None else exclusive(checkpoint)
-        with lock, own_random_state(trainer.learner.device, seed), trainer.learner.compute.own_threads():
+        room = out_of_memory(f"{batches_in_words(experiment)}: training", compute.device)
+        with lock as trainer.keep, own_random_state(compute.device, seed), compute.own_threads(), room:
             if checkpoint is not None:
                 trainer.load(checkpoint)
             trainer.fit(checkpoint, checkpoint_minutes, progress, should_stop)

@@ -55,10 +55,11 @@ class Trainer:
         self._began = (0, 0.0)  # step and seconds of this sitting's beginning
         self.finished: str | None = None  # the day on which the last epoch ended
         self.captured: CapturedStep | None = None  # the iteration as a CUDA graph; `fit` records it where that pays
+        self.keep: Callable[[], None] | None = None  # called before a checkpoint is written, see `resume.exclusive`
 
     def __getstate__(self) -> dict:
         """For pickle and deepcopy: all but the observer and the recorded graph."""
-        return self.__dict__ | {"observer": None, "captured": None}
+        return self.__dict__ | {"observer": None, "captured": None, "keep": None}
 
     # -- one iteration -------------------------------------------------------------------------------------------------
 
@@ -264,6 +265,8 @@ class Trainer:
 
     def _save_or_warn(self, folder: str | Path) -> bool:
         """A disk that is full must not end a run that is otherwise well; the checkpoint before is still there."""
+        if self.keep is not None:
+            self.keep()
         try:
             self.save(folder)
         except OSError as error:

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dnll_core.config import ConfigError
+from dnll_core.config import ConfigError, Experiment
 from dnll_core.learner import Learner
+from dnll_core.memory import check_room
 from dnll_core.methods.base import Batch, Logits, Method
 from dnll_core.models import Network
 from dnll_core.schedules import Clock
@@ -37,8 +38,29 @@ def try_once(learner: Learner) -> None:
             f"epochs={e.epochs} of {steps} iterations are {total}, and a run has at most {MOST_ITERATIONS} iterations: "
             f"here epochs takes a whole number from 1 to {MOST_ITERATIONS // steps}."
         )
+    plan = 16 * steps * (e.labelled_batch + e.unlabelled_batch)  # int64, and once more while it is drawn
+    check_room(plan, f"{batches_in_words(e)}: the plan of an epoch of {steps} iterations")
     with dataclasses.replace(learner.compute, threads=1).own_threads():  # there is nothing to share
         _try_views_and_network(learner)
+
+
+def batches_in_words(e: Experiment) -> str:
+    return f"labelled_batch={e.labelled_batch}, unlabelled_batch={e.unlabelled_batch}"
+
+
+def _check_batch(learner: Learner, kept: int) -> None:
+    """Refuses a batch that surely does not fit: all of its views at a time, and what batch norm keeps of one network.
+
+    kept: values of each image that go into batch norms, which keep them for the backward pass.
+    """
+    e, shape = learner.experiment, learner.data.labelled.shape[1:]
+    pixels, each = 4 * math.prod(shape), kept * (2 if learner.compute.precision == "bfloat16" else 4)
+    most = 0
+    for _ in _stages(learner.method):
+        x, u = len(learner.method.labelled_views), len(learner.method.unlabelled_views)
+        most = max(most, e.labelled_batch * (x * pixels + each) + e.unlabelled_batch * (u * pixels + each) * (u > 0))
+    what = f"{batches_in_words(e)}: a batch of images of {_words(shape)} in network={e.network!r}"
+    check_room(most, what, learner.device)
 
 
 def _try_views_and_network(learner: Learner) -> None:
@@ -51,8 +73,9 @@ def _try_views_and_network(learner: Learner) -> None:
     network = next((module for module in method.modules() if isinstance(module, Network)), None)
     if network is not None:
         with _refused_by("network", e.network, shape):
-            logits, pixels = _without_images(network, torch.zeros(0, *shape, device=learner.device))
-        if pixels == 1:
+            logits, maps = _without_images(network, torch.zeros(0, *shape, device=learner.device))
+        _check_batch(learner, sum(map(math.prod, maps)))
+        if min((math.prod(shape[1:]) for shape in maps), default=math.inf) == 1:
             _check_batches(learner, logits)
 
 
@@ -78,13 +101,13 @@ def _words(shape: torch.Size) -> str:
 
 
 @torch.no_grad()
-def _without_images(network: Network, images: Tensor) -> tuple[Logits, float]:
-    """Logits of a batch (0, C, H, W), and of how many pixels are the smallest maps that batch norm sees."""
-    seen, was_training = [math.inf], network.training
+def _without_images(network: Network, images: Tensor) -> tuple[Logits, list[torch.Size]]:
+    """Logits of a batch (0, C, H, W), and the shapes (C, H, W) of the maps of an image that batch norms see."""
+    seen, was_training = [], network.training
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    hooks = [norm.register_forward_pre_hook(lambda _, x: seen.append(math.prod(x[0].shape[2:]))) for norm in norms]
+    hooks = [norm.register_forward_pre_hook(lambda _, x: seen.append(x[0].shape[1:])) for norm in norms]
     try:
-        return network.eval()(images), min(seen)
+        return network.eval()(images), seen
     finally:
         network.train(was_training)
         for hook in hooks:

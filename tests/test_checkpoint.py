@@ -20,8 +20,9 @@ import torch
 from safetensors.torch import load, save
 
 from dnll_core import checkpoint
-from dnll_core.checkpoint import FILE, CheckpointError, exclusive, load_checkpoint, read_info, save_checkpoint
+from dnll_core.checkpoint import FILE, CheckpointError, load_checkpoint, read_info, save_checkpoint
 from dnll_core.common import locked
+from dnll_core.resume import InUse, exclusive
 
 
 def tensors():
@@ -293,7 +294,7 @@ def test_one_of_an_earlier_version_is_called_that(tmp_path, names):
 
 def test_a_folder_is_for_one_process(tmp_path):
     place = tmp_path / "new"
-    with exclusive(place), pytest.raises(checkpoint.InUse, match="another process is training"), exclusive(place):
+    with exclusive(place), pytest.raises(InUse, match="another process is training"), exclusive(place):
         pass
     with exclusive(place):
         pass
@@ -311,7 +312,7 @@ with locked(sys.argv[1]):
 def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path):
     with subprocess.Popen([sys.executable, "-c", HOLDS, str(tmp_path / ".lock")], stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(checkpoint.InUse), exclusive(tmp_path):
+        with pytest.raises(InUse), exclusive(tmp_path):
             pass
         holder.kill()
         holder.wait()
@@ -328,7 +329,7 @@ def test_a_child_does_not_keep_the_lock_of_its_parent(tmp_path):
         with exclusive(tmp_path):
             pause.kill()
             pause.join()
-            with pytest.raises(checkpoint.InUse), exclusive(tmp_path):
+            with pytest.raises(InUse), exclusive(tmp_path):
                 pass
     finally:
         pause.kill()
@@ -361,7 +362,7 @@ def test_a_lock_that_is_held_is_in_use(tmp_path, monkeypatch, code):
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(fcntl, "flock", flock)
-    with warnings.catch_warnings(action="error"), pytest.raises(checkpoint.InUse), exclusive(tmp_path):
+    with warnings.catch_warnings(action="error"), pytest.raises(InUse), exclusive(tmp_path):
         pass
 
 

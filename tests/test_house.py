@@ -13,7 +13,7 @@ FLOORS = [
     {"fields"},
     {"datafiles"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}
-    | {"results", "names", "checks", "provenance", "colour", "resume"},
+    | {"results", "names", "checks", "provenance", "colour", "resume", "memory"},
     {"data"},
     {"methods"},
     {"evaluation", "observers", "stages"},

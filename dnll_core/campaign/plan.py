@@ -11,11 +11,12 @@ from pathlib import Path
 
 from dnll_core import results
 from dnll_core.campaign.worker import CHECKPOINTS, Task
-from dnll_core.checkpoint import FILE, CheckpointError, exclusive, read_info
+from dnll_core.checkpoint import FILE, CheckpointError, read_info
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.domain import load_pair
 from dnll_core.data.load import load_data
 from dnll_core.names import run_name
+from dnll_core.resume import exclusive
 from dnll_core.study.experiments import CAMPAIGNS
 from dnll_core.study.searches import CHOOSING
 from dnll_core.study.tables import cells

@@ -20,8 +20,9 @@ from dnll_core import results
 from dnll_core.bars import Bar
 from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.worker import Outcome, Task, attempt
-from dnll_core.checkpoint import CheckpointError, InUse, exclusive, read_info
+from dnll_core.checkpoint import CheckpointError, read_info
 from dnll_core.data import data_root, prepared
+from dnll_core.resume import InUse, exclusive
 
 SLICE = 5.0  # seconds between looks at how many workers there are
 

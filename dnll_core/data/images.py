@@ -22,6 +22,7 @@ from dnll_core.common import user_path
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.entries import composed, images_below, visible
 from dnll_core.data.errors import DataError, as_data_error, listed
+from dnll_core.memory import check_room
 
 BITS = (8, 10, 12, 14, 16)  # that cameras and microscopes use, whatever the file has room for
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes beside Python; a photo takes about 50 MB meanwhile
@@ -131,8 +132,9 @@ def read_pictures(files: Sequence[Path], size: int, progress: bool) -> list[Pict
     """All files, with a bar, several at a time. If it will take more than a minute, it says so when it begins.
 
     Raises:
-        DataError: naming all files that cannot be read.
+        DataError: naming all files that cannot be read. ConfigError: if there is no memory for so many of that size.
     """
+    check_room(len(files) * size**2, f"size={size}: {len(files)} images")
     sample = range(0, len(files), max(1, len(files) // SAMPLE))  # some of everywhere, to know how long it takes
     others = sorted({*range(len(files))} - {*sample})
     pool, began = ThreadPoolExecutor(THREADS), time.perf_counter()

@@ -11,6 +11,7 @@ folder of one's own images is read as it is. Augmentation and normalisation happ
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,7 @@ from dnll_core.data.folders import Tables, load_folder
 from dnll_core.data.prepared import load_prepared
 from dnll_core.data.sets import NAMES, SETS
 from dnll_core.fields import OWN, read
+from dnll_core.memory import check_room
 
 
 def data_root(root: str | os.PathLike | None = None) -> Path:
@@ -79,4 +81,5 @@ def _resize(array: np.ndarray, size: int | None) -> np.ndarray:
     """Images (N, H, W[, 3]) uint8 resized by Pillow to size x size; labels (N,) and size=None pass through."""
     if array.ndim == 1 or size is None or array.shape[1:3] == (size, size):
         return array
+    check_room(len(array) * size**2 * math.prod(array.shape[3:]), f"size={size}: {len(array)} images")
     return np.stack([np.asarray(Image.fromarray(x).resize((size, size), Image.Resampling.BICUBIC)) for x in array])

@@ -17,8 +17,8 @@ from dnll_core.campaign import pool, tasks, worker
 from dnll_core.campaign.pool import Pool, TaskLost, WorkerDied
 from dnll_core.campaign.tasks import checkpoint_step, run_tasks
 from dnll_core.campaign.worker import CHECKPOINTS, Outcome, Task, attempt
-from dnll_core.checkpoint import exclusive
 from dnll_core.config import Experiment
+from dnll_core.resume import exclusive
 from dnll_core.run import prepare
 from dnll_core.trainer import Trainer
 
