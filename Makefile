@@ -43,8 +43,9 @@ test: $(READY)  ## style, unit tests, and every notebook against its committed o
 	OMP_NUM_THREADS=1 $(NBVAL) -n auto --dist loadscope --no-loadscope-reorder notebooks tests --ignore $(TIMED)
 	$(NBVAL) $(TIMED)
 
-test-long: $(READY)  ## the few tests that take many seconds each
-	$(BIN)/python -m pytest -m long
+test-long: export DNLL_ATTACKS := full
+test-long: .venv/.long  ## kills, damage, full disks, strangers' files and the like, recorded; at most 40 minutes on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m long tests
 
 test-browser: .venv/.browser .venv/.book  ## JupyterLab and the book in Chromium, which the system must have; 5 minutes at most
 	$(BIN)/python -m pytest -m browser tests/test_browser.py tests/test_book.py

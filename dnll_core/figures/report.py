@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from dnll_core import results
 from dnll_core.bench.report import frame, load_benchmarks, milliseconds, spread
+from dnll_core.checks import opened
 from dnll_core.common import atomic_file, program
 from dnll_core.config import Experiment
 from dnll_core.data.load import load_data
@@ -189,6 +190,20 @@ def misprint_table() -> str:
     )
 
 
+def reliability_table(folder: Path | None = None) -> str:
+    """What was tried to break it, what its user finds then, and how often that held; see `make test-long`."""
+    path = (folder or results.root()) / "reliability.json"
+    if not path.is_file():
+        return "Not recorded: `make test-long` makes the record."
+    found = opened(path.read_bytes())
+    heads = {"what": "what happens", "then": "what you find", "tried": "tried", "survived": "held"}
+    lines = [{head: str(attack[key]) for key, head in heads.items()} for attack in found["attacks"]]
+    where = f"{found['device']}, {found['cores']} cores; torch {found['torch']}, Python {found['python']}"
+    not_tried = "; ".join(f"{what} ({why})" for what, why in found["not_tried"].items())
+    made = f"{found['seconds'] / 60:.0f} minutes; commit {found['commit'][:12]}; {found['finished']}"
+    return f"{markdown(lines)}\n\n<sub>{where}; {made}. Not tried: {not_tried}.</sub>"
+
+
 def render(text: str, blocks: dict[str, str]) -> str:
     """Replaces what stands between `<!-- name -->` and `<!-- end name -->` for each block.
 
@@ -216,6 +231,7 @@ def readme() -> str:
         "photos table": own.photos_table(),
         "labelling table": own.labelling_table(),
         "misprints": misprint_table(),
+        "reliability table": reliability_table(),
     }
     return render((ROOT / "README.md").read_text(encoding="utf-8"), blocks)
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import copied
+from dnll_core.checks import opened, sealed
 from dnll_core.common import atomic_file, user_path
 from dnll_core.data.images import as_trained, read_any
 from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
@@ -52,7 +53,7 @@ class Card:
     accuracy: of the networks together: name of the images -> [right answers, images].
     """
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2  # 1 has no SHA-256 of itself, so that another digit in it is not noticed
     classes: tuple[str, ...]
     size: tuple[Side, Side]
     channels: Count
@@ -139,7 +140,7 @@ class Model:
         folder = user_path(folder)
         data = save(copied(self.networks.state_dict()))
         card = dataclasses.replace(self.card, weights_sha256=hashlib.sha256(data).hexdigest())
-        told = (json.dumps(dataclasses.asdict(card), indent=1) + "\n").encode()
+        told = (json.dumps(sealed(dataclasses.asdict(card)), indent=1) + "\n").encode()
         for name, content in ((WEIGHTS, data), (CARD, told)):
             with atomic_file(folder / name) as file:
                 file.write(content)
@@ -191,7 +192,7 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
     """
     folder = user_path(folder)
     try:
-        told = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        told = opened((folder / CARD).read_bytes())
         told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
         told["accuracy"] = {name: tuple(value) for name, value in told.get("accuracy", {}).items()}
         card, data = Card(**told), (folder / WEIGHTS).read_bytes()

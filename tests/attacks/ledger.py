@@ -26,6 +26,7 @@ from dnll_core.provenance import commit
 from dnll_core.results import to_json
 
 FULL = os.environ.get("DNLL_ATTACKS") == "full"
+SEED = 20230104  # of all that hypothesis draws
 RECORD = Path(__file__).parents[2] / "data" / "results" / "reliability.json"
 
 # name -> (what happens, what its user finds then), in the order of the README's table
@@ -33,6 +34,31 @@ ATTACKS = {
     "killed": (
         "A run is killed, at any moment",
         "The same call goes on from the last checkpoint and ends as if nothing had happened, bit for bit.",
+    ),
+    "damaged": (
+        "A file is damaged: checkpoint, record, benchmark, model or prepared data set",
+        "An error names it and says what to do; nothing is read that was not written.",
+    ),
+    "disk": (
+        "The disk is full, read-only, or the folder is deleted",
+        "A warning; training goes on and ends the same, with a checkpoint as soon as there is room again. Where "
+        "another process has taken the folder, or nothing can be there, an error that names it.",
+    ),
+    "parameters": (
+        "Parameters at the ends of what they take, or drawn at random",
+        "A run, or before any work a message that names the field; what exceeds memory is refused with both numbers.",
+    ),
+    "numbers": (
+        "Weights and images at the ends of what numbers can be; ten thousand iterations",
+        "Every method stays finite or says that training diverged; memory stays as it was.",
+    ),
+    "folder": (
+        "A folder of images is tiny, odd, or changes between two sittings",
+        "Every method trains, or the message names the field or file; a run never goes on over other images.",
+    ),
+    "moved": (
+        "A run goes on elsewhere: from a copy, with other threads, in another precision",
+        "Bit for bit where all is the same; else a warning, and the record has each sitting.",
     ),
 }
 NOT_TRIED = {
@@ -84,7 +110,7 @@ class Ledger:
                     self.counts[name] = [a + b for a, b in zip(self.counts[name], counts, strict=True)]
 
     def pytest_terminal_summary(self, terminalreporter) -> None:
-        terminalreporter.section("attacks")
+        terminalreporter.section(f"attacks; hypothesis draws with seed {SEED}")
         for name, (tried, survived, seconds) in self.counts.items():
             terminalreporter.write_line(f"{name:12} {tried:5} tried, {survived:5} survived, {seconds:7.1f} s")
         if all(tried for tried, _, _ in self.counts.values()):
@@ -102,6 +128,7 @@ class Ledger:
                 for name, (tried, survived, _) in self.counts.items()
             ],
             "not_tried": NOT_TRIED,
+            "hypothesis_seed": SEED,
             "device": compute.describe(),
             "cores": os.cpu_count(),
             "python": platform.python_version(),

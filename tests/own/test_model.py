@@ -1,5 +1,6 @@
 """A model that is kept: its answers stay what the run's were, whatever it is given, and a damaged one is refused."""
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -17,6 +18,7 @@ from safetensors.torch import load, save
 
 import dnll_core
 from dnll_core import Experiment, load_data, load_model, train
+from dnll_core.checks import sealed
 from dnll_core.data import DataError
 from dnll_core.own.model import CARD, WEIGHTS, ModelError, model_of
 from dnll_core.study.calibration import temperature_of
@@ -275,19 +277,21 @@ def test_a_table_of_answers(kept, folder):
 # -- damage ------------------------------------------------------------------------------------------------------------
 
 
-def with_card(**changes):
+def with_card(but="", **changes):
+    """Another card, sealed as one that was written so. but: what it lacks."""
+
     def change(folder):
-        told = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        (folder / CARD).write_text(json.dumps(told | changes), encoding="utf-8")
+        told = json.loads((folder / CARD).read_text(encoding="utf-8")) | changes
+        told.pop(but, None)
+        (folder / CARD).write_text(json.dumps(sealed(told)), encoding="utf-8")
 
     return change
 
 
-def without(name):
+def format_is(number):
     def change(folder):
         told = json.loads((folder / CARD).read_text(encoding="utf-8"))
-        del told[name]
-        (folder / CARD).write_text(json.dumps(told), encoding="utf-8")
+        (folder / CARD).write_text(json.dumps(told | {"format": number}), encoding="utf-8")
 
     return change
 
@@ -338,8 +342,8 @@ DAMAGES = {
     "nothing in it": (card_is(b"{}"), "cannot be used"),
     "a folder": (lambda folder: ((folder / CARD).unlink(), (folder / CARD).mkdir()), "cannot be used"),
     "one field more": (with_card(secret=1), "field='secret' is not known"),
-    "one field less": (without("mean"), "mean"),
-    "another format": (with_card(format=2), "format"),
+    "one field less": (with_card(but="mean"), "mean"),
+    "another format": (format_is(3), "its format is 3, and this version reads 1 to 2"),
     "network": (with_card(network="resnet"), "network='resnet' is not known"),
     "another network": (with_card(network="cnn6"), "cannot be used"),
     "no size": (with_card(size=[0, 8]), "size"),
@@ -365,6 +369,10 @@ DAMAGES = {
     "accuracy": (with_card(accuracy=[1]), "cannot be used"),
     "accuracy of three": (with_card(accuracy={"test": [1, 2, 3]}), "accuracy"),
     "accuracy of nothing": (with_card(accuracy={"test": 5}), "cannot be used"),
+    "another digit": (
+        lambda folder: card_is((folder / CARD).read_bytes().replace(b'"seed": 0', b'"seed": 1'))(folder),
+        "another SHA-256",
+    ),
     "a flipped bit": (flipped, "model.safetensors has another SHA-256 than model.json says"),
     "half of the weights": (
         lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000]),
@@ -384,6 +392,14 @@ def test_a_damaged_model_is_refused(kept, tmp_path, damage, message):
     with pytest.raises(ModelError, match=message) as error:
         load_model(tmp_path / "m")
     assert str(tmp_path / "m") in str(error.value)
+
+
+def test_a_card_of_format_1_is_read(kept, tmp_path):
+    shutil.copytree(kept, tmp_path / "m")
+    told = json.loads((kept / CARD).read_text(encoding="utf-8"))
+    del told["sha256"]
+    (tmp_path / "m" / CARD).write_text(json.dumps(told | {"format": 1}), encoding="utf-8")
+    assert load_model(tmp_path / "m").card == dataclasses.replace(load_model(kept).card, format=1)
 
 
 def test_weights_of_another_model(kept, grey, folder, tmp_path):

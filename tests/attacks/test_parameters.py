@@ -1,0 +1,119 @@
+"""Parameters at their ends and drawn at random: each ends in a run, or in a message that names the field."""
+
+import contextlib
+import dataclasses
+import typing
+
+import numpy as np
+import pytest
+from annotated_types import Ge, Gt, Le
+from attacks.children import SMALL, answer_of
+from attacks.ledger import SEED, times
+from needed import needed
+
+from dnll_core import Experiment, train
+from dnll_core.augment import OPERATIONS
+from dnll_core.config import AUTO, METHODS
+from dnll_core.fields import ConfigError
+
+needed("hypothesis", extra="long")
+from hypothesis import HealthCheck, given, seed, settings  # noqa: E402 - an extra
+from hypothesis import strategies as st  # noqa: E402
+
+GIGABYTES, SECONDS = 8, 60  # of two iterations and an evaluation, on a busy machine
+HINTS = typing.get_type_hints(Experiment, include_extras=True)
+
+
+def parts_of(hint):
+    """All that an annotation consists of."""
+    yield hint
+    for part in (*typing.get_args(hint), *getattr(hint, "metadata", ())):
+        yield from parts_of(part)
+
+
+WHOLE = (1, 2, 3, 1000, 10**6, 2**31 - 1, 2**31, 2**53, 2**63, 10**18, 10**30)
+REAL = (0.0, 1e-300, 1e-45, 1e-30, 1e-3, 1.0, 1e3, 1e10, 3.4e38, 1e39, 1e300)
+
+
+def ends_of(name):
+    """Values at the ends of what a field takes, and beyond what fits anywhere."""
+    parts = [*parts_of(HINTS[name])]
+    if bool in parts:
+        return [True, False]
+    if int not in parts and float not in parts:
+        return [value for part in parts if typing.get_origin(part) is typing.Literal for value in typing.get_args(part)]
+    limits = [part for part in parts if isinstance(part, (Ge, Gt, Le))]
+    bounds = [getattr(limit, key) for limit in limits for key in ("ge", "gt", "le") if hasattr(limit, key)]
+    kind, wide = (int, WHOLE) if int in parts else (float, REAL)
+    return list(dict.fromkeys([*map(kind, (*bounds, *wide)), *[None] * (type(None) in parts)]))
+
+
+CASES = [(name, value) for name in HINTS for value in ends_of(name) if name not in ("dataset", "source")]
+CASES += [(name, view) for name in ("weak", "strong") for view in OPERATIONS]
+CASES += [(name, value) for name in ("dataset", "source") for value in AUTO if value.startswith("digits")]
+# A field that one method has is tried with that method.
+OWNERS = {"threshold": "pseudo-label", "consistency": "mean-teacher", "teacher": "mean-teacher", "vat": "vat"}
+OWNERS |= {"stab": "dual-student", "logit": "dual-student", "ensemble": "temporal-ensembling", "mixup": "mixmatch"}
+OWNERS |= {"sharpening": "mixmatch", "fixmatch": "fixmatch", "sntg": "pi-model+sntg", "lp_": "mean-teacher+lp"}
+OWNERS |= {"rounds": "curriculum-labeling", "dmt": "dmt"}
+OWNERS |= dict.fromkeys(("cot", "dif", "adversarial"), "co-training")
+
+
+def two_iterations(fields):
+    """In a child. How many of them were made."""
+    calls = []
+
+    def stop(ahead):
+        calls.append(ahead)
+        return len([seconds for seconds in calls if seconds > 0]) >= 2
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train(Experiment(**fields), 0, progress=False, should_stop=stop)
+    return len(calls)
+
+
+@pytest.mark.parametrize("part", range(times(8, 1)))
+def test_the_ends_of_every_field(part, attempt):
+    chosen = CASES[part::8] if times(1, 0) else CASES[:: len(CASES) // 12]
+    for name, value in chosen:
+        owner = next((method for start, method in OWNERS.items() if name.startswith(start)), "dnll")
+        with attempt("parameters", f"{name}={value!r}"):
+            fields = SMALL | {"method": owner, "selection": "epm" if name.startswith("epm") else "ep", name: value}
+            end, told = answer_of(two_iterations, fields, seconds=SECONDS, gigabytes=GIGABYTES)
+            if end == "raised":
+                kind, message = told
+                assert kind in ("ConfigError", "DataError", "TrainingDiverged"), f"{kind}: {message}"
+                assert name in message or kind == "TrainingDiverged", message
+                assert len(message) < 600, message
+            else:
+                assert (end, told > 0) == ("ended", True), (end, told)
+
+
+ANYTHING = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from([*METHODS, *AUTO, *OPERATIONS, "true", "none", "1e-3", "crop+flip", b"bytes", [], {}, (1,), 1j]),
+    st.builds(np.float32, st.floats(width=32)),
+    st.builds(np.int64, st.integers(-(2**63), 2**63 - 1)),
+)
+
+
+@seed(SEED)
+@settings(max_examples=times(2000, 100), deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(fields=st.dictionaries(st.sampled_from([*HINTS, "epoch", "lambda", ""]), ANYTHING, max_size=4))
+def _drawn_parameters(attempt, fields):
+    with attempt("parameters", fields):
+        try:
+            made = Experiment(**fields)
+        except ConfigError as error:
+            assert any(name in str(error) for name in [*fields, *HINTS]) and len(str(error)) < 1500, error
+        else:
+            assert Experiment(**made.to_dict()) == made
+            assert all(field.name in made.to_dict() for field in dataclasses.fields(Experiment))
+
+
+def test_parameters_drawn_at_random(attempt):
+    _drawn_parameters(attempt)
