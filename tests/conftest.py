@@ -24,9 +24,14 @@ ATTACKS = Path(__file__).parent / "attacks"
 FULL = os.environ.get("DNLL_ATTACKS") == "full"
 
 
+# Files of tests that take long begin first, so that no process waits for the last one of another.
+LONG = ("test_trainer", "test_solutions", "test_stand_in_graph", "test_notebooks", "test_gpu", "test_outputs")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """The many attempts to break it are for `make test-long` alone."""
+    items.sort(key=lambda item: (item.path.suffix != ".ipynb", item.path.stem not in LONG))
     for item in items:
         if FULL and ATTACKS in item.path.parents:
             item.add_marker("long")

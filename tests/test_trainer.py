@@ -3,14 +3,12 @@
 import contextlib
 import copy
 import dataclasses
-import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
 import textwrap
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
@@ -95,32 +93,6 @@ def test_resume_equals_uninterrupted(tmp_path, step, precision):
     press_ctrl_c_at(step, e, tmp_path, precision=precision)
     assert load_checkpoint(tmp_path)[1]["step"] == step
     same(whole, train(e, 0, precision=precision, checkpoint=tmp_path))
-
-
-def test_resume_after_sigkill(tmp_path):
-    """The process is killed in the middle of training; the next one ends bit for bit where an unkilled one does."""
-    script = textwrap.dedent("""
-        import json, sys, torch
-        torch.set_num_threads(1)
-        from dnll_core import Experiment, train
-        e = Experiment(**json.loads(sys.argv[1]))
-        run = train(e, 0, checkpoint=sys.argv[2], checkpoint_minutes=0)
-    """)
-    fields = {**FAST, "epochs": 60}
-    folder = tmp_path / "checkpoint"
-    process = subprocess.Popen([sys.executable, "-c", script, json.dumps(fields), str(folder)])
-    try:
-        deadline = time.monotonic() + 120
-        while read_info(folder).get("step", 0) < 10:
-            assert process.poll() is None, "the training process ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert load_checkpoint(folder)[1]["step"] < 240
-    resumed = train(Experiment(**fields), 0, checkpoint=folder)
-    same(resumed, train(Experiment(**fields), 0))
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

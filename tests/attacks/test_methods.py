@@ -24,7 +24,7 @@ from dnll_core.trainer import TrainingDiverged
 SCALES = (0.0, 1e-38, 1e-20, 1e4, 1e15, 1e30, 3e38, float("inf"), float("nan"))
 
 
-@pytest.mark.parametrize("method", METHODS[:: times(1, 9)])
+@pytest.mark.parametrize("method", METHODS[:: times(1, 99)])
 def test_extreme_weights_are_never_a_silent_nan(method, attempt):
     """The last layer many times as large, black images, or images all white: finite, or TrainingDiverged."""
     for scale in SCALES:
@@ -112,7 +112,7 @@ def test_a_folder_that_changes_between_two_sittings(change, attempt, tmp_path):
 
 def test_a_long_name(attempt, tmp_path):
     """The record of a folder has its name in its own."""
-    for letters in (180, 200, 250):
+    for letters in (180, 200, 250)[-times(3, 1) :]:
         with attempt("folder", f"{letters} letters"):
             folder = pets(tmp_path / ("p" * letters), counts=(("cat", 6), ("dog", 6)))
             e = Experiment(**SMALL | {"dataset": f"folder:{folder}", "labels": 4, "size": 12, "m": 1, "epochs": 1})
