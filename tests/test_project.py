@@ -66,7 +66,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     """
     needed, dask, test = names(DECLARED), names(EXTRAS["dask"]), names(EXTRAS["test"]) - {"dnll_core"}
     book, conf = names(EXTRAS["book"]), imported(ast.parse((ROOT / "notebooks/conf.py").read_text(encoding="utf-8")))
-    browser = names(EXTRAS["browser"])
+    browser, long = names(EXTRAS["browser"]), names(EXTRAS["long"])
     package = {
         path: imported(ast.parse(path.read_text(encoding="utf-8"))) for path in (ROOT / "dnll_core").rglob("*.py")
     }
@@ -83,12 +83,12 @@ def test_what_is_imported_is_declared_and_the_other_way_round():
     in_a_browser = [tests.pop(ROOT / "tests" / name) for name in ("needed.py", "test_browser.py")]
     assert all(browser <= found and found - ours <= needed | test | browser for found in in_a_browser)
     for path, found in tests.items():
-        undeclared = found - ours - needed - dask - test - book
+        undeclared = found - ours - needed - dask - test - book - long
         assert not undeclared, f"{path.name} imports {undeclared}"
     used = set().union(*package.values(), *lessons.values())
     assert needed <= used, f"nothing imports {needed - used}"
     assert test - used.union(*tests.values()) == RUN.keys()
-    assert conf - {"dnll_core"} <= book
+    assert conf - {"dnll_core"} <= book and long <= set().union(*tests.values())
     assert book - conf.union(*tests.values()) == {"furo"}  # which the configuration names
 
 

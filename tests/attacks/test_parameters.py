@@ -6,7 +6,6 @@ import typing
 
 import numpy as np
 import pytest
-from annotated_types import Ge, Gt, Le
 from attacks.children import SMALL, answer_of
 from attacks.ledger import SEED, times
 from needed import needed
@@ -42,8 +41,7 @@ def ends_of(name):
         return [True, False]
     if int not in parts and float not in parts:
         return [value for part in parts if typing.get_origin(part) is typing.Literal for value in typing.get_args(part)]
-    limits = [part for part in parts if isinstance(part, (Ge, Gt, Le))]
-    bounds = [getattr(limit, key) for limit in limits for key in ("ge", "gt", "le") if hasattr(limit, key)]
+    bounds = [getattr(part, key) for part in parts for key in ("ge", "gt", "le") if hasattr(part, key)]
     kind, wide = (int, WHOLE) if int in parts else (float, REAL)
     return list(dict.fromkeys([*map(kind, (*bounds, *wide)), *[None] * (type(None) in parts)]))
 
