@@ -6,9 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
+from dnll_core.common import printable
+
 
 class DataError(RuntimeError):
     """A file or folder of a data set is missing, unreadable or not what it should be; the message says what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 def listed(items: Sequence[object], most: int = 3) -> str:
@@ -24,3 +29,14 @@ def as_data_error(path: str | os.PathLike) -> Iterator[None]:
     except (OSError, ValueError) as error:  # ValueError: no home folder for "~", or a NUL in the path
         where, why = getattr(error, "filename", None) or path, getattr(error, "strerror", None) or error
         raise DataError(f"{where} cannot be read ({why}).") from error
+
+
+def check_room(needed: int, what: str) -> None:
+    """Raises DataError if so many bytes are more than the memory of this machine, which would kill the process."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # of a system that does not tell it
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if needed > there:
+            raise DataError(
+                f"{what} take {needed / 1e9:,.0f} GB of memory, and this machine has {there / 1e9:,.0f} GB; read fewer "
+                "at a time, or at a smaller size."
+            )
