@@ -34,6 +34,10 @@ ATTACKS = {
         "A run is killed, at any moment",
         "The same call goes on from the last checkpoint and ends as if nothing had happened, bit for bit.",
     ),
+    "stranger": (
+        "A file made by an attacker",
+        "An error names it and says what to do, in seconds and within 1 GB of memory; nothing of it is run.",
+    ),
 }
 NOT_TRIED = {
     "a GPU": "the machine has none",
