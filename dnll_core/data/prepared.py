@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import hashlib
 import io
 import math
 import os
@@ -29,6 +30,11 @@ _UNREADABLE = (
     *(NotImplementedError, RuntimeError, ArithmeticError, tokenize.TokenError),
 )
 LARGEST = 2**28  # bytes of an original file
+SHA256 = {  # of originals whose arrays are not known by theirs, or that are pickles
+    "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+    "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+    "cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+}
 BESIDE = 2**20  # bytes: more than the archive of a prepared file takes beside its arrays
 
 
@@ -158,21 +164,20 @@ def _originals(name: str, raw: Path) -> list[tuple[str, Path, str]]:
 def _read_originals(name: str, raw: Path, download: bool, progress: bool) -> dict[str, np.ndarray]:
     """Download (if allowed) and read the original files; DataError says which files to put where by hand."""
     from torchvision import datasets
-    from torchvision.datasets.utils import check_integrity, download_url
+    from torchvision.datasets.utils import download_url
 
     originals, arrays = _originals(name, raw), {}
     try:
         with contextlib.nullcontext() if progress else contextlib.redirect_stderr(io.StringIO()):
-            # Nothing is read but what has the right MD5: the class of USPS takes any file of that name, and that of
+            # Nothing is read but what has the right digests: the class of USPS takes any file of that name, and that of
             # MNIST any that lies there unpacked.
             for url, place, md5 in originals:
-                if place.is_file() and place.stat().st_size < LARGEST and check_integrity(place, md5):
-                    continue
-                if not download:
-                    raise RuntimeError(f"{place} is not there, or damaged")
-                if place.is_symlink() or not place.is_file():
-                    place.unlink(missing_ok=True)  # what a link leads to stays as it is
-                download_url(url, place.parent, place.name, md5)
+                if download and not _is_intact(place, md5):
+                    if place.is_symlink() or not place.is_file():
+                        place.unlink(missing_ok=True)  # what a link leads to stays as it is
+                    download_url(url, place.parent, place.name, md5)
+                if not _is_intact(place, md5):
+                    raise RuntimeError(f"{place} is not there, or is not what it should be")
             if name == "mnist":
                 return {key: _idx(place) for key, (_, place, _) in zip(KEYS, originals)}
             if name == "cifar10":
@@ -193,6 +198,17 @@ def _read_originals(name: str, raw: Path, download: bool, progress: bool) -> dic
             f"Put the original files there by hand, in place of damaged ones, and load again:{places}"
         ) from error
     return arrays
+
+
+def _is_intact(place: Path, md5: str) -> bool:
+    """Whether an original file is there and has the digests that are known of it."""
+    if not place.is_file() or place.stat().st_size > LARGEST:
+        return False
+    data = place.read_bytes()
+    known = SHA256.get(place.name)
+    return hashlib.md5(data, usedforsecurity=False).hexdigest() == md5 and (
+        known is None or hashlib.sha256(data).hexdigest() == known
+    )
 
 
 def _idx(place: Path) -> np.ndarray:
