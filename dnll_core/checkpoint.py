@@ -13,11 +13,11 @@ import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
-from dnll_core.common import NoHome, atomic_file, user_path
+from dnll_core.common import NoHome, atomic_file, brief, user_path
+from dnll_core.datafiles import from_json, metadata_of, read_whole, tensors_of
 
 FILE = "checkpoint.safetensors"
 EARLIER = ("checkpoint.json", "part-*.pt")  # what earlier versions wrote
@@ -33,7 +33,7 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     Args:
         folder: made if it is missing; see `common.user_path`.
         tensors: name -> tensor, on any device; some may share their memory.
-        info: plain JSON values, of less than 100 MB.
+        info: plain JSON values, of less than 40 MB.
 
     Raises:
         OSError: if it cannot be written; the one before is then still there.
@@ -70,11 +70,12 @@ def _digest(info: str, tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None:
+def load_checkpoint(folder: str | Path, most: int = 2**30) -> tuple[dict[str, Tensor], dict] | None:
     """The checkpoint in `folder` as (contiguous tensors on the CPU, info), or None if there is none.
 
     Raises:
-        CheckpointError: if it cannot be read, is not what was written, or was written by an earlier version.
+        CheckpointError: if it cannot be read, is not what was written, was written by an earlier version, or has more
+            than `most` bytes.
     """
     path = place_of(folder) / FILE
     if not os.path.lexists(path):  # a link to nowhere is there, and cannot be read
@@ -85,24 +86,22 @@ def load_checkpoint(folder: str | Path) -> tuple[dict[str, Tensor], dict] | None
             )
         return None
     try:
-        data = path.read_bytes()
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        told = header.get("__metadata__", {})
+        tensors, told = tensors_of(read_whole(path, most))
         if told.get("sha256") != _digest(told.get("info", ""), tensors):
             raise ValueError("its content has another SHA-256 than it says")
-        return tensors, json.loads(told["info"])
+        return tensors, from_json(told["info"])
     except Exception as error:  # whatever its readers raise, the remedy is the same
         raise CheckpointError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Delete the folder {folder} to start the run "
-            "anew, or put a whole copy in its place."
+            f"{path} cannot be read ({type(error).__name__}: {brief(error)}). Delete the folder {folder} to start the "
+            "run anew, or put a whole copy in its place."
         ) from None
 
 
 def read_info(folder: str | Path) -> dict:
     """The info of the checkpoint in `folder`, without its tensors and not verified; {} if there is none to be read."""
-    try:
-        with safe_open(place_of(folder) / FILE, "pt") as file:
-            return json.loads(file.metadata()["info"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError, CheckpointError):
-        return {}
+    with contextlib.suppress(OSError, ValueError, KeyError, CheckpointError):
+        if (path := place_of(folder) / FILE).is_file():
+            with open(path, "rb") as file:
+                info = from_json(metadata_of(file)["info"])
+            return info if isinstance(info, dict) else {}
+    return {}

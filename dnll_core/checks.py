@@ -9,16 +9,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from dnll_core.common import FORMAT, digest_of
+from dnll_core.common import FORMAT, brief, digest_of, shown
 from dnll_core.config import METHODS, Experiment
+from dnll_core.datafiles import from_json, read_whole
 from dnll_core.provenance import OF_A_SITTING
 
 ACCURACIES = frozenset({"submodels", "ensemble"})
 SETS = ("validation", "test")
 MOST = 1e15  # seconds and iterations: beyond, they are no floats
+OF_A_RUN = {"experiment", "seed", "method", "source", "dataset", "labels", "network"}  # no row of its history says it
+OF_A_RUN |= {"m", "selection", "teaching"}
+PRINTED = ("device", "processor", "precision", "torch", "commit", "python", "finished")  # below tables, as they are
+PLAIN = re.compile(r"((?!\]\()[^<\x00-\x1f]){0,300}")  # a notebook that shows it takes none of it for a tag or a link
+
+
+class RecordError(ValueError):
+    """A file that is not a readable record."""
 
 
 def sealed(content: dict) -> dict:
@@ -34,7 +45,7 @@ def opened(data: bytes) -> dict:
     Raises:
         ValueError: saying what is wrong with it.
     """
-    content = json.loads(data)
+    content = from_json(data)
     if not isinstance(content, dict):
         raise ValueError("it is no JSON object")
     version = content.get("format", 1)
@@ -43,14 +54,38 @@ def opened(data: bytes) -> dict:
     told = content.pop("sha256", None)
     if (version > 1 or told is not None) and told != digest_of(content):
         raise ValueError("its content has another SHA-256 than it says, so it was changed since it was written")
+    for part in _parts(content):
+        for name in PRINTED:
+            if isinstance(part.get(name), str) and not PLAIN.fullmatch(part[name]):
+                raise ValueError(f"its {name} is {shown(part[name])}")
     return content
+
+
+def opened_file(path: Path) -> dict:
+    """As `opened`, of a file that anybody may have made.
+
+    Raises:
+        RecordError: naming it.
+    """
+    try:
+        return opened(read_whole(path))
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path} cannot be read ({brief(error)}); delete it or restore it.") from None
+
+
+def _parts(content: dict) -> Iterator[dict]:
+    """A record, and the objects in it that may say where a part of it was made: its sittings or settings."""
+    yield content
+    for value in content.values():
+        inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        yield from (part for part in inside if isinstance(part, dict))
 
 
 def check_record(record: dict) -> None:
     """Raises ValueError, saying what is wrong, for a record that cannot be one of a run."""
     _keys(record, "it", ("format", "experiment", "seed", "final", "torch", "commit", "source_sha256"))
     _check_experiment(record)
-    if not _whole(record["seed"], 0):
+    if type(record["seed"]) is not int or record["seed"] < 0:  # of any size
         raise ValueError(f"its seed is {record['seed']!r}")
     diverged = "diverged" in record
     if not diverged:
@@ -84,7 +119,7 @@ def _check_experiment(record: dict) -> None:
     fits = {name: isinstance(fields[name], str) for name in ("dataset", "method")}
     fits["source"] = isinstance(fields.get("source"), str | None)
     fits["labels"] = fields["labels"] is None or _whole(fields["labels"], 1)
-    fits["eval_every"] = _whole(fields.get("eval_every", 1), 1)
+    fits |= {name: _whole(fields.get(name, 1), 1) for name in ("eval_every", "m")}
     for name, fit in fits.items():
         if not fit:
             raise ValueError(f"its experiment has {name}={fields[name]!r}")
@@ -135,6 +170,9 @@ def _check_epoch(row: dict, epoch: int, before: int, submodels: dict[str, int], 
         raise ValueError(f"it says epoch {row['epoch']!r} and step {row['step']!r}, after step {before}")
     if "seconds" in row:
         _seconds(row["seconds"], "it")
+    for name, value in row.items():
+        if not isinstance(value, int | float | dict | None) or name in OF_A_RUN:
+            raise ValueError(f"it says {shown(name)}: {shown(value)}")
     for name, number in submodels.items():
         if name in row:
             _accuracies(row[name], name, ACCURACIES, number)
@@ -166,7 +204,7 @@ def _seconds(value: object, where: str) -> None:
 
 
 def _whole(value: object, lowest: int) -> bool:
-    return type(value) is int and value >= lowest
+    return type(value) is int and lowest <= value < MOST
 
 
 def _keys(found: object, what: str, wanted: Iterable[str]) -> None:

@@ -11,6 +11,8 @@ import functools
 import hashlib
 import json
 import os
+import re
+import reprlib
 import signal
 import threading
 import uuid
@@ -24,17 +26,38 @@ from filelock import FileLock
 FORMAT = 2  # of recorded results; from 2 on a file holds the SHA-256 of its content
 
 
+_SHORT = reprlib.Repr()  # of lists within lists, the whole repr may be without end
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset = 3, 40, 40, 40, 40
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
+
+def printable(text: str) -> str:
+    """A text in which what a terminal would obey, as names of files may hold it, stands as an escape: \\x1b."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
+
+
+def tell(text: object, **how: object) -> None:
+    """Prints what may hold names of files and classes. how: see `print`."""
+    print(printable(str(text)), **how)
+
+
+def brief(text: object, most: int = 300) -> str:
+    """A text, or what an error says, as a message repeats it: cut where it is long."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def shown(value: object) -> str:
     """The value as a message repeats it: its repr, cut where that is long."""
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
+    return brief(_SHORT.repr(value) if isinstance(value, list | tuple | dict | set) else repr(value), 100)
 
 
 def unknown(argument: str, got: object, accepted: Iterable[str]) -> str:
     """The message for a name that does not exist: what was given, the nearest valid name, and all that are accepted."""
     accepted = [*map(str, accepted)]
     folded = {name.lower(): name for name in accepted}
-    near = difflib.get_close_matches(str(got).lower(), folded, n=1, cutoff=0.4)
+    name = got[:100] if isinstance(got, str) else shown(got)
+    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.4)
     hint = f" Did you mean {folded[near[0]]!r}?" if near else ""
     return f"{argument}={shown(got)} is not known.{hint} Accepted: {', '.join(accepted)}."
 
@@ -91,8 +114,14 @@ def locked(path: str | Path, wait: bool = False) -> contextlib.AbstractContextMa
 
 
 def digest_of(content: dict) -> str:
-    """SHA-256 of plain JSON values, whatever the order of keys and the layout of their file."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, check_circular=False).encode()).hexdigest()
+    """SHA-256 of plain JSON values, whatever the order of keys and the layout of their file.
+
+    Raises ValueError if they are nested too deep.
+    """
+    try:
+        return hashlib.sha256(json.dumps(content, sort_keys=True, check_circular=False).encode()).hexdigest()
+    except RecursionError:
+        raise ValueError("its values are nested too deep") from None
 
 
 def data_folder() -> Path:

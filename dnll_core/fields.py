@@ -78,7 +78,7 @@ Digits = Annotated[int, Field(ge=1), OWN, _text(lambda text: int(text) if text.i
 # -- refusals ----------------------------------------------------------------------------------------------------------
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "or None"}
-_BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "and below"}
+_BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "and below", "min_length": "of", "max_length": "to"}
 
 
 def _takes(hint: object) -> Iterator[str]:

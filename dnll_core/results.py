@@ -13,16 +13,13 @@ import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
-from dnll_core.checks import check_record, opened, sealed
-from dnll_core.common import atomic_file, data_folder, folder_in, user_path
+from dnll_core.checks import RecordError, check_record, opened, sealed
+from dnll_core.common import atomic_file, brief, data_folder, folder_in, user_path
+from dnll_core.datafiles import read_whole
 from dnll_core.names import run_name
 from dnll_core.provenance import difference
 
 RUN_FILE = re.compile(r"-seed\d+\.json$")
-
-
-class RecordError(ValueError):
-    """A file that is not a readable record."""
 
 
 def root() -> Path:
@@ -101,8 +98,8 @@ def _read(path: Path) -> dict:
     """
     try:
         return _parsed(path, state_of(path))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RecordError(f"{path} is not a readable run record ({error}); delete it or restore it.") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ArithmeticError) as error:
+        raise RecordError(f"{path} is not a readable run record ({brief(error)}); delete it or restore it.") from None
 
 
 def state_of(path: Path) -> tuple[int, int, int]:
@@ -113,7 +110,7 @@ def state_of(path: Path) -> tuple[int, int, int]:
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(path: Path, state: tuple[int, int, int]) -> dict:
-    record = opened(path.read_bytes())
+    record = opened(read_whole(path))
     check_record(record)
     return record
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from dnll_core.checkpoint import CheckpointError, place_of
-from dnll_core.common import locked
+from dnll_core.common import brief, locked
 
 
 class InUse(CheckpointError):
@@ -85,6 +85,28 @@ def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:
             f"the checkpoint in {folder} belongs to another run: {_difference(name, one, other)}. "
             "Give this run another folder, or delete that one."
         )
+
+
+def check_standing(info: dict, steps: int, total: int) -> None:
+    """Raises ValueError if a run of so many iterations an epoch, and in all, cannot stand where its checkpoint says."""
+    step, epochs = info["step"], len(info["history"])
+    whole = step // steps
+    if type(step) is not int or not 0 <= step <= total or epochs not in (whole, whole - (step % steps == 0)):
+        raise ValueError(f"it says {epochs} epochs and step {step}, of {total} with {steps} in an epoch")
+
+
+@contextlib.contextmanager
+def as_checkpoint_error(folder: str | Path) -> Iterator[None]:
+    """What goes wrong when a run takes over what a checkpoint holds, as a CheckpointError that names its folder."""
+    try:
+        yield
+    except (CheckpointError, Warning):
+        raise
+    except Exception as error:  # whatever the values are, the remedy is the same
+        raise CheckpointError(
+            f"the checkpoint in {folder} holds what no run has written ({type(error).__name__}: {brief(error)}). "
+            "Delete the folder to start the run anew, or put a whole copy in its place."
+        ) from None
 
 
 def _without_places(fields: dict) -> dict:

@@ -26,7 +26,7 @@ from dnll_core.evaluation import accuracy, in_batches
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
-from dnll_core.resume import check_same_run
+from dnll_core.resume import as_checkpoint_error, check_same_run, check_standing
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
 NAMED_FILES = 100_000  # of a folder; a checkpoint has no room for the names of many more, and has their digest anyway
@@ -226,29 +226,33 @@ class Trainer:
             CheckpointError: if it is damaged, of another experiment or seed, of other images, or of a device of another
                 kind.
         """
-        found = load_checkpoint(folder)
+        room = 2 * sum(tensor.nbytes for tensor in self.learner.state().values()) + 2**27  # which no other run may take
+        found = load_checkpoint(folder, room)
         if found is None:
             return False
         tensors, info = found
-        fields = type(self.learner.experiment)().to_dict() | info["experiment"]  # a younger field has its default
-        check_same_run(folder, info | {"experiment": fields}, self._identity())
-        self.learner.restore(tensors)
-        self.learner.counts = info["counts"]
-        self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
-        self.earlier, self._began = info["sittings"], (self.step, self.seconds)
-        self.finished = info["finished"]
-        for name, keep in (("threads", "OMP_NUM_THREADS"), ("precision", "precision")):
-            theirs, mine = self.earlier[-1][name], getattr(self.learner.compute, name)
-            if theirs is not None and theirs != mine and not self.is_finished:
-                warnings.warn(
-                    f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}. Rounding differs, so it "
-                    f"will not end bit for bit as with {theirs}; its record names both. {keep}={theirs} keeps it.",
-                    stacklevel=3,
-                )
-        epoch, begun = divmod(self.step, self.learner.steps_per_epoch)
-        self.learner.stages.enter(max(0, self.step - 1))  # if another stage begins here, it has not yet
-        if begun:
-            self.learner.plan_epoch(epoch)
+        with as_checkpoint_error(folder):
+            fields = type(self.learner.experiment)().to_dict() | info["experiment"]  # a younger field has its default
+            check_same_run(folder, info | {"experiment": fields}, self._identity())
+            check_standing(info, self.learner.steps_per_epoch, self.learner.clock.total_steps)
+            self.learner.restore(tensors)
+            self.learner.counts = info["counts"]
+            self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
+            self.earlier, self._began = info["sittings"], (self.step, self.seconds)
+            self.finished = info["finished"]
+            for name, keep in (("threads", "OMP_NUM_THREADS"), ("precision", "precision")):
+                theirs, mine = self.earlier[-1][name], getattr(self.learner.compute, name)
+                if theirs is not None and theirs != mine and not self.is_finished:
+                    warnings.warn(
+                        f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}. Rounding differs, "
+                        f"so it will not end bit for bit as with {theirs}; its record names both. "
+                        f"{keep}={theirs} keeps it.",
+                        stacklevel=3,
+                    )
+            epoch, begun = divmod(self.step, self.learner.steps_per_epoch)
+            self.learner.stages.enter(max(0, self.step - 1))  # if another stage begins here, it has not yet
+            if begun:
+                self.learner.plan_epoch(epoch)
         return True
 
     def _identity(self) -> dict:

@@ -45,7 +45,8 @@ def try_once(learner: Learner) -> None:
 
 
 def batches_in_words(e: Experiment) -> str:
-    return f"labelled_batch={e.labelled_batch}, unlabelled_batch={e.unlabelled_batch}"
+    size = "" if e.size is None else f", size={e.size}"
+    return f"labelled_batch={e.labelled_batch}, unlabelled_batch={e.unlabelled_batch}{size}"
 
 
 def _check_batch(learner: Learner, kept: int) -> None:

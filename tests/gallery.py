@@ -54,7 +54,10 @@ def _epm():
 FIGURES = {
     "idea": lambda: figures.images.idea(IMAGES[0], CLASSES, 3, 0.7),
     "image_grid": lambda: figures.images.image_grid(IMAGES, ["a", "b", "c"], columns=2),
-    "contact_sheet": lambda: figures.images.contact_sheet(torch.from_numpy(IMAGES.astype(np.uint8))[:, None], "abc"),
+    "contact_sheet": lambda: figures.images.contact_sheet(
+        torch.from_numpy(IMAGES.astype(np.uint8))[:, None],
+        ["a", "$5", r"$\frac$"],  # folders have such names, too
+    ),
     "reliability": lambda: figures.own.reliability(RELIABLE),
     "view_rows": lambda: figures.images.view_rows({"x": IMAGES, "y": IMAGES[:2]}, {"x": ["a", "b", "c"]}),
     "opinions": lambda: figures.images.opinions(IMAGES[:2], [0, 1], {"dnll": [0, 0]}, ["no", "yes"]),

@@ -8,7 +8,7 @@ import pydantic
 import pytest
 
 from dnll_core.config import ConfigError
-from dnll_core.datafiles import read_toml
+from dnll_core.datafiles import MOST_PARTS, from_json, read_toml, read_whole
 from dnll_core.fields import RULES, Count
 
 
@@ -93,3 +93,24 @@ def test_a_value_that_is_too_much_is_refused_with_the_file(tmp_path, value):
     path.write_text(f"[one]\ncount = {value}\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"rows.toml"):
         read_toml(path, dict[str, Row])
+
+
+def test_a_file_is_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    assert read_whole(path, 10) == b"0123456789"
+    with pytest.raises(ValueError, match="it has 0 MB, and 0 MB at most are read"):
+        read_whole(path, 9)
+    with pytest.raises(IsADirectoryError):
+        read_whole(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        read_whole(tmp_path / "none")
+
+
+def test_json_of_many_parts_or_levels():
+    assert from_json("[" + "[]," * (MOST_PARTS - 2) + "[]]") == [[]] * (MOST_PARTS - 1)
+    for text in ("[" + "[]," * MOST_PARTS + "[]]", b"[" + b"{}," * MOST_PARTS + b"{}]"):
+        with pytest.raises(ValueError, match="it has more than 2,000,000 lists and objects"):
+            from_json(text)
+    with pytest.raises(ValueError, match="nested too deep"):
+        from_json("[" * 100_000 + "]" * 100_000)

@@ -17,9 +17,10 @@ import pandas as pd
 
 from dnll_core.bench.subject import PARTS
 from dnll_core.checks import opened
-from dnll_core.common import user_path
+from dnll_core.common import brief, user_path
 from dnll_core.config import Experiment
 from dnll_core.data.sets import SETS
+from dnll_core.datafiles import read_whole
 from dnll_core.results import RecordError, root
 
 RESAMPLES = 10_000
@@ -221,7 +222,7 @@ def load_benchmarks(folder: str | Path | None = None) -> dict[str, dict]:
 
 def _read(path: Path) -> dict:
     try:
-        record = opened(path.read_bytes())
+        record = opened(read_whole(path))
         for timed in record["settings"].values():
             if not timed["train"]:
                 raise ValueError("it has a setting without a timed round")
@@ -240,4 +241,5 @@ def _read(path: Path) -> dict:
         StopIteration,
         ArithmeticError,
     ) as error:
-        raise RecordError(f"{path} is not a readable benchmark ({error!r}); delete it or restore it.") from None
+        told = brief(repr(error))
+        raise RecordError(f"{path} is not a readable benchmark ({told}); delete it or restore it.") from None

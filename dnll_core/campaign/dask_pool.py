@@ -6,7 +6,8 @@
 Needs the extra "dask". Workers have this very version of the package and the data sets in a folder of their own, see
 `data.data_root`. One carries out one run at a time, so a machine starts as many as it has GPUs, each seeing its own.
 Records travel back and are written where the campaign was started. If a worker dies, its run begins again on another;
-where workers see the folder of the records under its path, it goes on from its checkpoint.
+where workers see the folder of the records under its path, it goes on from its checkpoint. Dask sends pickles: whoever
+can reach the scheduler, or runs it, can run any code on all of these machines.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
 from dnll_core.campaign.pool import Pool, WorkerDied, note_interrupts, stop_campaign
+from dnll_core.common import brief
 from dnll_core.config import ConfigError
 from dnll_core.provenance import source_hash
 
@@ -58,8 +60,9 @@ def remote_pool(address: str) -> Iterator[Pool]:
     """
     try:
         client = Client(address, timeout=ANSWER)
-    except (OSError, ValueError) as error:  # TimeoutError is an OSError
-        raise ConfigError(f"no Dask scheduler answers at {address!r} (for example tcp://host:8786): {error}") from None
+    except Exception as error:  # of whatever kind: something else may answer there
+        told = brief(error)
+        raise ConfigError(f"no Dask scheduler answers at {address!r} (for example tcp://host:8786): {told}") from None
     with client:
         try:
             client.wait_for_workers(1, timeout=ANSWER)

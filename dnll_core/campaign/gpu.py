@@ -46,6 +46,7 @@ from dnll_core.campaign.worker import Task, shared_data
 from dnll_core.common import atomic_file, positive, program, user_path
 from dnll_core.config import ConfigError
 from dnll_core.data.errors import DataError
+from dnll_core.datafiles import from_json, read_whole
 from dnll_core.provenance import COMMIT, PACKAGE, commit, source_hash
 from dnll_core.study.tables import PROFILES, TABLES
 
@@ -59,7 +60,7 @@ FIRST = ("dnll", "supervised")  # without the second the others cannot be read
 def tests_pass(archive: Archive, seconds: float) -> bool:
     """Whether the tests that need a GPU pass in so many seconds, in a process of their own; the folder remembers it."""
     note, about = archive.out / "tests.json", {"source_sha256": source_hash(), "device": suite.machine()}
-    if note.exists() and about.items() <= (told := json.loads(note.read_bytes())).items():
+    if note.exists() and about.items() <= (told := from_json(read_whole(note))).items():
         archive.say(f"{note} says that the tests {'passed' if told['passed'] else 'did not pass'} before")
         return told["passed"]
     if not TESTS.is_dir():

@@ -30,6 +30,7 @@ from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.checks import opened, sealed
 from dnll_core.common import atomic_file, positive, program, unknown
 from dnll_core.config import ConfigError, Experiment
+from dnll_core.datafiles import read_whole
 from dnll_core.names import run_name
 from dnll_core.provenance import WHOLE
 from dnll_core.study.searches import SEARCHES, Search
@@ -194,7 +195,7 @@ def write_summary(name: str, search: Search, out: Path) -> None:
 def _seeds_of(path: Path) -> int:
     """How many seeds a summary has; 0 if it is not there or damaged: it is then written anew from the records."""
     try:
-        return len(opened(path.read_bytes())["seeds"])
+        return len(opened(read_whole(path))["seeds"])
     except (OSError, ValueError, KeyError, TypeError):
         return 0
 

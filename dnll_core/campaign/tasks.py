@@ -43,7 +43,8 @@ class Report:
 
 def checkpoint_step(folder: Path | None) -> int:
     """The iteration at which the checkpoint in a folder was written; 0 if there is none that can be read."""
-    return 0 if folder is None else read_info(folder).get("step", 0)
+    step = 0 if folder is None else read_info(folder).get("step", 0)
+    return step if isinstance(step, int) else 0
 
 
 def run_tasks(

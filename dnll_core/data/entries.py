@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from dnll_core.common import user_path
-from dnll_core.data.errors import DataError, listed
+from dnll_core.data.errors import DataError, as_data_error, listed
 
 KINDS = ("class", "unlabelled", "test", "doubtful")
 # What follows is of names as `folded` gives them.
@@ -28,7 +28,9 @@ DOUBTFUL |= {"tests", "holdout", "heldout", "nolabel", "nolabels", "withoutlabel
 DOUBTFUL |= {"unlabel", "unannotated", "unsorted"}
 ANY_SET = re.compile(r"(images?|imgs?|pictures?|pics?|photos?|files?|data|sets?)+$")  # at the end of a name
 
-NO_PHOTOS = {"MPEG", "HDF5", "GRIB", "BUFR", "WMF", "EPS"}  # of the formats that Pillow knows
+# Of the formats that Pillow knows; for others it starts programs (PostScript), or unpacks by slow code of Python.
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "PSD", "SGI", "TGA")
+FORMATS += ("TIFF", "WEBP")
 
 
 def folded(name: str) -> str:
@@ -99,10 +101,14 @@ def files_of(folder: os.PathLike, leftovers: list[os.DirEntry]) -> list[os.DirEn
     return files
 
 
+def formats() -> list[str]:
+    """Those of FORMATS that this Pillow was built with."""
+    return [kind for kind in FORMATS if Image.registered_extensions() and kind in Image.OPEN]
+
+
 def is_image(file: os.DirEntry) -> bool:
-    """Whether a file has the ending of a format of images that Pillow reads."""
-    kind = Image.registered_extensions().get(os.path.splitext(file.name)[1].lower())
-    return kind in Image.OPEN and kind not in NO_PHOTOS
+    """Whether a file has the ending of a format of images that is read."""
+    return Image.registered_extensions().get(os.path.splitext(file.name)[1].lower()) in formats()
 
 
 def images_below(
@@ -112,15 +118,35 @@ def images_below(
 
     others: gets the paths of files that are none.
     """
-    found = []
-    for entry in entries:
+    found, left = [], [*entries][::-1]
+    while left:
+        entry = left.pop()
         if entry.is_dir(follow_symlinks=False):
-            found += images_below(visible(entry, leftovers), leftovers, others)
+            left += visible(entry, leftovers)[::-1]
         elif is_image(entry) and not entry.is_dir():
             found.append(entry)
         elif others is not None:
             others.append(entry.path)
     return found
+
+
+def images_of(folder: Path, others: list[str] | None = None) -> tuple[list[Path], list[str]]:
+    """The images in a folder, at any depth, and their names relative to it, sorted; leftovers of systems are skipped.
+
+    others: gets the names of files with another ending.
+
+    Raises:
+        DataError: if there are none.
+    """
+    with as_data_error(folder):
+        found = {
+            composed(Path(file.path).relative_to(folder).as_posix()): file
+            for file in images_below(visible(folder, []), [], others)
+        }
+    if not found:
+        raise DataError(f"{folder} holds no image")
+    names = sorted(found)
+    return [Path(found[name].path) for name in names], names
 
 
 def paths_of(entries: list[os.DirEntry], root: Path | None = None) -> str:

@@ -6,9 +6,14 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
+from dnll_core.common import printable
+
 
 class DataError(RuntimeError):
     """A file or folder of a data set is missing, unreadable or not what it should be; the message says what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 def listed(items: Sequence[object], most: int = 3) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dnll_core.common import unknown, user_path
+from dnll_core.common import printable, tell, unknown, user_path
 from dnll_core.data.dataset import Dataset, channel_statistics, dataset_of, digest_of_lines
 from dnll_core.data.entries import (
     KINDS,
@@ -171,7 +171,10 @@ def _by_table(
     """Class -> its files, and those without a label: of all images of a folder that has no folder for each class."""
     files = {composed(_inside(file, root)): file for file in images_below(inside, leftovers)}
     told = table.of_files(files, root)
-    labelled = {title: [file for name, file in files.items() if told.get(name) == title] for title in table.classes()}
+    labelled: dict[str, list[os.DirEntry]] = {title: [] for title in table.classes()}
+    for name, file in files.items():
+        if name in told:
+            labelled[told[name]].append(file)
     return labelled, [file for name, file in files.items() if name not in told]
 
 
@@ -239,11 +242,11 @@ def _read(listing: Listing, size: int) -> Dataset:
     leak = _leak(names[:n], names[n:], digests)
     warned = leak if listing.test_is_given else []  # by the fixed rule it is nobody's mistake
     for note in warned:
-        warnings.warn(f"{listing.root}: {note}", stacklevel=4)
+        warnings.warn(printable(f"{listing.root}: {note}"), stacklevel=4)
     notes += leak
     for note in notes if listing.progress else ():
         if note not in warned:
-            print(f"{listing.root}: {note}", file=sys.stderr)
+            tell(f"{listing.root}: {note}", file=sys.stderr)
     name, statistics = f"folder:{listing.key[:12]}", channel_statistics(arrays["x_train"])
     told_by = {
         name: listing.classes[k] for name, k in zip(names, listing.labels) if k >= 0 and _by_a_table(name, listing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import math
 import os
 import sys
 import time
@@ -18,16 +19,20 @@ import torch
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from dnll_core.bars import watched
-from dnll_core.common import user_path
+from dnll_core.common import brief, tell, user_path
 from dnll_core.data.dataset import Dataset
-from dnll_core.data.entries import composed, images_below, visible
-from dnll_core.data.errors import DataError, as_data_error, listed
+from dnll_core.data.entries import formats, images_of
+from dnll_core.data.errors import DataError, listed
+from dnll_core.datafiles import read_whole
 from dnll_core.memory import check_room
 
 BITS = (8, 10, 12, 14, 16)  # that cameras and microscopes use, whatever the file has room for
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes and resizes beside Python; a photo takes about 50 MB meanwhile
 SAMPLE = 16  # files from which the time of all is estimated
+NOT_THERE = "it is not there"
 NAMED = 100  # damaged files at most that one message names
+LARGEST = 2**29  # bytes of a file: an uncompressed one of as many pixels as Pillow reads
+LARGE = 2**24  # pixels, or bytes of a file: beyond, one thread reads them all, as one of them may take a gigabyte
 
 
 @dataclass(frozen=True)
@@ -137,35 +142,61 @@ def read_pictures(files: Sequence[Path], size: int, progress: bool) -> list[Pict
     check_room(len(files) * size**2, f"size={size}: {len(files)} images")
     sample = range(0, len(files), max(1, len(files) // SAMPLE))  # some of everywhere, to know how long it takes
     others = sorted({*range(len(files))} - {*sample})
-    pool, began = ThreadPoolExecutor(THREADS), time.perf_counter()
+    pool, alone, began = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(1), time.perf_counter()
     try:
-        waiting: dict[int, Future[Picture]] = {i: pool.submit(read_picture, files[i], size) for i in sample}
+        waiting: dict[int, Future[Picture | str]] = {i: pool.submit(_attempt, files[i], size, alone) for i in sample}
         wait(waiting.values())
         minutes = (time.perf_counter() - began) * len(others) / max(1, len(sample)) / 60
         if progress and minutes > 1:
             print(f"reading {len(files)} image files takes about {minutes:.0f} minutes", file=sys.stderr, flush=True)
-        waiting |= {i: pool.submit(read_picture, files[i], size) for i in others}
+        waiting |= {i: pool.submit(_attempt, files[i], size, alone) for i in others}
         order = watched([*sample, *others], len(files), "images", progress)
-        damaged = {i: error for i in order if (error := waiting[i].exception())}
+        damaged = {i: found for i in order if isinstance(found := waiting[i].result(), str)}
         if damaged:
             raise _unreadable({files[i]: damaged[i] for i in sorted(damaged)})
         return [waiting[i].result() for i in range(len(files))]
     finally:
-        pool.shutdown(cancel_futures=True)  # at Ctrl-C, too, when thousands may be waiting
+        for threads in (pool, alone):
+            threads.shutdown(cancel_futures=True)  # at Ctrl-C, too, when thousands may be waiting
 
 
-def read_picture(file: Path, size: int) -> Picture:
+class _Large(Exception):
+    """A file that is to be read alone."""
+
+
+def _attempt(file: Path, size: int, alone: ThreadPoolExecutor | None) -> Picture | str:
+    """A picture, or why it cannot be read: the stack of an error would keep its pixels. alone: of one thread."""
+    try:
+        return read_picture(file, size, LARGE if alone else math.inf)
+    except _Large:
+        return alone.submit(_attempt, file, size, None).result()
+    except UnidentifiedImageError:
+        return f"in none of the formats {', '.join(formats())}"
+    except Image.DecompressionBombError:
+        return f"more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} megapixels; make it smaller or cut it into tiles"
+    except Exception as error:
+        return brief(error) or type(error).__name__
+
+
+def read_picture(file: Path, size: int, most: float = math.inf) -> Picture:
     """One image file, resized (bicubic, antialiased; proportions are not kept). Transparency is dropped.
 
     A JPEG of many pixels is decoded at an eighth, quarter or half of its size, never below twice the wanted one, which
     takes a fraction of the time.
 
-    Raises whatever Pillow's readers raise for a damaged file, and ValueError for what is no image of up to 16 bits.
+    Raises whatever Pillow's readers raise for a damaged file, ValueError for what is no image of up to 16 bits, and
+    _Large for more pixels, or bytes, than `most`.
     """
-    if not file.is_file():  # a pipe would wait for ever
-        raise ValueError("it is no file") if file.exists() else FileNotFoundError("it is not there")
-    data = file.read_bytes()
-    with Image.open(io.BytesIO(data)) as image:
+    if not file.exists():
+        raise FileNotFoundError(NOT_THERE)
+    if file.stat().st_size > most:
+        raise _Large
+    data = read_whole(file, LARGEST)
+    with Image.open(io.BytesIO(data), formats=formats()) as image:
+        fast = image.format in ("JPEG", "MPO") and "progressive" not in image.info  # decoded at a part of its size
+        shrink = max(1, min(8, min(image.size) // (2 * size))) if fast else 1
+        if math.prod(image.size) / 4 ** (shrink.bit_length() - 1) > most:
+            raise _Large
         return picture_of(image, size, hashlib.sha256(data).hexdigest())
 
 
@@ -196,33 +227,27 @@ def _parts(image: Image.Image) -> str:
 
 def _resized(image: Image.Image, size: int, box: tuple[float, ...] | None) -> tuple[Image.Image, int | None]:
     """An opened image at its size, of mode L, F (with its levels) or RGB, and `Picture.top`."""
-    converted, top = image, None
+    how = ((size, size), Image.Resampling.BICUBIC, box)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        levels = np.asarray(image)
-        top = levels.max()
-        if image.mode == "F" or top > 65535 or levels.min() < 0:
+        converted = image.convert("F")
+        low, top = converted.getextrema()
+        if image.mode == "F" or top > 65535 or low < 0:
             kind = "real numbers" if image.mode == "F" else "32 bits"
-            raise ValueError(f"its levels are {kind} of {levels.min()}...{top}, and not 0...65535")
-        converted, top = Image.fromarray(levels.astype(np.float32)), int(top)
-    elif image.mode in ("1", "L", "LA"):
-        converted = image.convert("L")
-    else:
-        whole = image.convert("RGBA") if image.mode in ("P", "PA") else image  # as its transparency may be a table
-        converted = whole.convert("RGB")
-    return converted.resize((size, size), Image.Resampling.BICUBIC, box), top
+            raise ValueError(f"its levels are {kind} of {low:.9g}...{top:.9g}, and not 0...65535")
+        return converted.resize(*how), int(top)
+    if image.mode in ("1", "L", "LA"):
+        return image.convert("L").resize(*how), None
+    whole = image.convert("RGBA") if image.mode in ("P", "PA") else image  # as its transparency may be a table
+    if whole.mode == "RGBA":  # colour by colour, without a copy of the whole
+        return Image.merge("RGB", [whole.getchannel(i).resize(*how) for i in range(3)]), None
+    return (whole if whole.mode == "RGB" else whole.convert("RGB")).resize(*how), None
 
 
-def _unreadable(damaged: dict[Path, Exception]) -> DataError:
-    told, advice = [], "Repair or remove it, or convert it to PNG."
-    for file, error in damaged.items():
-        why = str(error) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):
-            why = "in no format that Pillow knows"
-        if isinstance(error, Image.DecompressionBombError):
-            why = f"more than {2 * Image.MAX_IMAGE_PIXELS // 10**6} megapixels; make it smaller or cut it into tiles"
-        told.append(f"{file} cannot be read as an image ({why}).")
+def _unreadable(damaged: dict[Path, str]) -> DataError:
+    told = [f"{file} cannot be read as an image ({why})." for file, why in damaged.items()]
     if len(told) == 1:
-        return DataError(told[0] if isinstance(error, FileNotFoundError) else f"{told[0]} {advice}")
+        advice = "" if NOT_THERE in damaged.values() else " Repair or remove it, or convert it to PNG."
+        return DataError(told[0] + advice)
     more = [f"and {len(told) - NAMED} more"] * (len(told) > NAMED)
     return DataError("\n".join([f"{len(told)} files are to be repaired, converted or removed:", *told[:NAMED], *more]))
 
@@ -249,28 +274,9 @@ def read_any(what: object, size: int, progress: bool = False) -> tuple[list, lis
             others: list[str] = []
             paths, names = images_of(paths[0], others)
             if progress and others:
-                print(f"left out, as their endings are no image's: {len(others)} ({listed(others)})", file=sys.stderr)
+                tell(f"left out, as their endings are no image's: {len(others)} ({listed(others)})", file=sys.stderr)
         return names, read_pictures(paths, size, progress)
     return list(range(len(items))), [_picture(item, size) for item in items]
-
-
-def images_of(folder: Path, others: list[str] | None = None) -> tuple[list[Path], list[str]]:
-    """The images in a folder, at any depth, and their names relative to it, sorted; leftovers of systems are skipped.
-
-    others: gets the names of files with another ending.
-
-    Raises:
-        DataError: if there are none.
-    """
-    with as_data_error(folder):
-        found = {
-            composed(Path(file.path).relative_to(folder).as_posix()): file
-            for file in images_below(visible(folder, []), [], others)
-        }
-    if not found:
-        raise DataError(f"{folder} holds no image")
-    names = sorted(found)
-    return [Path(found[name].path) for name in names], names
 
 
 def _picture(item: object, size: int) -> Picture:

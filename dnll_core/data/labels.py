@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from dnll_core.common import atomic_file, user_path
+from dnll_core.common import atomic_file, brief, shown, user_path
 from dnll_core.data.entries import composed, folded
 from dnll_core.data.errors import DataError, as_data_error, listed
+from dnll_core.datafiles import read_whole
 
+MOST_BYTES, MOST_ROWS, MOST_COLUMNS = 2**26, 10**6, 1000  # of one table: some 500 MB of memory
+MOST_LOST = 1000  # files that are not there, after which no more are looked for
 COLUMNS = {"file": ("file", "filename", "path", "image"), "class": ("class", "label")}
 
 
@@ -40,7 +43,7 @@ class Labels:
             where = f"{table}, line {line}"
             first, other = found.setdefault(folded(title), (where, title))
             if other != title:
-                raise DataError(f"{where}: {title!r}, and {other!r} in {first}; which of the two?")
+                raise DataError(f"{where}: {shown(title)}, and {shown(other)} in {first}; which of the two?")
         return tuple(sorted(title for _, title in found.values()))
 
     def of_files(self, names: Collection[str], root: Path) -> dict[str, str]:
@@ -59,14 +62,17 @@ class Labels:
             near = [Path(os.path.relpath(place, composed(str(root)))).as_posix() for place in places]
             name = next((name for name in near if name in names), None)
             if name is None:
-                lost.append(f"{file} ({where})")
+                lost.append(f"{brief(file)} ({where})")
+                if len(lost) == MOST_LOST:
+                    break
                 continue
             before, other = found.setdefault(name, (where, title))
             if other != title:
-                raise DataError(f"{file} is {other!r} in {before} and {title!r} in {where}")
+                raise DataError(f"{file} is {shown(other)} in {before} and {shown(title)} in {where}")
         if lost:
             raise DataError(
-                f"{self.path} names {len(lost)} of {len(self.rows)} files that are no images below {root}: "
+                f"{self.path} names {'at least ' * (len(lost) == MOST_LOST)}{len(lost)} of {len(self.rows)} files that "
+                f"are no images below {root}: "
                 f"{listed(lost)}. A file is named relative to that folder."
             )
         return {name: title for name, (_, title) in found.items()}
@@ -84,30 +90,38 @@ def _rows(path: Path) -> list[tuple[Path, int, str, str]]:
         DataError: if it cannot be read as one, or no row has a class.
     """
     with as_data_error(path):
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'.") from None
-    head = text.partition("\n")[0]
-    lines = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=head.count), strict=True)
+        data = read_whole(path, MOST_BYTES)
+    head = data.partition(b"\n")[0]
+    divider = max(",;\t", key=lambda sign: head.count(sign.encode()))
+    if head.count(divider.encode()) >= MOST_COLUMNS:
+        raise DataError(f"{path} has more than {MOST_COLUMNS} columns; keep file,class")
+    lines = csv.reader(io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n"), delimiter=divider, strict=True)
     try:
-        table = [(lines.line_num, row) for row in lines]
+        return _labelled(path, lines)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'.") from None
     except csv.Error as error:
         raise DataError(f"{path}, up to line {lines.line_num}: {error}; is a quotation mark left open?") from None
-    header = [name.strip().lower() for name in (table[0][1] if table else [])]
-    places = {}
+
+
+def _labelled(path: Path, lines: Iterator[list[str]]) -> list[tuple[Path, int, str, str]]:
+    header, places = [name.strip().lower() for name in next(lines, [])], {}
     for column, spellings in COLUMNS.items():
         found = [header.index(name) for name in spellings if name in header]
         if not found:
-            raise DataError(f"{path} has the columns {listed(header, 10) or 'none'}, and no {column!r}: file,class")
+            told = brief(listed(header, 10)) or "none"
+            raise DataError(f"{path} has the columns {told}, and no {column!r}: file,class")
         places[column] = found[0]
     rows = []
-    for line, row in table[1:]:
+    for row in lines:
+        line = lines.line_num
         cells = {column: row[place].strip() if place < len(row) else "" for column, place in places.items()}
         if cells["class"] and not cells["file"]:
-            raise DataError(f"{path}, line {line}: {cells['class']!r} is of no file")
+            raise DataError(f"{path}, line {line}: {shown(cells['class'])} is of no file")
         if cells["class"]:
             rows.append((path, line, cells["file"].replace("\\", "/"), composed(cells["class"])))
+        if len(rows) > MOST_ROWS:
+            raise DataError(f"{path} has more than {MOST_ROWS:,} rows with a class; divide it into several tables")
     if not rows:
         raise DataError(f"{path} has no row with a class; fill in the column {header[places['class']]!r}")
     return rows

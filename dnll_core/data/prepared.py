@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
+import hashlib
 import io
+import math
 import os
+import shutil
 import tokenize
 import warnings
 import zipfile
@@ -15,17 +19,23 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dnll_core.common import atomic_file, locked
+from dnll_core.common import atomic_file, brief, locked
 from dnll_core.data.dataset import KEYS, array_digests, digest_of_lines
 from dnll_core.data.errors import DataError, as_data_error
 from dnll_core.data.sets import SETS
 
-# What NumPy and zipfile raise for a damaged file. TypeError and AttributeError: a bare array under this name, which
-# np.load returns as it is; the last three: damaged headers.
+# What NumPy and zipfile raise for a damaged file; the last four: damaged headers.
 _UNREADABLE = (
-    *(OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error),
-    *(NotImplementedError, RuntimeError, tokenize.TokenError),
+    *(OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zlib.error),
+    *(NotImplementedError, RuntimeError, ArithmeticError, tokenize.TokenError),
 )
+LARGEST = 2**28  # bytes of an original file
+SHA256 = {  # of originals whose arrays are not known by theirs, or that are pickles
+    "train_32x32.mat": "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8",
+    "test_32x32.mat": "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b",
+    "cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+}
+BESIDE = 2**20  # bytes: more than the archive of a prepared file takes beside its arrays
 
 
 # (path, inode, time of change, bytes) of each prepared file that this process, or the one that started it, has verified
@@ -42,6 +52,8 @@ def load_prepared(name: str, root: Path, download: bool, progress: bool) -> tupl
                 held.enter_context(locked(raw.with_name(f".{name}.lock"), wait=True))
         if path.is_file():
             return read_prepared(name, path)
+        if path.exists():
+            raise DataError(f"{path} is no file; remove it, and load again.")
         arrays = _read_originals(name, raw, download, progress)
         digest = _checked(name, arrays, raw, f"Nothing was written. Delete {raw} and load again.")
         try:
@@ -64,14 +76,40 @@ def read_prepared(name: str, path: Path) -> tuple[dict[str, np.ndarray], str]:
     """
     advice = "Delete the file and load again."
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+        with open(path, "rb") as stream:
             seen = os.fstat(stream.fileno())
-            arrays = {key: file[key] for key in KEYS if key in file}
+            if seen.st_size > sum(map(math.prod, _shapes(name).values())) + BESIDE:
+                raise ValueError(f"it has {seen.st_size / 1e6:,.0f} MB, which is more than {name} takes")
+            with zipfile.ZipFile(stream) as file:
+                there = {*file.namelist()}
+                arrays = {key: _unpacked(file, key, of) for key, of in _shapes(name).items() if f"{key}.npy" in there}
     except _UNREADABLE as error:
-        raise DataError(f"{path} cannot be read ({error}). {advice}") from error
+        raise DataError(f"{path} cannot be read ({brief(error)}). {advice}") from error
     state = (str(path.resolve()), seen.st_ino, seen.st_mtime_ns, seen.st_size)
     VERIFIED[state] = _checked(name, arrays, path, advice, VERIFIED.get(state))
     return arrays, VERIFIED[state]
+
+
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """The shape that each array of a data set has, by KEYS."""
+    source = SETS[name]
+    counts = {"train": source.train, "test": source.test}
+    return {key: (counts[key[2:]], *(source.image if key.startswith("x") else ())) for key in KEYS}
+
+
+def _unpacked(file: zipfile.ZipFile, key: str, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of an archive, if what it says of itself is what it should be: else it could take any memory."""
+    entry = file.getinfo(f"{key}.npy")
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{key} is compressed")
+    stream = io.BytesIO(file.read(entry))  # as long as the file at most
+    version = np.lib.format.read_magic(stream)
+    header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    found, _, dtype = header(stream)
+    if dtype != np.uint8 or found != shape:
+        raise ValueError(f"{key} is {dtype} {found}, expected uint8 {shape}")
+    stream.seek(0)
+    return np.lib.format.read_array(stream, allow_pickle=False)
 
 
 def verify(names: Iterable[str], root: Path) -> None:
@@ -126,20 +164,28 @@ def _originals(name: str, raw: Path) -> list[tuple[str, Path, str]]:
 def _read_originals(name: str, raw: Path, download: bool, progress: bool) -> dict[str, np.ndarray]:
     """Download (if allowed) and read the original files; DataError says which files to put where by hand."""
     from torchvision import datasets
-    from torchvision.datasets.utils import check_integrity, download_url
+    from torchvision.datasets.utils import download_url
 
     originals, arrays = _originals(name, raw), {}
-    # Intact archives placed by hand: Torchvision's download then only unpacks them, without a connection.
-    fetch = download or all(check_integrity(place, md5) for _, place, md5 in originals)
-    kind = {"mnist": datasets.MNIST, "usps": datasets.USPS, "cifar10": datasets.CIFAR10, "svhn": datasets.SVHN}[name]
     try:
         with contextlib.nullcontext() if progress else contextlib.redirect_stderr(io.StringIO()):
-            for url, place, md5 in originals if name == "usps" and fetch else ():
-                # The USPS class takes any file of that name; this replaces one that an interrupted download left.
-                download_url(url, raw, place.name, md5)
+            # Nothing is read but what has the right digests: the class of USPS takes any file of that name, and that of
+            # MNIST any that lies there unpacked.
+            for url, place, md5 in originals:
+                if download and not _is_intact(place, md5):
+                    if place.is_symlink() or not place.is_file():
+                        place.unlink(missing_ok=True)  # what a link leads to stays as it is
+                    download_url(url, place.parent, place.name, md5)
+                if not _is_intact(place, md5):
+                    raise RuntimeError(f"{place} is not there, or is not what it should be")
+            if name == "mnist":
+                return {key: _idx(place) for key, (_, place, _) in zip(KEYS, originals)}
+            if name == "cifar10":
+                shutil.rmtree(raw / datasets.CIFAR10.base_folder, ignore_errors=True)  # it is unpacked anew
+            kind = {"usps": datasets.USPS, "cifar10": datasets.CIFAR10, "svhn": datasets.SVHN}[name]
             for part in ("train", "test"):
                 choice = {"split": part} if name == "svhn" else {"train": part == "train"}
-                data = kind(raw, **choice, download=fetch)
+                data = kind(raw, **choice, download=True)
                 images = data.data.transpose(0, 2, 3, 1) if name == "svhn" else data.data
                 labels = data.labels if name == "svhn" else data.targets
                 for letter, values in (("x", images), ("y", labels)):  # a tensor, an array or a list
@@ -148,7 +194,24 @@ def _read_originals(name: str, raw: Path, download: bool, progress: bool) -> dic
         places = "".join(f"\n  {url}  ->  {place}  (MD5 {md5})" for url, place, md5 in originals)
         cause = "could not be downloaded or read" if download else "is not prepared, and download=False"
         raise DataError(
-            f"{name} {cause} ({type(error).__name__}: {error}). "
+            f"{name} {cause} ({type(error).__name__}: {brief(error)}). "
             f"Put the original files there by hand, in place of damaged ones, and load again:{places}"
         ) from error
     return arrays
+
+
+def _is_intact(place: Path, md5: str) -> bool:
+    """Whether an original file is there and has the digests that are known of it."""
+    if not place.is_file() or place.stat().st_size > LARGEST:
+        return False
+    data = place.read_bytes()
+    known = SHA256.get(place.name)
+    return hashlib.md5(data, usedforsecurity=False).hexdigest() == md5 and (
+        known is None or hashlib.sha256(data).hexdigest() == known
+    )
+
+
+def _idx(place: Path) -> np.ndarray:
+    """An array as MNIST packs it, of bytes."""
+    data = bytearray(gzip.decompress(place.read_bytes()))  # one that torch may take as its own
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(np.frombuffer(data, ">u4", data[3], offset=4))

@@ -217,7 +217,8 @@ def view_rows(
 def contact_sheet(images: Tensor, titles: Sequence[str], most: int = 60) -> Figure:
     """At most so many of some images, evenly spaced, ten in a row with a title each: (N, C, H, W) uint8."""
     which = spaced(arange(len(images)), most)
-    pixels, titles = channels_last(images[which].cpu()), [titles[i] for i in which]
+    pixels = channels_last(images[which].cpu())
+    titles = [titles[i].replace("$", r"\$") for i in which]  # no formulas: they are names of folders
     return image_grid(pixels, titles, columns=min(10, len(which)), scale=1.1, ink=False)
 
 

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from dnll_core.checkpoint import CheckpointError
-from dnll_core.common import NoHome, atomic_file, positive, program, user_path
+from dnll_core.common import NoHome, atomic_file, positive, program, tell, user_path
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.data.entries import composed, outside
 from dnll_core.data.errors import DataError
@@ -98,27 +98,27 @@ def parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> None:
     same = ("method", "weak", "strong", "network", "labels", "out", "seed", "size", "steps")
-    asked = {name: getattr(options, name) for name in same} | {"say": functools.partial(print, flush=True)}
+    asked = {name: getattr(options, name) for name in same} | {"say": functools.partial(tell, flush=True)}
     done = train_folder(options.folder, every_label=options.all, **asked)
     data = done.run.trainer.learner.data
     save(contact_sheet(data.labelled, [done.model.classes[k] for k in data.targets]), options.out / "labelled.png")
     for name, text in (("confusion.csv", done.confusion.to_csv()), ("report.txt", "\n".join(done.lines) + "\n")):
         with atomic_file(options.out / name) as file:
             file.write(text.encode())
-    print(f"rows are true classes, columns predicted ones:\n{done.confusion}\nwritten to {options.out}")
+    tell(f"rows are true classes, columns predicted ones:\n{done.confusion}\nwritten to {options.out}")
 
 
 def _predict(options: argparse.Namespace) -> None:
     answers = load_model(options.model).predict(options.folder, progress=True).sort_values("margin", kind="stable")
     if options.csv is None:
-        print(answers.to_string(float_format="%.4f"))
+        tell(answers.to_string(float_format="%.4f"))
         return
     text = answers.to_csv(float_format="%.4f")
     if options.csv.exists() and not options.csv.read_bytes().startswith(text.partition("\n")[0].encode()):
         raise DataError(f"{options.csv} is there already, and no table of predictions; name another file")
     with atomic_file(options.csv) as file:
         file.write(text.encode())
-    print(f"{len(answers)} images, the most doubtful first: {options.csv}")
+    tell(f"{len(answers)} images, the most doubtful first: {options.csv}")
 
 
 def _label(options: argparse.Namespace) -> None:
@@ -133,7 +133,7 @@ def _label(options: argparse.Namespace) -> None:
     table = write_table(answers, options.csv)
     save(contact_sheet(images, [f"{i} {name}?" for i, name in enumerate(answers["class"], start=1)]), sheet)
     tables = " ".join(f"--labels {shlex.quote(str(path))}" for path in (*(options.labels or ()), table))
-    print(
+    tell(
         f"{len(answers)} images: look at {sheet} (row by row as in the table, with the model's guess), fill in the "
         f"column 'class' of {table} with {', '.join(model.classes)}, and give it, with those before, to\n"
         f"dnll train {shlex.quote(str(options.folder))} {tables} --out ..."
@@ -146,8 +146,8 @@ def main(words: list[str] | None = None) -> None:
     try:
         {"train": _train, "predict": _predict, "label": _label}[options.command](options)
     except (DataError, ModelError, ConfigError, CheckpointError, TrainingDiverged, NoHome, OSError) as error:
-        print(f"dnll {options.command}: {error}", file=sys.stderr)
+        tell(f"dnll {options.command}: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as error:
-        print(f"dnll {options.command}: {error or 'stopped'}", file=sys.stderr)
+        tell(f"dnll {options.command}: {error or 'stopped'}", file=sys.stderr)
         sys.exit(130)

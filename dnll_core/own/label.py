@@ -9,9 +9,8 @@ import pandas as pd
 from torch import Tensor
 
 from dnll_core.common import user_path
-from dnll_core.data.entries import folded
+from dnll_core.data.entries import folded, images_of
 from dnll_core.data.errors import DataError
-from dnll_core.data.images import images_of
 from dnll_core.own.model import Model
 from dnll_core.study.choosing import choose
 

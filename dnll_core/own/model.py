@@ -15,15 +15,15 @@ import pandas as pd
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import copied
 from dnll_core.checks import opened, sealed
-from dnll_core.common import atomic_file, user_path
+from dnll_core.common import atomic_file, brief, user_path
 from dnll_core.data.images import as_trained, read_any
+from dnll_core.datafiles import read_whole, tensors_of
 from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
 from dnll_core.evaluation import in_batches
 from dnll_core.fields import RULES, Count, OrNone, Positive, Real, Whole, checked
@@ -35,7 +35,7 @@ from dnll_core.study.calibration import at_temperature, temperature_of
 from dnll_core.trial import checked_images
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
-FEW = 30  # images, of which a temperature says little
+LARGEST, FEW = 2**28, 30  # bytes of weights; images, of which a temperature says little
 Side = Annotated[Whole, Field(ge=1, le=4096)]
 
 
@@ -62,7 +62,7 @@ class Card:
     std: tuple[Positive, ...]
     network: Literal[tuple(NETWORKS)]
     heads: Literal[1, 2] = 1
-    predictors: tuple[str, ...]
+    predictors: Annotated[tuple[str, ...], Field(min_length=1, max_length=2)]
     method: str
     labels: Count
     temperature: Positive = 1.0
@@ -192,22 +192,23 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
     """
     folder = user_path(folder)
     try:
-        told = opened((folder / CARD).read_bytes())
+        told = opened(read_whole(folder / CARD))
         told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
         told["accuracy"] = {name: tuple(value) for name, value in told.get("accuracy", {}).items()}
-        card, data = Card(**told), (folder / WEIGHTS).read_bytes()
+        card, data = Card(**told), read_whole(folder / WEIGHTS, LARGEST)
         if hashlib.sha256(data).hexdigest() != card.weights_sha256:
             raise ValueError(f"{WEIGHTS} has another SHA-256 than {CARD} says")
-        if {len(card.mean), len(card.std)} != {card.channels}:
-            raise ValueError(f"mean and std are not of {card.channels} channels")
-        with usual_torch(), torch.random.fork_rng(devices=[]):
-            make = (card.network, len(card.classes), card.channels, card.size, card.heads)
+        if {len(card.mean), len(card.std)} != {card.channels} or len(card.classes) < 2:
+            raise ValueError(f"mean and std are not of {card.channels} channels, or it has less than two classes")
+        make = (card.network, len(card.classes), card.channels, card.size, card.heads)
+        with usual_torch(), torch.device("meta"):  # takes no memory, of which a card may ask for any
             networks = nn.ModuleList(build_network(*make) for _ in card.predictors)
-            networks.load_state_dict(load(data))
+        networks.load_state_dict(tensors_of(data)[0], assign=True)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} holds no model: {error.filename} is not there") from None
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"the model in {folder} cannot be used: {error}") from None
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError) as error:
+        advice = "Train it anew, or put a whole copy in its place."
+        raise ModelError(f"the model in {folder} cannot be used: {brief(error)}. {advice}") from None
     compute = choose_compute(device, card.precision, card.network)
-    networks = networks.to(compute.device, memory_format=torch.channels_last).eval().requires_grad_(False)
+    networks = networks.float().to(compute.device, memory_format=torch.channels_last).eval().requires_grad_(False)
     return Model(card, networks, compute)

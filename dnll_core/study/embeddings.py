@@ -23,10 +23,11 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from dnll_core import results
-from dnll_core.common import atomic_file, positive, program, unknown, user_path
+from dnll_core.common import atomic_file, brief, positive, program, unknown, user_path
 from dnll_core.config import ConfigError
 from dnll_core.data.errors import DataError
 from dnll_core.data.load import load_data
+from dnll_core.datafiles import from_json, read_whole
 from dnll_core.run import Run, prepare, train
 from dnll_core.study.tables import PROFILES, Cell, cells
 
@@ -163,12 +164,12 @@ def load_figure5(path: str | Path) -> dict:
         RecordError: if the file is not one.
     """
     try:
-        record = json.loads(user_path(path).read_bytes())
+        record = from_json(read_whole(user_path(path)))
         if set(UNTRAINED) <= set(record["representations"]) and len(record["labels"]) == record["images"]:
             return record
         raise ValueError("something is missing in it")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise results.RecordError(f"{path} is not a readable record of Figure 5 ({error!r}).") from None
+        raise results.RecordError(f"{path} is not a readable record of Figure 5 ({brief(repr(error))}).") from None
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from dnll_core import results
-from dnll_core.checks import opened
+from dnll_core.checks import opened_file
 from dnll_core.common import user_path
 from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
@@ -172,7 +172,7 @@ def recorded_table(table: int, folder: str | Path | None = None) -> str:
 def unsearched_note() -> str:
     """What to say below a table with cells that are NOT_SEARCHED: what they ran without, and what that may mean."""
     [chosen] = {chosen_changes(method)["weight_decay"] for method in AS_RECORDED}
-    trials = opened((results.root() / "search" / "laptop-start.json").read_bytes())["trials"]
+    trials = opened_file(results.root() / "search" / "laptop-start.json")["trials"]
     without, with_it = (
         next(trial["mean"] for trial in trials if trial["changes"] == changes)
         for changes in ({}, {"weight_decay": chosen})

@@ -21,12 +21,13 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from dnll_core.checks import opened, sealed
+from dnll_core.checks import opened_file, sealed
 from dnll_core.common import atomic_file, positive, program, today, user_path
 from dnll_core.config import Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import split_labels, stable_random
+from dnll_core.datafiles import from_json, read_whole
 from dnll_core.provenance import sitting
 from dnll_core.results import root
 from dnll_core.run import Run, train
@@ -151,7 +152,7 @@ def _part(name: str, seed: int, folder: Path) -> dict:
     torch.set_num_threads(1)
     made = sitting("CPU, 1 thread", "float32", 1, None, None, "study.own_images")
     if path.is_file():
-        there = json.loads(path.read_bytes())
+        there = from_json(read_whole(path))
         if there["made"] == made:
             return there
     found = {"seed": seed, "made": made, "found": STUDIES[name](seed)}
@@ -173,9 +174,9 @@ def measure(name: str, workers: int = 1, parts: Path = Path("runs/own")) -> dict
 
 
 def recorded(name: str) -> dict | None:
-    """The committed record of a study, or None. Raises ValueError if it is damaged."""
+    """The committed record of a study, or None. Raises RecordError if it is damaged."""
     path = root() / "own" / f"{name}.json"
-    return opened(path.read_bytes()) if path.is_file() else None
+    return opened_file(path) if path.is_file() else None
 
 
 def accuracies(record: dict, name: str) -> list[float]:

@@ -94,7 +94,9 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
     first = ["experiment", *FIELDS, "seed", "epoch", "step", "seconds"]
     first += [f"{name}{what}" for what in ("", " ensemble") for name in ("test", "validation")]
     found = pd.DataFrame(lines, columns=list(dict.fromkeys([*first, *(name for line in lines for name in line)])))
-    whole = dict.fromkeys(("labels", "m", "seed", "epoch", "step"), "Int64")
+    whole = dict.fromkeys(("labels", "m", "epoch", "step"), "Int64")
+    if max(found["seed"], default=0) < 2**63:  # a seed may be any
+        whole["seed"] = "Int64"
     return found.astype(whole | dict.fromkeys(first[first.index("seconds") :], float))
 
 

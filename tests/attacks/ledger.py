@@ -60,6 +60,10 @@ ATTACKS = {
         "A run goes on elsewhere: from a copy, with other threads, in another precision",
         "Bit for bit where all is the same; else a warning, and the record has each sitting.",
     ),
+    "stranger": (
+        "A file made by an attacker",
+        "An error names it and says what to do, in seconds and within 1 GB of memory; nothing of it is run.",
+    ),
 }
 NOT_TRIED = {
     "a GPU": "the machine has none",

@@ -119,6 +119,7 @@ def originals(tmp_path, monkeypatch):
 
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("DNLL_DATA", raising=False)
+    monkeypatch.setattr(prepared, "SHA256", {})
     return write
 
 
@@ -245,6 +246,33 @@ def test_without_originals_the_error_lists_them(name, download, originals, tmp_p
         assert "http://127.0.0.1:9/" + file.name in message
         assert md5(file.read_bytes()) in message
     assert not list((tmp_path / "data").glob("*.npz"))
+
+
+@pytest.mark.parametrize("name", ["svhn", "cifar10"])
+@pytest.mark.parametrize("is_right", [True, False])
+def test_sha256_of_originals(name, is_right, originals, tmp_path, monkeypatch):
+    arrays = originals(name)
+    files = [file for file in (tmp_path / "raw" / name).iterdir() if file.is_file()]
+    known = {file.name: hashlib.sha256(file.read_bytes() if is_right else b"").hexdigest() for file in files}
+    monkeypatch.setattr(prepared, "SHA256", known)
+    if is_right:
+        assert_holds(load_data(name, tmp_path, download=False, progress=False), arrays)
+    else:
+        with pytest.raises(DataError, match="is not there, or is not what it should be"):
+            load_data(name, tmp_path, download=False, progress=False)
+
+
+def test_originals_are_not_read_but_from_archives_with_the_right_md5(originals, tmp_path):
+    """Torchvision would read what lies there unpacked, or was preprocessed by earlier versions of it."""
+    arrays = originals("mnist")
+    raw = tmp_path / "raw" / "mnist" / "MNIST" / "raw"
+    for packed in raw.glob("*.gz"):
+        (raw / packed.stem).write_bytes(b"unpacked, and something else")
+    assert_holds(load_data("mnist", tmp_path, download=False, progress=False), arrays)
+    (tmp_path / "mnist.npz").unlink()
+    packed.write_bytes(packed.read_bytes() + b"\0")
+    with pytest.raises(DataError, match="is not there, or is not what it should be"):
+        load_data("mnist", tmp_path, download=False, progress=False)
 
 
 @pytest.mark.parametrize("i", range(4))

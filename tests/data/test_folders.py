@@ -382,7 +382,7 @@ def test_classes_of_one_name_are_one_class_or_an_error(folder):
 
 def test_a_folder_is_read_once_until_it_changes(folder, monkeypatch):
     read, original = [], images.read_picture
-    monkeypatch.setattr(images, "read_picture", lambda file, size: read.append(file) or original(file, size))
+    monkeypatch.setattr(images, "read_picture", lambda file, *how: read.append(file) or original(file, *how))
     first = load_data(f"folder:{folder}", progress=False)
     assert len(read) == 25
     assert load_data(f"folder:{folder}/../{folder.name}", progress=False).x_train is not None

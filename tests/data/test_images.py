@@ -1,6 +1,7 @@
 """Files of images: against Pillow used by hand, in full size."""
 
 import io
+import threading
 import time
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_pictures_keep_the_order_of_their_files(tmp_path):
 def test_an_interrupt_does_not_wait_for_thousands(tmp_path, monkeypatch):
     read = []
 
-    def slow(file, size):
+    def slow(file, size, most):
         read.append(file)
         time.sleep(1e-3)
         return images.Picture(np.zeros((4, 4), np.uint8), None, "")
@@ -146,4 +147,28 @@ def test_an_interrupt_does_not_wait_for_thousands(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "watched", bar)
     with pytest.raises(KeyboardInterrupt):
         images.read_pictures([tmp_path / str(i) for i in range(5000)], 4, False)
-    assert len(read) < 1000
+    assert 0 < len(read) < 1000
+
+
+def test_large_files_are_read_by_one_thread(tmp_path, monkeypatch):
+    """By pixels or by bytes; not JPEG that is decoded at a part of its size. They become what they became before."""
+    threads, original = {}, images.picture_of
+
+    def seen(image, size, digest):
+        threads.setdefault(threading.get_ident(), []).append(image.format)
+        time.sleep(0.01)  # so that no thread does the work of all
+        return original(image, size, digest)
+
+    files = [tmp_path / f"{i}.{kind}" for i in range(6) for kind in ("png", "bmp", "jpg")]
+    for i, file in enumerate(files):
+        photo((70 + i, 50)).save(file)
+    expected = images.read_pictures(files, 8, False)
+    monkeypatch.setattr(images, "picture_of", seen)
+    monkeypatch.setattr(images, "THREADS", 4)
+    monkeypatch.setattr(images, "LARGE", 3000)  # pixels: less than all, but at the half of their sides
+    for path in tmp_path.glob("*.jpg"):
+        assert path.stat().st_size < 3000
+    found = images.read_pictures(files, 8, False)
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(found, expected))
+    large = {thread for thread, formats in threads.items() if {*formats} & {"PNG", "BMP"}}
+    assert len(large) == 1 and "JPEG" not in threads[large.pop()]
