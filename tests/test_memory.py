@@ -140,9 +140,7 @@ def test_no_batch_is_refused_that_would_fit(method, free, monkeypatch):
 
 def test_a_batch_and_a_plan_that_do_not_fit_are_named(free):
     free(GIB)
-    with pytest.raises(
-        ConfigError, match=r"^labelled_batch=65536, unlabelled_batch=128, size=32: a batch of images of"
-    ):
+    with pytest.raises(ConfigError, match=r"^labelled_batch=65536, unlabelled_batch=128, size=32: a batch of "):
         prepare(Experiment(labels=20, labelled_batch=65536, size=32), 0, progress=False)
     with pytest.raises(ConfigError, match=r"unlabelled_batch=1: the plan of an epoch of 1077 iterations takes at"):
         prepare(Experiment(labels=20, labelled_batch=65536, unlabelled_batch=1), 0, progress=False)
