@@ -16,7 +16,8 @@ from dnll_core import Experiment, train
 from dnll_core.run import Run
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["dnll_core.run", "dnll_core.methods"])
+# The last two are what torch's optimisers and the digits import at their first use, which takes seconds.
+CONTEXT.set_forkserver_preload(["dnll_core.run", "dnll_core.methods", "torch._dynamo", "sklearn.datasets"])
 # Small enough that all methods take seconds. Two stages are many enough to be killed in each.
 SMALL = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 128, "epochs": 3, "rounds": 2, "lp_start": 0.3}
 SMALL |= {"lp_neighbours": 10}
