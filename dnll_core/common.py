@@ -9,12 +9,15 @@ import difflib
 import errno
 import functools
 import hashlib
+import itertools
 import json
+import math
 import os
 import re
 import reprlib
 import signal
 import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -235,14 +238,34 @@ class Flag:
         return self._is_set
 
 
+TOGETHER = 2.0  # seconds: Ctrl-C that is pressed several times within them is one
+
+
+def _pressed() -> Callable[[int], bool]:
+    """A function that says of each stop signal whether it is a Ctrl-C that counts, see TOGETHER."""
+    last = -math.inf
+
+    def counts(number: int) -> bool:
+        nonlocal last
+        now = time.monotonic()
+        if number != signal.SIGINT or now - last < TOGETHER:
+            return False
+        last = now
+        return True
+
+    return counts
+
+
 def interrupt_once(asked: Flag) -> Callable[[int, object], None]:
     """A handler that turns the first stop signal, and each Ctrl-C, into a KeyboardInterrupt, and sets `asked`.
 
-    Schedulers send several signals; those after the first must not disturb what stops in order.
+    Schedulers send several signals, and people press several times; what comes after the first must not disturb what
+    stops in order.
     """
+    pressed = _pressed()
 
     def handle(number: int, frame: object) -> None:
-        if number == signal.SIGINT or not asked.is_set():
+        if pressed(number) or not asked.is_set():
             asked.set()
             raise KeyboardInterrupt
 
@@ -279,13 +302,17 @@ class Stop:
 
 @contextlib.contextmanager
 def deferred_interrupt(should_stop: Callable[[float], bool] | None = None) -> Iterator[Stop]:
-    """Lets the iteration finish at a stop signal; a second Ctrl-C stops at once. Yields what says whether to stop."""
-    stop, previous = Stop(should_stop), signal.getsignal(signal.SIGINT)
+    """Lets the iteration finish at a stop signal; a second Ctrl-C, more than TOGETHER after the first, stops at once.
+
+    Yields what says whether to stop.
+    """
+    stop, previous, pressed, presses = Stop(should_stop), signal.getsignal(signal.SIGINT), _pressed(), itertools.count()
 
     def handle(number: int, frame: object) -> None:
         stop.signalled.set()
-        if number == signal.SIGINT:
+        if pressed(number) and next(presses):
             signal.signal(number, previous)
+            signal.raise_signal(number)
 
     with stop_signals(handle):
         yield stop

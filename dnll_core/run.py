@@ -164,8 +164,8 @@ def train(
 
     Raises:
         ConfigError: if experiment and data do not fit. DataError, CheckpointError, TrainingDiverged: see there.
-        KeyboardInterrupt: at Ctrl-C, SIGTERM, SIGHUP or `should_stop`, when the checkpoint is written. A second Ctrl-C
-            does not wait for that: the checkpoint before, if there is one, stays.
+        KeyboardInterrupt: at Ctrl-C, SIGTERM, SIGHUP or `should_stop`, when the checkpoint is written. A later Ctrl-C
+            (see `common.TOGETHER`) does not wait for that: the checkpoint before, if there is one, stays.
     """
     if not isinstance(experiment, Experiment):
         kind = type(experiment).__name__

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dnll_core import Experiment, evaluation, load_data, provenance, train
+from dnll_core import Experiment, common, evaluation, load_data, provenance, train
 from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
 from dnll_core.common import STOP_SIGNALS
@@ -113,7 +113,15 @@ def test_schedulers_send_several_signals_and_the_run_goes_on_bit_for_bit(tmp_pat
     same(whole, train(e, 0, checkpoint=tmp_path / "last"))
 
 
-def test_a_second_ctrl_c_stops_at_once(tmp_path):
+def test_ctrl_c_pressed_several_times_in_a_row_is_one(tmp_path):
+    e = Experiment(**FAST)
+    press_ctrl_c_at(5, e, tmp_path, 5 * [signal.SIGINT])
+    assert load_checkpoint(tmp_path)[1]["step"] == 5
+    same(train(e, 0), train(e, 0, checkpoint=tmp_path))
+
+
+def test_a_second_ctrl_c_stops_at_once(monkeypatch, tmp_path):
+    monkeypatch.setattr(common, "TOGETHER", 0.0)
     trainer, _ = prepare(Experiment(**FAST), 0, progress=False)
     trainer.observer = lambda *_: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]
     with pytest.raises(KeyboardInterrupt) as stopped:

@@ -1,3 +1,3 @@
-from dnll_core.campaign.command import main
+from dnll_core.campaign.command import as_program, main
 
-main()
+as_program(main)

@@ -16,10 +16,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -31,11 +32,23 @@ from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints,
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import Flag, NoHome, interrupt_once, positive, program, stop_signals, unknown, user_path
+from dnll_core.common import (
+    STOP_SIGNALS,
+    Flag,
+    NoHome,
+    interrupt_once,
+    positive,
+    program,
+    stop_signals,
+    unknown,
+    user_path,
+)
 from dnll_core.config import ConfigError
 from dnll_core.provenance import commit
 from dnll_core.study import tables
 from dnll_core.study.experiments import CAMPAIGNS
+
+INTERRUPTED = "interrupted; the same command goes on"
 
 # -- the command -------------------------------------------------------------------------------------------------------
 
@@ -145,6 +158,27 @@ def main(arguments: list[str] | None = None) -> None:
         _main(options, started)
 
 
+def as_program(main: Callable[[], None]) -> None:
+    """Carries out all that this process does. What stop signals do within, `main` says.
+
+    Before and after, where there is nothing to stop, they are no traceback: the first one ends the process with one
+    line, and those that come while Python ends are ignored, so that its message and its exit status stay.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored on purpose
+            signal.signal(number, _leave)
+    try:
+        main()
+    finally:
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _leave(number: int, frame: object) -> None:
+    os.write(2, f"{INTERRUPTED}\n".encode())  # print could be what was interrupted
+    os._exit(1)
+
+
 @contextlib.contextmanager
 def ends_with_messages(*further: type[Exception]) -> Iterator[None]:
     """Errors that explain themselves, and `further`, end the program with their message.
@@ -160,7 +194,7 @@ def ends_with_messages(*further: type[Exception]) -> Iterator[None]:
     except (ConfigError, NoHome, results.RecordError, WorkerDied, *further) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("interrupted; the same command goes on")
+        sys.exit(INTERRUPTED)
 
 
 def _main(options: argparse.Namespace, started: float) -> None:

@@ -36,7 +36,7 @@ from dnll_core.bench import suite
 from dnll_core.bench.measure import save
 from dnll_core.bench.report import describe
 from dnll_core.campaign.archive import Archive
-from dnll_core.campaign.command import check_commit, ends_with_messages
+from dnll_core.campaign.command import as_program, check_commit, ends_with_messages
 from dnll_core.campaign.estimates import Expected
 from dnll_core.campaign.plan import TABLES as TABLE_RECORDS
 from dnll_core.campaign.plan import missing, rename_checkpoints, table_tasks
@@ -251,4 +251,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from dnll_core import provenance
-from dnll_core.campaign.command import check_commit, ends_with_messages
+from dnll_core.campaign.command import as_program, check_commit, ends_with_messages
 from dnll_core.common import atomic_file, locked, program, unknown
 from dnll_core.device import processor
 
@@ -104,4 +104,4 @@ def replace(chosen: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    as_program(main)

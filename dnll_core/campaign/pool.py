@@ -16,6 +16,8 @@ from ctypes import c_byte
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 
+from tqdm import tqdm
+
 from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.data.prepared import VERIFIED
 
@@ -167,6 +169,11 @@ def note_interrupts() -> None:
 
 
 def _note_interrupt(number: int, frame: object) -> None:
+    stop_all()
+
+
+def stop_all() -> None:
+    """Ends what this process carries out after its iteration, and lets it begin nothing more."""
     _interrupted.set()
 
 
@@ -182,6 +189,7 @@ def _begin(verified: dict, ready: c_byte) -> None:
     verified: the prepared files that its parent has verified. ready: becomes 1.
     """
     ready.value = 1
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore that outlives a worker that dies, and then is a warning
     VERIFIED.update(verified)
     note_interrupts()
     if hasattr(signal, "pthread_sigmask"):
@@ -195,7 +203,7 @@ def _begin(verified: dict, ready: c_byte) -> None:
 def _follow(sentinel: int) -> None:
     """Waits for the end of the parent, then ends this process after what it is at, which it stops."""
     multiprocessing.connection.wait([sentinel])
-    _interrupted.set()
+    stop_all()
     with _at_work:
         os._exit(1)
 

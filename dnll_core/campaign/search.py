@@ -201,4 +201,4 @@ def _seeds_of(path: Path) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    command.as_program(main)

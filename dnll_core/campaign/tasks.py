@@ -109,7 +109,7 @@ class _Work:
         self.pool, self.stop_at, self.say, self.campaign = pool, stop_at, say, uuid.uuid4().hex
         self.place = {id(task): f"[{i}/{len(tasks)}]" for i, task in enumerate(tasks, start=1)}
         self.bar = Bar(total=len(tasks), desc="runs", unit="run", wanted=progress)
-        self.running: dict[Future, tuple[Task, contextlib.ExitStack]] = {}
+        self.running: dict[Future, tuple[Task, int, contextlib.ExitStack]] = {}  # the iteration at which it began
         self.report, self.waiting = Report(), False
 
     def workers(self) -> int:
@@ -141,13 +141,21 @@ class _Work:
                 return True
             step = checkpoint_step(task.checkpoint)
             future = self.pool.submit(attempt, (task, self.stop_at, self.campaign))
-            self.running[future] = task, held.pop_all()
+            self.running[future] = task, step, held.pop_all()
         self._tell(task, f"goes on from iteration {step}" if step else "begun")
         return True
 
     def settle(self, future: Future) -> None:
-        """Takes the outcome of a run, writes its record, and lets go of it."""
-        task, lock = self.running.pop(future)
+        """Takes the outcome of a run, writes its record, and lets go of it.
+
+        A run whose worker died goes on at once if it had come further meanwhile: then it is not what kills workers.
+        """
+        task, began, lock = self.running.pop(future)
+        if isinstance(_error(future), TaskLost) and checkpoint_step(task.checkpoint) > began:
+            lock.close()
+            if not self.begin(task):
+                self.report.elsewhere.append(task)
+            return
         with lock:
             outcome = _saved(_result(future, task), task)
             if outcome.record is not None:
@@ -173,32 +181,33 @@ class _Work:
         self.pool.interrupt(self.campaign)
         while self.pool.size() and wait(self.running, SLICE).not_done:
             self.pool.interrupt(self.campaign)  # of Dask's workers one may have come since
-        for future in [future for future in self.running if future.done() and not _lost(future)]:
+        # the worker of a run that is lost is dead; one that was just starting dies of being stopped
+        for future in [each for each in self.running if each.done() and not isinstance(_error(each), WorkerDied)]:
             with contextlib.suppress(KeyboardInterrupt, WorkerDied):  # some were not begun
                 self.settle(future)
 
     def abandon(self) -> None:
         """Gives up the runs of workers that are gone; where these wrote checkpoints, they go on another time."""
-        for task, lock in self.running.values():
+        for task, _, lock in self.running.values():
             self.report.unfinished.append(task)
             lock.close()
         self.running.clear()
 
     def close(self) -> None:
-        for _, lock in self.running.values():
+        for _, _, lock in self.running.values():
             lock.close()
         self.bar.close()
 
     def _tell(self, task: Task, what: str, ended: bool = False) -> None:
-        self.bar.set_postfix_str(", ".join(begun.name for begun, _ in self.running.values()))
+        self.bar.set_postfix_str(", ".join(begun.name for begun, _, _ in self.running.values()))
         self.bar.update(ended)
         if self.say is not None:
             self.say(" ".join([self.place[id(task)], task.name, *([f"({task.title})"] if task.title else []), what]))
 
 
-def _lost(future: Future) -> bool:
-    """Whether its worker is dead; one that was just starting dies of being stopped."""
-    return not future.cancelled() and isinstance(future.exception(), WorkerDied)
+def _error(future: Future) -> BaseException | None:
+    """What a future that is done has raised."""
+    return None if future.cancelled() else future.exception()
 
 
 def _result(future: Future, task: Task) -> Outcome:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from dnll_core.campaign.pool import interrupted
-from dnll_core.checkpoint import CheckpointError
+from dnll_core.checkpoint import CheckpointError, InUse
 from dnll_core.common import FORMAT
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.errors import DataError
@@ -29,6 +29,7 @@ from dnll_core.run import train
 from dnll_core.trainer import TrainingDiverged
 
 CHECKPOINTS = ".checkpoints"  # folder beside the records
+LEAVING = 60.0  # seconds in which a worker whose campaign was killed, or which lost its scheduler, ends its iteration
 AFTERWARDS = "test afterwards"  # key of a trial's test accuracy in domain adaptation, see `trial_record`
 
 
@@ -95,7 +96,9 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
         return Outcome(diverged_record(task, error)) if task.trial else Outcome(failure=f"{what}: {error}")
     except (ConfigError, DataError, CheckpointError) as error:  # their messages say what to do
         return Outcome(failure=f"{what}: {error}")
-    except Exception:  # one failed run must not end the others
+    except Exception as error:  # one failed run must not end the others
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+            return Outcome(failure=f"{what}: out of memory; run the same command again, with fewer --workers")
         return Outcome(failure=f"{what}:\n{traceback.format_exc()}")
 
 
@@ -112,7 +115,8 @@ def record_of(
 ) -> dict:
     """Runs an experiment, or one of scikit-learn's methods, on one thread; its record.
 
-    The runs of a process share the data sets that it has loaded.
+    The runs of a process share the data sets that it has loaded. Where somebody is at the run still, see LEAVING, it
+    waits.
 
     Args:
         measure, checkpoint, should_stop, capture: see `run.train`.
@@ -121,7 +125,16 @@ def record_of(
     if isinstance(config, Classical):
         return run_classical(seed=seed, **config.to_dict())
     where = {"measure": measure, "checkpoint": checkpoint, "should_stop": should_stop, "capture": capture}
-    return train(config, seed, progress=False, load=shared_data, **where).record()
+    until = time.monotonic() + LEAVING
+    while True:
+        try:
+            return train(config, seed, progress=False, load=shared_data, **where).record()
+        except InUse:
+            if time.monotonic() > until:
+                raise
+            if should_stop is not None and should_stop(0.0):
+                raise KeyboardInterrupt from None
+            time.sleep(0.5)
 
 
 def trial_record(record: dict) -> dict:

@@ -64,6 +64,22 @@ ATTACKS = {
         "A file made by an attacker",
         "An error names it and says what to do, in seconds and within 1 GB of memory; nothing of it is run.",
     ),
+    "signal": (
+        "A campaign gets Ctrl-C, once or five times within a second, SIGTERM, SIGHUP, or ends by `timeout`",
+        "It ends within seconds with one line; its runs have written checkpoints, and the same command goes on.",
+    ),
+    "worker": (
+        "A process of a campaign dies: killed, crashed, or out of memory",
+        "The other runs go on; a line says which one did not end, and the same command goes on with it.",
+    ),
+    "together": (
+        "Two campaigns share a folder, or two processes use a data set for the first time at once",
+        "Each run is carried out once, by one of them; the data set is prepared once, and both read it.",
+    ),
+    "scheduler": (
+        "Workers of a Dask cluster are killed all the time, and its scheduler once",
+        "Runs go on with the workers that are there; after the scheduler's end the same command goes on.",
+    ),
 }
 NOT_TRIED = {
     "a GPU": "the machine has none",

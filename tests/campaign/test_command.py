@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import io
+import multiprocessing
 import os
 import shutil
 import signal
@@ -25,6 +26,7 @@ from dnll_core.campaign.plan import _images_of, missing, rename_checkpoints, tab
 from dnll_core.campaign.tasks import checkpoint_step
 from dnll_core.campaign.worker import CHECKPOINTS, attempt
 from dnll_core.checkpoint import save_checkpoint
+from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import Compute
 from dnll_core.resume import exclusive
@@ -303,6 +305,28 @@ def test_sigterm_and_sighup_are_one_interrupt(tiny, tmp_path, monkeypatch, numbe
         command.main(["tiny", "--out", str(tmp_path)])
     assert stopped == [True]
     assert signal.getsignal(number) == before
+
+
+def _interrupted_before(number):
+    command.as_program(lambda: os.kill(os.getpid(), number))
+
+
+def _interrupted_after(number):
+    try:
+        command.as_program(lambda: sys.exit(3))
+    finally:
+        os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize(("when", "status"), [(_interrupted_before, 1), (_interrupted_after, 3)])
+def test_a_signal_before_a_command_takes_them_is_a_message_and_after_it_none(capfd, number, when, status):
+    process = multiprocessing.get_context("fork").Process(target=when, args=(number,))
+    process.start()
+    process.join(30)
+    assert process.exitcode == status
+    told = capfd.readouterr()
+    assert (told.err, told.out) == (f"{command.INTERRUPTED}\n" if status == 1 else "", "")
 
 
 class Gone(io.StringIO):

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 import torch
-from campaign.test_tasks import FAST, LONGER, task_of
+from campaign.test_tasks import FAST, LONGER, lasting, task_of
 from needed import needed
 
 from dnll_core import provenance, results, train
@@ -33,14 +34,6 @@ pytestmark = pytest.mark.long
 def pool():
     with dask_pool.local_pool(2) as pool:
         yield pool
-
-
-def lasting(record):
-    """All of a record but when it took place and how long it took."""
-    history = [{key: value for key, value in row.items() if key != "seconds"} for row in record["history"]]
-    sittings = [{**sitting, "seconds": None} for sitting in record["sittings"]]
-    timed = dict.fromkeys(("seconds", "images_per_second", "finished"))
-    return {**record, "history": history, "sittings": sittings} | timed
 
 
 def test_records_are_those_of_local_runs_though_a_worker_is_killed(pool, tmp_path):
@@ -177,8 +170,10 @@ def test_workers_of_another_version_are_refused(pool):
         importlib.reload(provenance)
 
     client = distributed.default_client()
-    client.run(become_another)
+    client.run(become_another)  # also of those that come when a campaign has begun
     try:
+        with pytest.raises(WorkerDied, match="other versions of the package, whose results may differ, are at: tcp://"):
+            run_tasks([task_of(FAST, None)], pool)
         with (
             pytest.raises(WorkerDied, match="other versions of the package, whose results may differ, are at: tcp://"),
             dask_pool.remote_pool(client.scheduler.address),
@@ -205,10 +200,37 @@ def test_a_scheduler_that_is_not_there_or_has_no_worker(monkeypatch):
         pass
 
 
-def test_a_scheduler_that_ends_is_a_message(monkeypatch):
-    client = SimpleNamespace(status="closed")
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_scheduler_that_ends_is_a_message(when):
+    future, status = Future(), "closed" if when == "before" else "running"
+    client = SimpleNamespace(status=status, nthreads=lambda: {"worker": 1}, run=lambda *_, **__: None)
+    client.get_executor = lambda **_: SimpleNamespace(submit=lambda *_: future)
+    future.cancel()  # as Dask does it
+    lines = []
     with pytest.raises(WorkerDied, match="the Dask scheduler is gone"):
-        run_tasks([task_of(FAST, None)], dask_pool._pool(client))
+        run_tasks([task_of(FAST, None)], dask_pool._pool(client), say=lines.append)
+    assert not any("failed" in line for line in lines)
+
+
+def test_a_run_that_worker_after_worker_died_of_is_a_failure_that_says_how_it_goes_on(pool):
+    """Dask gives it up after some of them, see its `allowed-failures`."""
+
+    def doom():
+        from dnll_core.trainer import Trainer
+
+        Trainer.train_step = lambda self, i: os.kill(os.getpid(), signal.SIGKILL)
+
+    client = distributed.default_client()
+    before = set(client.run(os.getpid).values())
+    client.run(doom)
+    client.cluster.scheduler.allowed_failures, usual = 1, client.cluster.scheduler.allowed_failures
+    try:
+        [failure] = run_tasks([task_of(FAST, None)], pool).failures
+    finally:
+        client.cluster.scheduler.allowed_failures = usual
+    assert "its worker process died (out of memory?); it goes on from iteration 0 when the same command" in failure
+    client.wait_for_workers(2, timeout=60)
+    assert not before & set(client.run(os.getpid).values())  # Dask has replaced both
 
 
 def test_each_worker_of_a_machine_with_gpus_has_its_own(monkeypatch):

@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 from ctypes import c_byte
+from types import SimpleNamespace
 
 import pytest
 
+from dnll_core import common
 from dnll_core.campaign import pool
 from dnll_core.campaign.worker import record_of, shared_data
 from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
@@ -142,15 +144,22 @@ def test_a_signal_handler_may_be_interrupted_by_another_signal(line):
     assert lines
 
 
-def test_several_signals_are_one_interrupt_and_ctrl_c_is_always_one():
-    seen = []
+def test_several_signals_are_one_interrupt_and_ctrl_c_is_always_one(monkeypatch):
+    seen, now = [], 0.0
+    monkeypatch.setattr(common, "time", SimpleNamespace(monotonic=lambda: now))
     with stop_signals(interrupt_once(Flag())):
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, *3 * [signal.SIGINT], signal.SIGTERM):
             try:
                 os.kill(os.getpid(), number)
             except KeyboardInterrupt:
                 seen.append(number)
-    assert seen == [signal.SIGTERM, signal.SIGINT]
+        now = common.TOGETHER
+        for number in (signal.SIGTERM, *3 * [signal.SIGINT]):
+            try:
+                os.kill(os.getpid(), number)
+            except KeyboardInterrupt:
+                seen.append(number)
+    assert seen == [signal.SIGTERM, signal.SIGINT, signal.SIGINT]  # those within TOGETHER are one
 
 
 def test_runs_of_a_process_share_their_data():

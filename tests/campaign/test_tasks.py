@@ -10,6 +10,7 @@ import time
 from concurrent.futures import Future
 
 import pytest
+import torch
 from fabricated import record
 
 from dnll_core import results, train
@@ -50,6 +51,14 @@ def final(record):
     return record["final"], record["labels_sha256"], history
 
 
+def lasting(record):
+    """All of a record but when it took place and how long it took."""
+    history = [{key: value for key, value in row.items() if key != "seconds"} for row in record["history"]]
+    sittings = [{**sitting, "seconds": None} for sitting in record["sittings"]]
+    timed = dict.fromkeys(("seconds", "images_per_second", "finished"))
+    return {**record, "history": history, "sittings": sittings} | timed
+
+
 def test_records_are_written_and_a_failure_does_not_end_the_others(tmp_path):
     good, bad = (task_of(e, tmp_path) for e in (FAST, FAST.replace(labels=21)))
     lines = []
@@ -73,6 +82,12 @@ def test_an_error_that_explains_itself_is_a_message_and_another_one_a_traceback(
     assert "Traceback" not in failure
     monkeypatch.setattr(worker, "record_of", lambda *_: 1 / 0)
     assert "Traceback" in attempt((task_of(FAST, None), None, "")).failure
+    for too_much in (lambda *_: bytearray(1 << 60), lambda *_: torch.empty(1 << 60, dtype=torch.uint8)):
+        monkeypatch.setattr(worker, "record_of", too_much)
+        failure = attempt((task_of(FAST, None), None, "")).failure
+        assert (
+            failure == "supervised on digits, seed 0: out of memory; run the same command again, with fewer --workers"
+        )
 
 
 def test_without_a_folder_nothing_is_written(monkeypatch, tmp_path):
@@ -283,6 +298,45 @@ def test_a_run_whose_worker_dies_is_a_failure_that_says_where_it_goes_on(tmp_pat
         "run again, with fewer --workers if memory is short"
     )
     assert checkpoint_step(first.checkpoint) == 1
+
+
+def test_a_run_that_had_come_further_when_its_worker_died_goes_on_at_once(tmp_path):
+    """As those of hours do on machines that may be taken away at any time."""
+    task, lines = task_of(LONGER, tmp_path), []
+
+    def submit(function, order):
+        step = checkpoint_step(task.checkpoint)
+        if step == 3:
+            return inline().submit(function, order)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker, "interrupted", lambda campaign: True)
+            attempt((task, None, ""))  # one iteration
+        return lost(function, order)
+
+    report = run_tasks([task], Pool(submit, lambda: 1, lambda name: None), say=lines.append)
+    [(_, record)] = report.recorded
+    assert report == tasks.Report(recorded=report.recorded)
+    assert [s["iterations"] for s in record["sittings"]] == [1, 1, 1, 9]
+    assert final(record) == final(train(LONGER, 0, progress=False).record())
+    told = [line.split(" ", 2)[2] for line in lines]
+    assert told[:-1] == ["begun", *(f"goes on from iteration {n}" for n in (1, 2, 3))]
+
+
+def test_a_run_waits_for_a_worker_that_is_at_it_still(monkeypatch, tmp_path):
+    """One whose campaign was killed, or which lost its scheduler, ends its iteration first."""
+    task = task_of(FAST, tmp_path)
+    with exclusive(task.checkpoint), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "LEAVING", 0.0)
+        assert "another process is training" in attempt((task, None, "")).failure
+        pool.stop_campaign("stopped")
+        patch.setattr(worker, "LEAVING", 60.0)
+        assert attempt((task, None, "stopped")) == Outcome()
+    held = exclusive(task.checkpoint)
+    held.__enter__()
+    timer = threading.Timer(0.2, held.__exit__, (None, None, None))
+    timer.start()
+    assert attempt((task, None, "")).record is not None
+    timer.join()
 
 
 def test_where_nothing_works_the_others_stop_with_their_checkpoints_first(tmp_path):
