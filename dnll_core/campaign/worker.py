@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from dnll_core.campaign.pool import interrupted
-from dnll_core.checkpoint import CheckpointError, InUse
+from dnll_core.checkpoint import CheckpointError
 from dnll_core.common import FORMAT
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.errors import DataError
@@ -25,6 +25,7 @@ from dnll_core.device import choose_compute
 from dnll_core.methods.classical import Classical, run_classical
 from dnll_core.names import run_name
 from dnll_core.provenance import made, sitting
+from dnll_core.resume import InUse
 from dnll_core.run import train
 from dnll_core.trainer import TrainingDiverged
 
