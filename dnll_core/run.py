@@ -22,7 +22,7 @@ from torch import Tensor
 from dnll_core import results
 from dnll_core.augment import Augmentation
 from dnll_core.bars import Runs
-from dnll_core.common import FORMAT, Stop, today, unknown
+from dnll_core.common import FORMAT, today, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.domain import load_pair
@@ -40,6 +40,7 @@ from dnll_core.models import build_network
 from dnll_core.observers import together, transfer_observer
 from dnll_core.provenance import made
 from dnll_core.resume import exclusive
+from dnll_core.signals import Stop
 from dnll_core.trainer import Trainer
 from dnll_core.trial import as_config_error, batches_in_words, checked_images, try_once, warn_if_cut_short
 
@@ -165,7 +166,7 @@ def train(
     Raises:
         ConfigError: if experiment and data do not fit. DataError, CheckpointError, TrainingDiverged: see there.
         KeyboardInterrupt: at Ctrl-C, SIGTERM, SIGHUP or `should_stop`, when the checkpoint is written. A later Ctrl-C
-            (see `common.TOGETHER`) does not wait for that: the checkpoint before, if there is one, stays.
+            (see `signals.TOGETHER`) does not wait for that: the checkpoint before, if there is one, stays.
     """
     if not isinstance(experiment, Experiment):
         kind = type(experiment).__name__

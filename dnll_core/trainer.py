@@ -20,13 +20,14 @@ from dnll_core.augment import Augmentation
 from dnll_core.bars import Runs
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
 from dnll_core.checkpoint import load_checkpoint, save_checkpoint
-from dnll_core.common import Stopped, deferred_interrupt, today
+from dnll_core.common import today
 from dnll_core.data.domain import without_labels
 from dnll_core.evaluation import accuracy, in_batches
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
 from dnll_core.resume import as_checkpoint_error, check_same_run, check_standing
+from dnll_core.signals import Stopped, deferred_interrupt
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
 NAMED_FILES = 100_000  # of a folder; a checkpoint has no room for the names of many more, and has their digest anyway

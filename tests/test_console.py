@@ -23,11 +23,12 @@ from dnll_core.bench.report import load_benchmarks
 from dnll_core.campaign import command, gpu, search
 from dnll_core.campaign.notebooks import run_cells
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
-from dnll_core.common import Stopped, positive, program, user_path
+from dnll_core.common import positive, program, user_path
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures import style
 from dnll_core.provenance import PACKAGE
 from dnll_core.resume import exclusive
+from dnll_core.signals import Stopped
 from dnll_core.study.embeddings import UNTRAINED, load_figure5
 from dnll_core.study.markdown import recorded_table
 from dnll_core.study.records import Records

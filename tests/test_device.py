@@ -80,7 +80,7 @@ def test_a_forked_process_trains_with_one_thread_and_does_not_hang_with_more(net
     code = f"""
     import contextlib, multiprocessing, warnings
     from dnll_core import Experiment, load_data, train
-    from dnll_core.common import Stopped
+    from dnll_core.signals import Stopped
 
     warnings.simplefilter("ignore")  # Python's own, of a fork beside threads
     e = Experiment(network="{network}", labels=10, labelled_batch=10, unlabelled_batch=1077, epochs=1, lr=1e-9)

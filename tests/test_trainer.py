@@ -17,15 +17,15 @@ import pytest
 import torch
 from PIL import Image
 
-from dnll_core import Experiment, common, evaluation, load_data, provenance, train
+from dnll_core import Experiment, evaluation, load_data, provenance, train
 from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
-from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError
 from dnll_core.device import own_random_state
 from dnll_core.learner import permuted_batches
 from dnll_core.provenance import source_hash
 from dnll_core.run import prepare
+from dnll_core.signals import STOP_SIGNALS
 from dnll_core.trainer import Trainer, TrainingDiverged
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 3, "m": 3, "selection": "epm", "lr": 0.1}
@@ -121,7 +121,7 @@ def test_ctrl_c_pressed_several_times_in_a_row_is_one(tmp_path):
 
 
 def test_a_second_ctrl_c_stops_at_once(monkeypatch, tmp_path):
-    monkeypatch.setattr(common, "TOGETHER", 0.0)
+    monkeypatch.setattr("dnll_core.signals.TOGETHER", 0.0)
     trainer, _ = prepare(Experiment(**FAST), 0, progress=False)
     trainer.observer = lambda *_: [os.kill(os.getpid(), signal.SIGINT) for _ in range(2)]
     with pytest.raises(KeyboardInterrupt) as stopped:

@@ -32,19 +32,10 @@ from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints,
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import (
-    STOP_SIGNALS,
-    Flag,
-    NoHome,
-    interrupt_once,
-    positive,
-    program,
-    stop_signals,
-    unknown,
-    user_path,
-)
+from dnll_core.common import NoHome, positive, program, unknown, user_path
 from dnll_core.config import ConfigError
 from dnll_core.provenance import commit
+from dnll_core.signals import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.study import tables
 from dnll_core.study.experiments import CAMPAIGNS
 

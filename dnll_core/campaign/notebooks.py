@@ -14,12 +14,13 @@ from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.pool import processes
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import Stopped, unknown, user_path
+from dnll_core.common import unknown, user_path
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import choose_compute
 from dnll_core.fields import Digits, OrNone, read
 from dnll_core.names import run_name
 from dnll_core.run import prepare
+from dnll_core.signals import Stopped
 from dnll_core.study.settings import at_length
 from dnll_core.study.tables import Cell, cells
 

@@ -18,8 +18,8 @@ from multiprocessing.context import BaseContext
 
 from tqdm import tqdm
 
-from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.data.prepared import VERIFIED
+from dnll_core.signals import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 
 IN_A_ROW = 3  # workers that die with no task finished in between: nothing works here
 

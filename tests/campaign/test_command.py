@@ -26,10 +26,10 @@ from dnll_core.campaign.plan import _images_of, missing, rename_checkpoints, tab
 from dnll_core.campaign.tasks import checkpoint_step
 from dnll_core.campaign.worker import CHECKPOINTS, attempt
 from dnll_core.checkpoint import save_checkpoint
-from dnll_core.common import STOP_SIGNALS
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.device import Compute
 from dnll_core.resume import exclusive
+from dnll_core.signals import STOP_SIGNALS
 from dnll_core.study import records, tables
 from dnll_core.study.experiments import CAMPAIGNS, Campaign
 from dnll_core.trainer import Trainer

@@ -19,8 +19,8 @@ from dnll_core.campaign import pool as pool_module
 from dnll_core.campaign.pool import WorkerDied
 from dnll_core.campaign.tasks import Report, checkpoint_step, run_tasks
 from dnll_core.campaign.worker import CHECKPOINTS
-from dnll_core.common import STOP_SIGNALS, Flag
 from dnll_core.config import ConfigError
+from dnll_core.signals import STOP_SIGNALS, Flag
 
 needed("distributed", extra="dask")
 import distributed  # noqa: E402

@@ -18,10 +18,10 @@ from dnll_core.campaign.notebooks import (
     with_labels,
     with_strong_view,
 )
-from dnll_core.common import Stopped
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures.images import colour_images, shown_views
 from dnll_core.paper import LABELS, OURS, accuracy
+from dnll_core.signals import Stopped
 from dnll_core.study.markdown import (
     Markdown,
     markdown,

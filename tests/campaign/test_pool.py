@@ -14,13 +14,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from dnll_core import common
+from dnll_core import signals
 from dnll_core.campaign import pool
 from dnll_core.campaign.worker import record_of, shared_data
-from dnll_core.common import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 from dnll_core.config import Experiment
 from dnll_core.data import prepared
 from dnll_core.provenance import PACKAGE
+from dnll_core.signals import STOP_SIGNALS, Flag, interrupt_once, stop_signals
 
 
 @pytest.mark.long
@@ -146,14 +146,14 @@ def test_a_signal_handler_may_be_interrupted_by_another_signal(line):
 
 def test_several_signals_are_one_interrupt_and_ctrl_c_is_always_one(monkeypatch):
     seen, now = [], 0.0
-    monkeypatch.setattr(common, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(signals, "time", SimpleNamespace(monotonic=lambda: now))
     with stop_signals(interrupt_once(Flag())):
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGHUP, *3 * [signal.SIGINT], signal.SIGTERM):
             try:
                 os.kill(os.getpid(), number)
             except KeyboardInterrupt:
                 seen.append(number)
-        now = common.TOGETHER
+        now = signals.TOGETHER
         for number in (signal.SIGTERM, *3 * [signal.SIGINT]):
             try:
                 os.kill(os.getpid(), number)
