@@ -62,6 +62,12 @@ def _words(size: float) -> str:
     return f"{size / 2**30:,.1f} GiB"
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether that is why something failed. Torch has no kind of error of its own for a CPU's memory."""
+    told = isinstance(error, RuntimeError) and any(words in str(error).lower() for words in TOLD)
+    return told or isinstance(error, MemoryError)
+
+
 @contextlib.contextmanager
 def out_of_memory(what: str, device: torch.device = CPU) -> Iterator[None]:
     """What fails for want of memory in this block is a ConfigError that says so, whoever was the first to notice.
@@ -72,8 +78,8 @@ def out_of_memory(what: str, device: torch.device = CPU) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (MemoryError, RuntimeError) as error:  # torch has no kind of its own for a CPU's
-        if not isinstance(error, MemoryError) and not any(words in str(error).lower() for words in TOLD):
+    except Exception as error:
+        if not is_out_of_memory(error):
             raise
         free = _words(free_memory(device))
         raise ConfigError(f"{what} takes more memory than there is; {free} are free now ({device}).") from error

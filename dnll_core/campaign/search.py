@@ -27,10 +27,9 @@ from dnll_core.campaign import command
 from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
-from dnll_core.checks import opened, sealed
+from dnll_core.checks import opened_file, sealed
 from dnll_core.common import atomic_file, positive, program, unknown
 from dnll_core.config import ConfigError, Experiment
-from dnll_core.datafiles import read_whole
 from dnll_core.names import run_name
 from dnll_core.provenance import WHOLE
 from dnll_core.study.searches import SEARCHES, Search
@@ -195,8 +194,8 @@ def write_summary(name: str, search: Search, out: Path) -> None:
 def _seeds_of(path: Path) -> int:
     """How many seeds a summary has; 0 if it is not there or damaged: it is then written anew from the records."""
     try:
-        return len(opened(read_whole(path))["seeds"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return len(opened_file(path)["seeds"])
+    except (ValueError, KeyError, TypeError):
         return 0
 
 

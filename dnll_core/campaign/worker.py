@@ -22,6 +22,7 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.errors import DataError
 from dnll_core.data.load import load_data
 from dnll_core.device import choose_compute
+from dnll_core.memory import is_out_of_memory
 from dnll_core.methods.classical import Classical, run_classical
 from dnll_core.names import run_name
 from dnll_core.provenance import made, sitting
@@ -98,7 +99,7 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
     except (ConfigError, DataError, CheckpointError) as error:  # their messages say what to do
         return Outcome(failure=f"{what}: {error}")
     except Exception as error:  # one failed run must not end the others
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+        if is_out_of_memory(error):
             return Outcome(failure=f"{what}: out of memory; run the same command again, with fewer --workers")
         return Outcome(failure=f"{what}:\n{traceback.format_exc()}")
 

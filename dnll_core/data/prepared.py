@@ -172,11 +172,13 @@ def _read_originals(name: str, raw: Path, download: bool, progress: bool) -> dic
             # Nothing is read but what has the right digests: the class of USPS takes any file of that name, and that of
             # MNIST any that lies there unpacked.
             for url, place, md5 in originals:
-                if download and not _is_intact(place, md5):
+                intact = _is_intact(place, md5)
+                if download and not intact:
                     if place.is_symlink() or not place.is_file():
                         place.unlink(missing_ok=True)  # what a link leads to stays as it is
                     download_url(url, place.parent, place.name, md5)
-                if not _is_intact(place, md5):
+                    intact = _is_intact(place, md5)
+                if not intact:
                     raise RuntimeError(f"{place} is not there, or is not what it should be")
             if name == "mnist":
                 return {key: _idx(place) for key, (_, place, _) in zip(KEYS, originals)}

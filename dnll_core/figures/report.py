@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from dnll_core import results
 from dnll_core.bench.report import frame, load_benchmarks, milliseconds, spread
-from dnll_core.checks import opened
+from dnll_core.checks import opened_file
 from dnll_core.common import atomic_file, program
 from dnll_core.config import Experiment
 from dnll_core.data.load import load_data
@@ -195,7 +195,7 @@ def reliability_table(folder: Path | None = None) -> str:
     path = (folder or results.root()) / "reliability.json"
     if not path.is_file():
         return "Not recorded: `make test-long` makes the record."
-    found = opened(path.read_bytes())
+    found = opened_file(path)
     heads = {"what": "what happens", "then": "what you find", "tried": "tried", "survived": "held"}
     lines = [{head: str(attack[key]) for key, head in heads.items()} for attack in found["attacks"]]
     where = f"{found['device']}, {found['cores']} cores; torch {found['torch']}, Python {found['python']}"
