@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from dnll_core.augment import Augmentation
 from dnll_core.bars import Runs
 from dnll_core.captured import WORTH_CAPTURING, CapturedStep, try_to_capture
-from dnll_core.checkpoint import load_checkpoint, save_checkpoint
+from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from dnll_core.common import today
 from dnll_core.data.domain import without_labels
 from dnll_core.evaluation import accuracy, in_batches
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
-from dnll_core.resume import as_checkpoint_error, check_same_run, check_standing
+from dnll_core.resume import InUse, as_checkpoint_error, check_same_run, check_standing
 from dnll_core.signals import Stopped, deferred_interrupt
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
@@ -269,12 +269,14 @@ class Trainer:
         }
 
     def _save_or_warn(self, folder: str | Path) -> bool:
-        """A disk that is full must not end a run that is otherwise well; the checkpoint before is still there."""
-        if self.keep is not None:
-            self.keep()
+        """A disk that is full or gone must not end a run that is otherwise well; another process in its folder must."""
         try:
+            if self.keep is not None:
+                self.keep()
             self.save(folder)
-        except OSError as error:
+        except InUse:
+            raise
+        except (OSError, CheckpointError) as error:
             warnings.warn(f"no checkpoint was written to {folder} ({error}); training goes on", stacklevel=2)
             return False
         return True

@@ -42,7 +42,7 @@ ATTACKS = {
     "disk": (
         "The disk is full, read-only, or the folder is deleted",
         "A warning; training goes on and ends the same, with a checkpoint as soon as there is room again. Where "
-        "another process has taken the folder, or nothing can be there, an error that names it.",
+        "another process has taken the folder, an error that names it.",
     ),
     "parameters": (
         "Parameters at the ends of what they take, or drawn at random",
