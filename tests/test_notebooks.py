@@ -343,7 +343,12 @@ def fewest(folder):
 @pytest.mark.parametrize(
     ("write", "parameters", "told"),
     [
-        (few, {"labels": "4", "epochs": "1", "m": "none"}, "4 labelled, 24 unlabelled, 2 validation, 4 test"),
+        pytest.param(
+            few,
+            {"labels": "4", "epochs": "1", "m": "none"},
+            "4 labelled, 24 unlabelled, 2 validation, 4 test",
+            marks=pytest.mark.long,
+        ),
         (fewest, {"labels": "none", "epochs": "10"}, "2 labelled, 2 unlabelled, 2 validation, 2 test"),
     ],
     ids=["few", "fewest"],
