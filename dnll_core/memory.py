@@ -18,6 +18,10 @@ LIMITS = (("memory.max", "memory.stat", "anon"), ("memory/memory.limit_in_bytes"
 TOLD = ("can't allocate memory", "could not create a memory", "bad_alloc", "bad allocation", "out of memory")
 
 
+class OutOfMemory(ConfigError):
+    """An allocation that failed: what was asked for may fit another time."""
+
+
 def free_memory(device: torch.device = CPU) -> int:
     """Bytes that this process may still take on a device, as far as the system says."""
     if device.type == "cuda":
@@ -70,7 +74,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def out_of_memory(what: str, device: torch.device = CPU) -> Iterator[None]:
-    """What fails for want of memory in this block is a ConfigError that says so, whoever was the first to notice.
+    """What fails for want of memory in this block is an OutOfMemory that says so, whoever was the first to notice.
 
     what: takes it, in words.
     """
@@ -82,4 +86,4 @@ def out_of_memory(what: str, device: torch.device = CPU) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         free = _words(free_memory(device))
-        raise ConfigError(f"{what} takes more memory than there is; {free} are free now ({device}).") from error
+        raise OutOfMemory(f"{what} takes more memory than there is; {free} are free now ({device}).") from error

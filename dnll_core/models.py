@@ -234,7 +234,9 @@ def build_network(
         raise ValueError(unknown("network", name, NETWORKS))
     spec = NETWORKS[name]
     if min(size if isinstance(size, tuple) else (size, size)) < spec.min_size:
-        raise ValueError(f"size={size!r} is too small for {name!r}: at least {spec.min_size}x{spec.min_size} pixels")
+        raise ValueError(
+            f"size={size!r} is too small for network={name!r}: at least {spec.min_size}x{spec.min_size} pixels"
+        )
     body = spec.body(channels, float(spec.dropout if dropout is None else dropout))
     return Network(body, spec.hidden, [_head(spec, num_classes) for _ in range(heads)])
 

@@ -25,9 +25,10 @@ def starts_of(method: Method, total: int) -> list[int]:
     shares = [stage.share for stage in method.stages]
     ends = [round(total * sum_of / sum(shares)) for sum_of in itertools.accumulate(shares)]
     if any(first >= last for first, last in itertools.pairwise([0, *ends])):
+        fields = ", ".join(dict.fromkeys(stage.field for stage in method.stages if stage.field != "epochs"))
         raise ConfigError(
-            f"a run of {total} iterations is too short for the {len(shares)} stages of {type(method).__name__}; more "
-            "epochs make it longer."
+            f"a run of {total} iterations is too short for the {len(shares)} stages of {type(method).__name__}"
+            f"{f', see {fields}' * bool(fields)}; more epochs make it longer."
         )
     return [0, *ends[:-1]]
 

@@ -254,7 +254,7 @@ def test_functional_call(name):
     [
         ({"name": "cnn14"}, "Did you mean 'cnn13'.*Accepted"),
         ({"name": "wrn-28-2"}, "Did you mean 'wrn28-2'"),
-        ({"size": 8}, "size=8 is too small for 'cnn13': at least 12x12"),
+        ({"size": 8}, "size=8 is too small for network='cnn13': at least 12x12"),
         ({"size": (32, 11)}, "at least 12x12"),
     ],
 )

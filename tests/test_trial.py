@@ -96,7 +96,7 @@ def test_a_batch_of_one_is_refused_where_an_iteration_would_fail_and_nowhere_els
     [
         ({"labelled_batch": 1, "method": "supervised"}, r"labelled_batch=1: network='small' leaves one of 4x4 pixels"),
         ({"labelled_batch": 1, "unlabelled_batch": 1, "shared_bn": False}, r"labelled_batch=1 and unlabelled_batch=1:"),
-        ({"size": 3}, r"size=\(3, 3\) is too small for 'small': at least 4x4"),
+        ({"size": 3}, r"size=\(3, 3\) is too small for network='small': at least 4x4"),
         ({"size": 8, "weak": "flip+crop", "crop_padding": 8}, r"^weak='flip\+crop' .* crop_padding=8: .* be 0\.\.\.7"),
         ({"size": 8, "strong": "translate", "translation": 9}, r"^strong='translate' .* translation=9: .* 0\.\.\.7"),
         ({"size": 8, "strong": "translate_x", "translation": 10**30}, r"translation=1000000.* be 0\.\.\.7"),

@@ -22,7 +22,7 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.errors import DataError
 from dnll_core.data.load import load_data
 from dnll_core.device import choose_compute
-from dnll_core.memory import is_out_of_memory
+from dnll_core.memory import OutOfMemory, out_of_memory
 from dnll_core.methods.classical import Classical, run_classical
 from dnll_core.names import run_name
 from dnll_core.provenance import made, sitting
@@ -88,7 +88,8 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
 
     what = f"{task.config.method} on {task.config.dataset}, seed {task.seed}"
     try:
-        record = record_of(task.config, task.seed, task.measure, task.checkpoint, should_stop, task.capture)
+        with out_of_memory("the run"):
+            record = record_of(task.config, task.seed, task.measure, task.checkpoint, should_stop, task.capture)
         return Outcome(trial_record(record) if task.trial else record)
     except KeyboardInterrupt:
         if not stopped:
@@ -96,11 +97,11 @@ def attempt(order: tuple[Task, float | None, str]) -> Outcome:
         return Outcome()
     except TrainingDiverged as error:
         return Outcome(diverged_record(task, error)) if task.trial else Outcome(failure=f"{what}: {error}")
+    except OutOfMemory as error:
+        return Outcome(failure=f"{what}: {error} Run the same command again, with fewer --workers.")
     except (ConfigError, DataError, CheckpointError) as error:  # their messages say what to do
         return Outcome(failure=f"{what}: {error}")
-    except Exception as error:  # one failed run must not end the others
-        if is_out_of_memory(error):
-            return Outcome(failure=f"{what}: out of memory; run the same command again, with fewer --workers")
+    except Exception:  # one failed run must not end the others
         return Outcome(failure=f"{what}:\n{traceback.format_exc()}")
 
 

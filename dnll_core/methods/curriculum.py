@@ -74,7 +74,7 @@ class CurriculumLabeling(OneNetwork):
     def __init__(self, build: NetworkFactory, experiment: Experiment, pool: int):
         super().__init__(build, experiment)
         self.build = build
-        rounds = [Stage(f"round {r + 1}", restart=True) for r in range(experiment.rounds)]
+        rounds = [Stage(f"round {r + 1}", field="rounds", restart=True) for r in range(experiment.rounds)]
         self.stages = (Stage("round 0"), *rounds)
         self.register_buffer("labels", torch.full((pool,), NONE))
         self.register_buffer("confidence", torch.zeros(pool))

@@ -89,7 +89,7 @@ class Spreads(Method):
     def __init__(self, build: NetworkFactory, experiment: Experiment, num_classes: int, pool: int):
         super().__init__(build, experiment)
         start = experiment.lp_start
-        self.stages = (*[Stage("base", start)] * (start > 0), Stage("spread labels", 1 - start))
+        self.stages = (*[Stage("base", start, "lp_start")] * (start > 0), Stage("spread labels", 1 - start))
         self.spread = SpreadLabels(experiment, num_classes, pool)
 
     @property

@@ -32,10 +32,12 @@ class Stage:
 
     Attributes:
         share: of the run's iterations; the shares of all stages are divided by their sum.
+        field: of the experiment, which decides on the share or on how many stages there are.
         restart: the optimiser begins it without momentum, and the evaluated average (`ema_decay`) from its weights,
             which the method may renew in `at_stage`.
     """
 
     name: str
     share: float = 1.0
+    field: str = "epochs"
     restart: bool = False

@@ -472,7 +472,7 @@ def test_an_epoch_is_planned_whole():
         ("--precision float8", "precision='float8' is not known; accepted: auto, float32, bfloat16"),
         ("--dataset cifar11", "dataset='cifar11' is not known. Did you mean 'cifar10'"),
         ("--dataset folder:x", "dataset='folder:x' is not known"),
-        ("--dataset digits --network cnn13", "is too small for 'cnn13'"),
+        ("--dataset digits --network cnn13", "is too small for network='cnn13'"),
         ("--set mm=3", "field='mm' is not known. Did you mean 'm'"),
         ("--set m=many", "m takes a whole number from 1, not 'many'"),
         ("--compare method", "a change is written NAME=VALUE"),

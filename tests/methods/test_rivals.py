@@ -704,6 +704,15 @@ def test_stages_begin_where_their_shares_do(shares, total):
         assert starts_of(method, total) == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [("label-propagation", {"lp_start": 1e-9}), ("mean-teacher+lp", {"lp_start": 0.001}), ("dmt", {"rounds": 100})],
+)
+def test_too_many_stages_or_too_short_ones_are_refused_with_the_field(method, fields):
+    with pytest.raises(ConfigError, match=f"too short for the .* stages of .*, see {next(iter(fields))}; more epochs"):
+        train(Experiment(method=method, epochs=2, **fields), 0, progress=False)
+
+
 # ------------------------------------------------------------------------------------------------ all of them, in place
 
 
