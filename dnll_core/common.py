@@ -72,7 +72,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         OSError: that names `path`, if it cannot be written. A full disk alone would name nothing.
     """
     path = user_path(path)
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
