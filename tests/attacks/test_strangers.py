@@ -501,6 +501,11 @@ STRANGE = {
         json.dumps({"experiment": Experiment().to_dict(), "seed": 0})[:-2] + f', "x": {forged.nested(980)}}}}}'
     ),
     "metadata of numbers": written(f"run/{FILE}", forged.safetensors(b'{"__metadata__": {"info": 5}}')),
+    "a name of 300 letters": _told(json.dumps({"experiment": Experiment().to_dict(), "seed": "1" * 300})),
+    **{
+        f"a name with {name!a}": _told(json.dumps({"experiment": Experiment().to_dict() | {"method": name}, "seed": 0}))
+        for name in ("\0", "\ud800")
+    },
     "a seed that leaves the folder": _told(json.dumps({"experiment": Experiment().to_dict(), "seed": "/../../x"})),
 }
 CHANGES = {
