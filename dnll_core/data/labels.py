@@ -58,9 +58,7 @@ class Labels:
         lost = []
         for table, line, file, title in self.rows:
             where = f"{table}, line {line}"
-            places = [composed(os.path.join(base, file)) for base in (root, table.parent)]
-            near = [Path(os.path.relpath(place, composed(str(root)))).as_posix() for place in places]
-            name = next((name for name in near if name in names), None)
+            name = _name_of(file, table, names, root)
             if name is None:
                 lost.append(f"{brief(file)} ({where})")
                 if len(lost) == MOST_LOST:
@@ -76,6 +74,17 @@ class Labels:
                 f"{listed(lost)}. A file is named relative to that folder."
             )
         return {name: title for name, (_, title) in found.items()}
+
+    def among(self, names: Collection[str], root: Path) -> set[str]:
+        """Those of the names, as of `of_files`, that rows are of; other rows are left alone."""
+        return {_name_of(file, table, names, root) for table, _, file, _ in self.rows} - {None}
+
+
+def _name_of(file: str, table: Path, names: Collection[str], root: Path) -> str | None:
+    """Which of the names (relative to `root`) a file in a table is: relative to `root`, else to the table's folder."""
+    places = [composed(os.path.join(base, file)) for base in (root, table.parent)]
+    near = [Path(os.path.relpath(place, composed(str(root)))).as_posix() for place in places]
+    return next((name for name in near if name in names), None)
 
 
 def read_labels(paths: Sequence[Path]) -> Labels:

@@ -18,7 +18,7 @@ from pathlib import Path
 from dnll_core.checkpoint import CheckpointError
 from dnll_core.common import NoHome, atomic_file, positive, program, tell, user_path
 from dnll_core.config import METHODS, ConfigError
-from dnll_core.data.entries import composed, outside
+from dnll_core.data.entries import images_of, outside
 from dnll_core.data.errors import DataError
 from dnll_core.data.labels import read_labels, write_table
 from dnll_core.figures.images import contact_sheet
@@ -122,13 +122,13 @@ def _predict(options: argparse.Namespace) -> None:
 
 
 def _label(options: argparse.Namespace) -> None:
-    model, known = load_model(options.model), []
+    model, known = load_model(options.model), ()
     outside(options.csv, options.folder)
     sheet = options.csv.with_name(f"{options.csv.stem}.png")
     if there := [path for path in (options.csv, sheet) if path.exists() or options.csv == sheet]:
         raise DataError(f"{there[0]} is there already, perhaps with labels in it, or no CSV; name another table")
     if options.labels:
-        known = [composed(file) for *_, file, _ in read_labels(options.labels).rows]
+        known = read_labels(options.labels).among({*images_of(options.folder)[1]}, options.folder)
     answers, images = to_label(model, options.folder, options.n, options.rule, known, progress=True)
     table = write_table(answers, options.csv)
     save(contact_sheet(images, [f"{i} {name}?" for i, name in enumerate(answers["class"], start=1)]), sheet)

@@ -180,6 +180,17 @@ def test_what_is_known_is_not_asked_for_again(way, tmp_path, capsys):
     assert len(more) == 4 and not more & {row["file"] for row in rows[:3]} and rows[3]["file"] in more
 
 
+def test_what_is_known_may_be_named_in_each_way_that_training_takes(way, tmp_path):
+    here, folder, _, _ = way
+    pool = sorted(f"unlabelled/{path.name}" for path in (folder / "unlabelled").iterdir())
+    spellings = ("{}", "./{}", "x/../{}", f"{folder}/{{}}", f"{folder.name}/{{}}")
+    lines = [f"{how.format(name)},{CLASSES[0]}" for how, name in zip(spellings, pool)]
+    (here / "known.csv").write_text("\n".join(["file,class", *lines]), encoding="utf-8")
+    words = ("label", "modell 1", folder, "-n", 50, "--rule", "margin", "--csv", tmp_path / "more.csv")
+    in_process(*words, "--labels", "known.csv", cwd=here)
+    assert sorted(row["file"] for row in rows_of(tmp_path / "more.csv")) == pool[5:]
+
+
 def test_wrong_settings(way, tmp_path, capsys):
     _, folder, _, _ = way
     words = ("train", folder, "--out", tmp_path / "m")
