@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
 
 
+def as_on_disk(text: str) -> bytes:
+    """A text in UTF-8, but names of files and classes in it as they lie on the disk, in whatever coding."""
+    return text.encode(errors="surrogateescape")
+
+
 def tell(text: object, **how: object) -> None:
     """Prints what may hold names of files and classes. how: see `print`."""
     print(printable(str(text)), **how)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dnll_core.common import atomic_file, brief, shown, user_path
+from dnll_core.common import as_on_disk, atomic_file, brief, shown, user_path
 from dnll_core.data.entries import composed, folded
 from dnll_core.data.errors import DataError, as_data_error, listed
 from dnll_core.datafiles import read_whole
@@ -108,7 +108,8 @@ def _rows(path: Path) -> list[tuple[Path, int, str, str]]:
     try:
         return _labelled(path, lines)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'.") from None
+        told = f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'."
+        raise DataError(f"{told} Files and classes whose names are not in UTF-8 need others first.") from None
     except csv.Error as error:
         raise DataError(f"{path}, up to line {lines.line_num}: {error}; is a quotation mark left open?") from None
 
@@ -148,5 +149,5 @@ def write_table(answers: pd.DataFrame, path: str | Path, classes: Sequence[str |
     table = answers.rename(columns={"class": "guess"}).round({"probability": 4, "margin": 4})
     table.insert(0, "class", [title or "" for title in classes or [""] * len(table)])
     with atomic_file(path) as file:
-        file.write(table.to_csv(quoting=csv.QUOTE_MINIMAL).encode())
+        file.write(as_on_disk(table.to_csv(quoting=csv.QUOTE_MINIMAL)))
     return path

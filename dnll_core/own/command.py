@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from dnll_core.checkpoint import CheckpointError
-from dnll_core.common import NoHome, atomic_file, positive, program, tell, user_path
+from dnll_core.common import NoHome, as_on_disk, atomic_file, positive, program, tell, user_path
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.data.entries import images_of, outside
 from dnll_core.data.errors import DataError
@@ -104,7 +104,7 @@ def _train(options: argparse.Namespace) -> None:
     save(contact_sheet(data.labelled, [done.model.classes[k] for k in data.targets]), options.out / "labelled.png")
     for name, text in (("confusion.csv", done.confusion.to_csv()), ("report.txt", "\n".join(done.lines) + "\n")):
         with atomic_file(options.out / name) as file:
-            file.write(text.encode())
+            file.write(as_on_disk(text))
     tell(f"rows are true classes, columns predicted ones:\n{done.confusion}\nwritten to {options.out}")
 
 
@@ -117,7 +117,7 @@ def _predict(options: argparse.Namespace) -> None:
     if options.csv.exists() and not options.csv.read_bytes().startswith(text.partition("\n")[0].encode()):
         raise DataError(f"{options.csv} is there already, and no table of predictions; name another file")
     with atomic_file(options.csv) as file:
-        file.write(text.encode())
+        file.write(as_on_disk(text))
     tell(f"{len(answers)} images, the most doubtful first: {options.csv}")
 
 
