@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dnll_core.common import NoHome, atomic_file, brief, user_path
-from dnll_core.datafiles import from_json, metadata_of, read_whole, tensors_of
+from dnll_core.datafiles import MOST_JSON, from_json, metadata_of, read_whole, tensors_of
 
 FILE = "checkpoint.safetensors"
 EARLIER = ("checkpoint.json", "part-*.pt")  # what earlier versions wrote
@@ -33,10 +33,9 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
     Args:
         folder: made if it is missing; see `common.user_path`.
         tensors: name -> tensor, on any device; some may share their memory.
-        info: plain JSON values, of less than 40 MB.
+        info: plain JSON values.
 
-    Raises:
-        OSError: if it cannot be written; the one before is then still there.
+    Raises OSError if it cannot be written, CheckpointError if it could not be read. The one before is then still there.
     """
     path = place_of(folder) / FILE
     for left in path.parent.glob(f".{FILE}.*.tmp"):  # by a process that was killed: it takes room
@@ -44,6 +43,8 @@ def save_checkpoint(folder: str | Path, tensors: dict[str, Tensor], info: dict) 
             left.unlink()
     tensors, told = copied(tensors), json.dumps(info)
     data = save(tensors, {"info": told, "sha256": _digest(told, tensors)})
+    if int.from_bytes(data[:8], "little") > MOST_JSON:
+        raise CheckpointError(f"{path} would have more than {MOST_JSON / 1e6:.0f} MB of epochs and names of files")
     with atomic_file(path) as file:
         file.write(data)
 

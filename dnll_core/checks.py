@@ -54,10 +54,7 @@ def opened(data: bytes) -> dict:
     told = content.pop("sha256", None)
     if (version > 1 or told is not None) and told != digest_of(content):
         raise ValueError("its content has another SHA-256 than it says, so it was changed since it was written")
-    for part in _parts(content):
-        for name in PRINTED:
-            if isinstance(part.get(name), str) and not PLAIN.fullmatch(part[name]):
-                raise ValueError(f"its {name} is {shown(part[name])}")
+    _check_printed(content)
     return content
 
 
@@ -71,6 +68,13 @@ def opened_file(path: Path) -> dict:
         return opened(read_whole(path))
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read ({brief(error)}); delete it or restore it.") from None
+
+
+def _check_printed(content: dict) -> None:
+    for part in _parts(content):
+        for name in PRINTED:
+            if isinstance(part.get(name), str) and not PLAIN.fullmatch(part[name]):
+                raise ValueError(f"its {name} is {shown(part[name])}")
 
 
 def _parts(content: dict) -> Iterator[dict]:
@@ -113,6 +117,22 @@ def check_record(record: dict) -> None:
         raise ValueError("it has no 'history'")
 
 
+def check_so_far(info: dict) -> None:
+    """Raises ValueError, saying what is wrong, for what a checkpoint says of a run if no run can have come to it."""
+    for name, kind in (("counts", dict), ("history", list), ("finished", str | None)):
+        if not isinstance(info[name], kind):
+            raise ValueError(f"its {name} is {shown(info[name])}")
+    if not all(_whole(count, 0) for count in info["counts"].values()):
+        raise ValueError(f"its counts are {shown(info['counts'])}")
+    _seconds(info["seconds"], "it")
+    _check_sittings(info, diverged=False)
+    _check_printed(info)
+    step = 0
+    for epoch, row in enumerate(info["history"], start=1):
+        _check_epoch(row, epoch, step, dict.fromkeys(SETS), due=False)
+        step = row["step"]
+
+
 def _check_experiment(record: dict) -> None:
     fields = record["experiment"]
     _keys(fields, "its experiment", ("dataset", "labels", "method"))
@@ -141,6 +161,9 @@ def _check_sittings(record: dict, diverged: bool) -> None:
         _keys(sitting, "a sitting", OF_A_SITTING)
         if diverged and sitting["iterations"] is sitting["seconds"] is None:
             continue
+        for name in ("device", "processor", "precision", "torch", "commit", "source_sha256"):
+            if not isinstance(sitting[name], str | None):
+                raise ValueError(f"a sitting's {name} is {shown(sitting[name])}")
         _seconds(sitting["seconds"], "a sitting")
         if not _whole(sitting["iterations"], 0) or sitting["iterations"] > MOST:
             raise ValueError(f"a sitting has {sitting['iterations']!r} iterations")
@@ -164,7 +187,8 @@ def _check_history(record: dict) -> None:
             raise ValueError(f"final {name} is not what its last epoch says")
 
 
-def _check_epoch(row: dict, epoch: int, before: int, submodels: dict[str, int], due: bool) -> None:
+def _check_epoch(row: dict, epoch: int, before: int, submodels: dict[str, int | None], due: bool) -> None:
+    """submodels: how many each held-out set has accuracies of; None if that is not known."""
     _keys(row, "it", ("epoch", "step"))
     if row["epoch"] != epoch or not _whole(row["step"], before + 1):
         raise ValueError(f"it says epoch {row['epoch']!r} and step {row['step']!r}, after step {before}")

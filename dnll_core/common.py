@@ -34,6 +34,11 @@ def printable(text: str) -> str:
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", lambda found: ascii(found[0])[1:-1], text)
 
 
+def as_on_disk(text: str) -> bytes:
+    """A text in UTF-8, but names of files and classes in it as they lie on the disk, in whatever coding."""
+    return text.encode(errors="surrogateescape")
+
+
 def tell(text: object, **how: object) -> None:
     """Prints what may hold names of files and classes. how: see `print`."""
     print(printable(str(text)), **how)
@@ -72,7 +77,7 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
         OSError: that names `path`, if it cannot be written. A full disk alone would name nothing.
     """
     path = user_path(path)
-    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:

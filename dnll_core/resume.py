@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import Timeout
+from torch import Tensor
 
 from dnll_core.checkpoint import CheckpointError, place_of
+from dnll_core.checks import check_so_far
 from dnll_core.common import brief, locked
 
 
@@ -87,8 +89,12 @@ def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:
         )
 
 
-def check_standing(info: dict, steps: int, total: int) -> None:
+def check_standing(info: dict, tensors: dict[str, Tensor], steps: int, total: int) -> None:
     """Raises ValueError if a run of so many iterations an epoch, and in all, cannot stand where its checkpoint says."""
+    check_so_far(info)
+    sums = [tensors[f"sum.{name}"] for name in info["counts"]]
+    if not all(value.is_floating_point() and value.numel() in (1, 2) for value in sums):
+        raise ValueError("its sums are no numbers")
     step, epochs = info["step"], len(info["history"])
     whole = step // steps
     if type(step) is not int or not 0 <= step <= total or epochs not in (whole, whole - (step % steps == 0)):

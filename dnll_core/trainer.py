@@ -30,7 +30,7 @@ from dnll_core.resume import InUse, as_checkpoint_error, check_same_run, check_s
 from dnll_core.signals import Stopped, deferred_interrupt
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
-NAMED_FILES = 100_000  # of a folder; a checkpoint has no room for the names of many more, and has their digest anyway
+NAMED_FILES = 2**24  # letters of a folder's names; a checkpoint has no room for many more, and has their digest anyway
 CRITERION_IMAGES = 5000  # of the unlabelled pool, or a few more, for the criteria that need no labels
 
 
@@ -235,7 +235,7 @@ class Trainer:
         with as_checkpoint_error(folder):
             fields = type(self.learner.experiment)().to_dict() | info["experiment"]  # a younger field has its default
             check_same_run(folder, info | {"experiment": fields}, self._identity())
-            check_standing(info, self.learner.steps_per_epoch, self.learner.clock.total_steps)
+            check_standing(info, tensors, self.learner.steps_per_epoch, self.learner.clock.total_steps)
             self.learner.restore(tensors)
             self.learner.counts = info["counts"]
             self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
@@ -263,7 +263,7 @@ class Trainer:
             "experiment": learner.experiment.to_dict(),
             "seed": learner.seed,
             "images": learner.data.images,
-            "files": dict(files) if len(files) <= NAMED_FILES else {},
+            "files": dict(files) if len(ascii(dict(files))) <= NAMED_FILES else {},
             "split": learner.data.split,
             "device": learner.device.type,
         }

@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 
 from dnll_core import checkpoint
 from dnll_core.checkpoint import FILE, CheckpointError, load_checkpoint, read_info, save_checkpoint
-from dnll_core.common import locked
+from dnll_core.common import atomic_file, locked
 from dnll_core.resume import InUse, exclusive
 
 
@@ -118,6 +118,23 @@ def test_a_file_that_may_not_become_so_large(tmp_path):
     assert failed.value.errno == errno.EFBIG
     assert load_checkpoint(tmp_path)[1] == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_none_is_written_that_would_not_be_read(tmp_path):
+    """In the header of a file every letter of these names takes seven bytes."""
+    save_checkpoint(tmp_path, {"a": torch.zeros(3)}, {"step": 1})
+    names = {f"{'動' * 400}{i}": "" for i in range(20_000)}
+    with pytest.raises(CheckpointError, match=f"{FILE} would have more than 50 MB of epochs and names of files"):
+        save_checkpoint(tmp_path, {"a": torch.zeros(3)}, {"step": 2, "files": names})
+    assert load_checkpoint(tmp_path)[1] == {"step": 1}
+
+
+@pytest.mark.parametrize("letter", ["a", "動", "😀"])
+def test_any_name_that_a_file_may_have(tmp_path, letter):
+    path = tmp_path / (letter * (251 // len(letter.encode())) + ".csv")
+    with atomic_file(path) as file:
+        file.write(b"whole")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"whole"] and path.exists()
 
 
 def test_a_moment_without_room_costs_no_later_save(tmp_path, monkeypatch):

@@ -135,6 +135,7 @@ def rename_checkpoints(folder: Path) -> None:
             there = here.with_name(run_name(info["experiment"], info["seed"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # it is damaged, which is said when the run is to go on
-        if not there.exists():
-            with contextlib.suppress(CheckpointError, OSError), exclusive(here / ".campaign"), exclusive(here):
-                here.rename(there)
+        with contextlib.suppress(CheckpointError, OSError, ValueError):  # of a name that no file can have
+            if not there.exists():
+                with exclusive(here / ".campaign"), exclusive(here):
+                    here.rename(there)

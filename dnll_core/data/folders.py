@@ -259,7 +259,7 @@ def _read(listing: Listing, size: int) -> Dataset:
 
 def _by_a_table(name: str, listing: Listing) -> bool:
     """Whether the label of a file is a table's, and not its folder's."""
-    return (listing.flat and not name.startswith("test/")) or name.split("/")[0].casefold() in POOL
+    return (listing.flat and not name.startswith("test/")) or kind_of(name.split("/")[0]) == "unlabelled"
 
 
 def _twice(names: list[str], labels: tuple[int, ...], digests: dict[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dnll_core.common import atomic_file, brief, shown, user_path
+from dnll_core.common import as_on_disk, atomic_file, brief, shown, user_path
 from dnll_core.data.entries import composed, folded
 from dnll_core.data.errors import DataError, as_data_error, listed
 from dnll_core.datafiles import read_whole
@@ -58,9 +58,7 @@ class Labels:
         lost = []
         for table, line, file, title in self.rows:
             where = f"{table}, line {line}"
-            places = [composed(os.path.join(base, file)) for base in (root, table.parent)]
-            near = [Path(os.path.relpath(place, composed(str(root)))).as_posix() for place in places]
-            name = next((name for name in near if name in names), None)
+            name = _name_of(file, table, names, root)
             if name is None:
                 lost.append(f"{brief(file)} ({where})")
                 if len(lost) == MOST_LOST:
@@ -76,6 +74,17 @@ class Labels:
                 f"{listed(lost)}. A file is named relative to that folder."
             )
         return {name: title for name, (_, title) in found.items()}
+
+    def among(self, names: Collection[str], root: Path) -> set[str]:
+        """Those of the names, as of `of_files`, that rows are of; other rows are left alone."""
+        return {_name_of(file, table, names, root) for table, _, file, _ in self.rows} - {None}
+
+
+def _name_of(file: str, table: Path, names: Collection[str], root: Path) -> str | None:
+    """Which of the names (relative to `root`) a file in a table is: relative to `root`, else to the table's folder."""
+    places = [composed(os.path.join(base, file)) for base in (root, table.parent)]
+    near = [Path(os.path.relpath(place, composed(str(root)))).as_posix() for place in places]
+    return next((name for name in near if name in names), None)
 
 
 def read_labels(paths: Sequence[Path]) -> Labels:
@@ -99,7 +108,8 @@ def _rows(path: Path) -> list[tuple[Path, int, str, str]]:
     try:
         return _labelled(path, lines)
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'.") from None
+        told = f"{path} is not in UTF-8 ({error}); save it as 'CSV UTF-8'."
+        raise DataError(f"{told} Files and classes whose names are not in UTF-8 need others first.") from None
     except csv.Error as error:
         raise DataError(f"{path}, up to line {lines.line_num}: {error}; is a quotation mark left open?") from None
 
@@ -139,5 +149,5 @@ def write_table(answers: pd.DataFrame, path: str | Path, classes: Sequence[str |
     table = answers.rename(columns={"class": "guess"}).round({"probability": 4, "margin": 4})
     table.insert(0, "class", [title or "" for title in classes or [""] * len(table)])
     with atomic_file(path) as file:
-        file.write(table.to_csv(quoting=csv.QUOTE_MINIMAL).encode())
+        file.write(as_on_disk(table.to_csv(quoting=csv.QUOTE_MINIMAL)))
     return path

@@ -16,6 +16,7 @@ from sklearn.datasets import load_sample_image
 from torch import Tensor, arange, cat, from_numpy, uint8
 from torch.nn.functional import avg_pool2d
 
+from dnll_core.common import printable
 from dnll_core.figures.style import BLACK, BLUE, METHODS, ORANGE, RED, TEXT, canvas, for_a_kernel, tint
 
 LETTERS = 12  # of font size 9, in an inch
@@ -218,7 +219,7 @@ def contact_sheet(images: Tensor, titles: Sequence[str], most: int = 60) -> Figu
     """At most so many of some images, evenly spaced, ten in a row with a title each: (N, C, H, W) uint8."""
     which = spaced(arange(len(images)), most)
     pixels = channels_last(images[which].cpu())
-    titles = [titles[i].replace("$", r"\$") for i in which]  # no formulas: they are names of folders
+    titles = [printable(titles[i]).replace("$", r"\$") for i in which]  # no formulas: they are names of folders
     return image_grid(pixels, titles, columns=min(10, len(which)), scale=1.1, ink=False)
 
 

@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 
 from dnll_core.checkpoint import CheckpointError
-from dnll_core.common import NoHome, atomic_file, positive, program, tell, user_path
+from dnll_core.common import NoHome, as_on_disk, atomic_file, positive, program, tell, user_path
 from dnll_core.config import METHODS, ConfigError
-from dnll_core.data.entries import composed, outside
+from dnll_core.data.entries import images_of, outside
 from dnll_core.data.errors import DataError
 from dnll_core.data.labels import read_labels, write_table
 from dnll_core.figures.images import contact_sheet
@@ -104,7 +104,7 @@ def _train(options: argparse.Namespace) -> None:
     save(contact_sheet(data.labelled, [done.model.classes[k] for k in data.targets]), options.out / "labelled.png")
     for name, text in (("confusion.csv", done.confusion.to_csv()), ("report.txt", "\n".join(done.lines) + "\n")):
         with atomic_file(options.out / name) as file:
-            file.write(text.encode())
+            file.write(as_on_disk(text))
     tell(f"rows are true classes, columns predicted ones:\n{done.confusion}\nwritten to {options.out}")
 
 
@@ -117,18 +117,18 @@ def _predict(options: argparse.Namespace) -> None:
     if options.csv.exists() and not options.csv.read_bytes().startswith(text.partition("\n")[0].encode()):
         raise DataError(f"{options.csv} is there already, and no table of predictions; name another file")
     with atomic_file(options.csv) as file:
-        file.write(text.encode())
+        file.write(as_on_disk(text))
     tell(f"{len(answers)} images, the most doubtful first: {options.csv}")
 
 
 def _label(options: argparse.Namespace) -> None:
-    model, known = load_model(options.model), []
+    model, known = load_model(options.model), ()
     outside(options.csv, options.folder)
     sheet = options.csv.with_name(f"{options.csv.stem}.png")
     if there := [path for path in (options.csv, sheet) if path.exists() or options.csv == sheet]:
         raise DataError(f"{there[0]} is there already, perhaps with labels in it, or no CSV; name another table")
     if options.labels:
-        known = [composed(file) for *_, file, _ in read_labels(options.labels).rows]
+        known = read_labels(options.labels).among({*images_of(options.folder)[1]}, options.folder)
     answers, images = to_label(model, options.folder, options.n, options.rule, known, progress=True)
     table = write_table(answers, options.csv)
     save(contact_sheet(images, [f"{i} {name}?" for i, name in enumerate(answers["class"], start=1)]), sheet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +20,7 @@ def to_label(
     folder: str | Path,
     n: int = 10,
     rule: str = "centres",
-    known: Sequence[str] = (),
+    known: Iterable[str] = (),
     progress: bool = False,
 ) -> tuple[pd.DataFrame, Tensor]:
     """The images of a folder to label next, as `Model.predict` tells of them, and their pixels (n, C, H, W).

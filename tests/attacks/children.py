@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -60,6 +61,11 @@ def _answer(connection, gigabytes: float | None, work: Callable, arguments: tupl
         connection.send(("ended", work(*arguments)))
     except BaseException as error:
         connection.send(("raised", (type(error).__name__, str(error))))
+
+
+def names_one(message: str, fields: Iterable[str]) -> bool:
+    """Whether a message names one of the fields, as a word of its own: "m" is in every message."""
+    return any(re.search(rf"(?<!\w){name}(?!\w)" if name else "field=''", message) for name in fields)
 
 
 def run_of(fields: dict, folder: Path, **how) -> Run:

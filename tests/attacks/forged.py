@@ -130,11 +130,12 @@ def _campaign(folder: Path):
     """What a campaign asks of the checkpoints that it finds."""
     from dnll_core.campaign.plan import rename_checkpoints
     from dnll_core.campaign.tasks import checkpoint_step
+    from dnll_core.campaign.worker import CHECKPOINTS
 
-    (folder / "checkpoints").mkdir()
-    (folder / "run").rename(folder / "checkpoints/run")
+    (folder / CHECKPOINTS).mkdir()
+    (folder / "run").rename(folder / CHECKPOINTS / "run")
     rename_checkpoints(folder)
-    return checkpoint_step(folder / "checkpoints/run") + 0
+    return checkpoint_step(folder / CHECKPOINTS / "run") + 0
 
 
 def _records(folder: Path):

@@ -501,6 +501,11 @@ STRANGE = {
         json.dumps({"experiment": Experiment().to_dict(), "seed": 0})[:-2] + f', "x": {forged.nested(980)}}}}}'
     ),
     "metadata of numbers": written(f"run/{FILE}", forged.safetensors(b'{"__metadata__": {"info": 5}}')),
+    "a name of 300 letters": _told(json.dumps({"experiment": Experiment().to_dict(), "seed": "1" * 300})),
+    **{
+        f"a name with {name!a}": _told(json.dumps({"experiment": Experiment().to_dict() | {"method": name}, "seed": 0}))
+        for name in ("\0", "\ud800")
+    },
     "a seed that leaves the folder": _told(json.dumps({"experiment": Experiment().to_dict(), "seed": "/../../x"})),
 }
 CHANGES = {
@@ -513,6 +518,24 @@ CHANGES = {
     "weights of another shape": lambda tensors, _: tensors.update({"momentum.0": torch.zeros(7, 7)}),
     "a generator of zeros": lambda tensors, _: tensors.update({"rng.cpu": torch.zeros(16, dtype=torch.uint8)}),
     "files that are a list": lambda _, info: info.update(files=["a"], images="other"),
+    "an epoch that is a number": lambda _, info: info.update(step=1, history=[5]),
+    "an epoch without a step": lambda _, info: info.update(step=1, history=[{"epoch": 1}]),
+    "accuracies of text": lambda _, info: info.update(step=1, history=[{"epoch": 1, "step": 1, "validation": "all"}]),
+    "a history of text": lambda _, info: info.update(history=""),
+    "seconds of text": lambda _, info: info.update(seconds="1"),
+    "seconds that are no number": lambda _, info: info.update(seconds=float("nan")),
+    "counts that are a list": lambda _, info: info.update(counts=[]),
+    "counts of text": lambda tensors, info: (tensors.update({"sum.a": torch.zeros(1)}), info.update(counts={"a": "1"})),
+    "counts of nothing": lambda _, info: info.update(counts={"a": 1}),
+    "a sum of whole numbers": lambda tensors, info: (
+        tensors.update({"sum.a": torch.zeros(1, dtype=torch.int64)}),
+        info.update(counts={"a": 1}),
+    ),
+    "a sitting without a device": lambda _, info: info["sittings"][0].pop("device"),
+    "a device that is a list": lambda _, info: info["sittings"][0].update(device=["a"]),
+    "a device that is a tag": lambda _, info: info["sittings"][0].update(device="<script>"),
+    "iterations of text": lambda _, info: info["sittings"][0].update(iterations="1"),
+    "a day that is a number": lambda _, info: info.update(finished=5),
 }
 WAY_OUT = r"(Delete the folder|Give this run another folder|give the run with these images another folder)"
 add("checkpoints", "checkpoint", rf"{FILE} cannot be read .*{WAY_OUT}", "CheckpointError", FILES)

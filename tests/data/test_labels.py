@@ -296,6 +296,16 @@ def test_a_table_labels_images_without_a_label(sorted_folder, tmp_path):
     assert no_more.digest == before.digest
 
 
+@pytest.mark.parametrize("name", ["Unlabelled", "unlabelled ", "UNLABELED\u3000"])
+def test_labels_that_were_exchanged_are_another_data_set(sorted_folder, tmp_path, name):
+    """However the folder of images without a label is spelled."""
+    folder, _ = sorted_folder
+    (folder / "unlabelled").rename(folder / name)
+    first = loaded(folder, write(tmp_path / "label.csv", [f"{name}/1.png,cat", f"{name}/2.png,dog"]))
+    other = loaded(folder, write(tmp_path / "label.csv", [f"{name}/1.png,dog", f"{name}/2.png,cat"]))
+    assert first.y_train.tolist() == other.y_train.tolist() and first.digest != other.digest
+
+
 def test_a_table_against_a_class_folder(sorted_folder, tmp_path):
     folder, _ = sorted_folder
     with pytest.raises(DataError, match=r"cat/2\.png is in the folder of class 'cat', and .*label\.csv says 'dog'"):

@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import io
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -178,6 +180,37 @@ def test_what_is_known_is_not_asked_for_again(way, tmp_path, capsys):
     main([*map(str, words), "--csv", str(tmp_path / "more.csv")])
     more = {row["file"] for row in rows_of(tmp_path / "more.csv")}
     assert len(more) == 4 and not more & {row["file"] for row in rows[:3]} and rows[3]["file"] in more
+
+
+@pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are Unicode there")
+def test_names_that_are_no_utf_8(tmp_path, capsys):
+    """As old archives leave them. Tables have them as the disk has them."""
+    folder = pets(tmp_path / "pets", counts=(("cat", 6), ("dog", 6)))
+    for old, new in ((b"unlabelled/50.png", b"unlabelled/caf\xe9.png"), (b"cat", b"k\xe4tzchen")):
+        os.rename(os.fsencode(folder) + b"/" + old, os.fsencode(folder) + b"/" + new)
+    quick = ("--steps", 12, "--size", 16, "--weak", "identity", "--strong", "noise")
+    in_process("train", folder, "--out", "m", *quick, cwd=tmp_path)
+    assert {"confusion.csv", "report.txt", "labelled.png"} < {path.name for path in (tmp_path / "m").iterdir()}
+    in_process("predict", "m", folder, "--csv", "answers.csv", cwd=tmp_path)
+    in_process("label", "m", folder, "-n", 5, cwd=tmp_path)
+    for name in ("answers.csv", "label.csv"):
+        assert b"unlabelled/caf\xe9.png," in (tmp_path / name).read_bytes()
+    assert b"k\xe4tzchen" in (tmp_path / "answers.csv").read_bytes()
+    words = ("train", folder, "--labels", tmp_path / "label.csv", "--out", tmp_path / "m2")
+    with pytest.raises(SystemExit):
+        main([*map(str, words)])
+    assert re.search(r"label\.csv is not in UTF-8 .* names are not in UTF-8 need others first", capsys.readouterr().err)
+
+
+def test_what_is_known_may_be_named_in_each_way_that_training_takes(way, tmp_path):
+    here, folder, _, _ = way
+    pool = sorted(f"unlabelled/{path.name}" for path in (folder / "unlabelled").iterdir())
+    spellings = ("{}", "./{}", "x/../{}", f"{folder}/{{}}", f"{folder.name}/{{}}")
+    lines = [f"{how.format(name)},{CLASSES[0]}" for how, name in zip(spellings, pool)]
+    (here / "known.csv").write_text("\n".join(["file,class", *lines]), encoding="utf-8")
+    words = ("label", "modell 1", folder, "-n", 50, "--rule", "margin", "--csv", tmp_path / "more.csv")
+    in_process(*words, "--labels", "known.csv", cwd=here)
+    assert sorted(row["file"] for row in rows_of(tmp_path / "more.csv")) == pool[5:]
 
 
 def test_wrong_settings(way, tmp_path, capsys):
