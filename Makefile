@@ -44,7 +44,7 @@ test: $(READY)  ## style, unit tests, and every notebook against its committed o
 	$(NBVAL) $(TIMED)
 
 test-long: export DNLL_ATTACKS := full
-test-long: .venv/.long  ## kills, damage, full disks, strangers' files and the like, recorded
+test-long: .venv/.long  ## attack it: kills, damage, full disks, forged files; Linux, root, about 20 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -m long tests
 
 test-browser: .venv/.browser .venv/.book  ## JupyterLab and the book in Chromium, which the system must have; 5 minutes at most

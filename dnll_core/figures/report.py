@@ -200,8 +200,9 @@ def reliability_table(folder: Path | None = None) -> str:
     lines = [{head: str(attack[key]) for key, head in heads.items()} for attack in found["attacks"]]
     where = f"{found['device']}, {found['cores']} cores; torch {found['torch']}, Python {found['python']}"
     not_tried = "; ".join(f"{what} ({why})" for what, why in found["not_tried"].items())
-    made = f"{found['seconds'] / 60:.0f} minutes; commit {found['commit'][:12]}; {found['finished']}"
-    return f"{markdown(lines)}\n\n<sub>{where}; {made}. Not tried: {not_tried}.</sub>"
+    made = f"{found['seconds'] / 60:.0f} minutes; commit {found['commit'] or 'unknown'}; {found['finished']}"
+    tries = "One try is one kill, file, value, folder or signal; under Dask, one run."
+    return f"{markdown(lines)}\n\n<sub>{tries} {where}; {made}. Not tried: {not_tried}.</sub>"
 
 
 def render(text: str, blocks: dict[str, str]) -> str:

@@ -33,51 +33,62 @@ RECORD = Path(__file__).parents[2] / "data" / "results" / "reliability.json"
 ATTACKS = {
     "killed": (
         "A run is killed, at any moment",
-        "The same call goes on from the last checkpoint and ends as if nothing had happened, bit for bit.",
+        "With `checkpoint=`, the same call goes on from the last checkpoint (one every five minutes) and ends as if "
+        "nothing had happened; on a CPU with the same software, bit for bit.",
     ),
     "damaged": (
         "A file is damaged: checkpoint, record, benchmark, model or prepared data set",
-        "An error names it and says what to do; nothing is read that was not written.",
+        "An error that names the file or its folder; what was changed is never used.",
     ),
     "disk": (
-        "The disk is full, read-only, or the folder is deleted",
-        "A warning; training goes on and ends the same, with a checkpoint as soon as there is room again. Where "
-        "another process has taken the folder, an error that names it.",
+        "The disk is full, the folder is deleted, or it is read-only at the start",
+        "Full: a warning; training goes on and ends the same, and the next checkpoint is tried after five minutes and "
+        "at the end. Deleted: the folder is made anew. Read-only, or taken by another process: an error that names it. "
+        "No room for a record or model: an error, and no half file.",
     ),
     "parameters": (
         "Parameters at the ends of what they take, or drawn at random",
-        "A run, or before any work a message that names the field; what exceeds memory is refused with both numbers.",
+        "At the ends: two iterations run, or a message names the field. Drawn: an `Experiment`, or a message that "
+        "names the field. What surely does not fit into memory is refused at once, with what it takes and what is "
+        "free.",
     ),
     "numbers": (
-        "Weights and images at the ends of what numbers can be; ten thousand iterations",
-        "Every method stays finite or says that training diverged; memory stays as it was.",
+        "Weights and images at the ends of what numbers can be; ten thousand iterations of two methods",
+        "Every method stays finite for two iterations, or a message says that training diverged; memory stays within "
+        "16 MB.",
     ),
     "folder": (
-        "A folder of images is tiny, odd, or changes between two sittings",
-        "Every method trains, or the message names the field or file; a run never goes on over other images.",
+        "A folder of images is tiny, has odd files, or changes between two calls",
+        "Every method trains, or the message names the field or file. Over other images a run does not go on: the "
+        "message says which files changed.",
     ),
     "moved": (
-        "A run goes on elsewhere: from a copy, with other threads, in another precision",
-        "Bit for bit where all is the same; else a warning, and the record has each sitting.",
+        "A run goes on in a copied folder, with other threads, or in another precision",
+        "From a copy, bit for bit. With other threads or another precision, a warning, and the record lists each "
+        "sitting, which is a start of the run.",
     ),
     "stranger": (
         "A file made by an attacker",
-        "An error names it and says what to do, in seconds and within 1 GB of memory; nothing of it is run.",
+        "It is refused with an error that names it, or read as what it says it is; no code in it runs. At most a "
+        "minute, and 1 GB beside the program.",
     ),
     "signal": (
         "A campaign gets Ctrl-C, once or five times within a second, SIGTERM, SIGHUP, or ends by `timeout`",
-        "It ends within seconds with one line; its runs have written checkpoints, and the same command goes on.",
+        "It ends within 30 seconds with one line; runs that had begun to train have checkpoints, and the same command "
+        "goes on. Ctrl-C again within two seconds counts as the same; a later one stops at once and keeps the "
+        "checkpoint before.",
     ),
     "worker": (
         "A process of a campaign dies: killed, crashed, or out of memory",
-        "The other runs go on; a line says which one did not end, and the same command goes on with it.",
+        "The other runs go on, the last line says what to do, and the same command does the rest. Where the campaign "
+        "itself is killed, its workers end, too.",
     ),
     "together": (
         "Two campaigns share a folder, or two processes use a data set for the first time at once",
         "Each run is carried out once, by one of them; the data set is prepared once, and both read it.",
     ),
     "scheduler": (
-        "Workers of a Dask cluster are killed all the time, and its scheduler once",
+        "One of two Dask workers is killed every 20 seconds and started again, and the scheduler once",
         "Runs go on with the workers that are there; after the scheduler's end the same command goes on.",
     ),
 }
@@ -110,6 +121,9 @@ class Attempts:
         try:
             yield
             counts[1] += 1
+        except pytest.skip.Exception:
+            counts[0] -= 1
+            raise
         except (Exception, pytest.fail.Exception):
             self.failures.append(f"{attack}, {case}:\n{traceback.format_exc()}")
         finally:
@@ -121,9 +135,14 @@ class Ledger:
 
     def __init__(self):
         self.counts = {name: [0, 0, 0.0] for name in ATTACKS}
+        self.not_tried = {
+            what: why for what, why in NOT_TRIED.items() if what != "a GPU" or not torch.cuda.is_available()
+        }
         self.began = time.perf_counter()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and "attacks/" in report.nodeid:
+            self.not_tried[report.nodeid.split("::")[-1]] = report.longrepr[2].removeprefix("Skipped: ")
         for key, value in report.user_properties if report.when == "teardown" else ():
             if key == "attempts":
                 for name, counts in value.items():
@@ -147,7 +166,7 @@ class Ledger:
                 {"what": ATTACKS[name][0], "then": ATTACKS[name][1], "tried": tried, "survived": survived}
                 for name, (tried, survived, _) in self.counts.items()
             ],
-            "not_tried": NOT_TRIED,
+            "not_tried": self.not_tried,
             "hypothesis_seed": SEED,
             "device": compute.describe(),
             "cores": os.cpu_count(),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from attacks.children import SMALL, answer_of, differences, lasting, run_of
-from attacks.ledger import FULL, times
+from attacks.ledger import FULL, Attempts, times
 
 from dnll_core import Experiment, train
 from dnll_core.campaign.pool import processes
@@ -199,3 +199,12 @@ def test_a_campaign_on_a_full_disk(small_disk, attempt):
         (disk / "fills it").unlink()
         with processes(1, "the campaign") as pool:
             assert len(run_tasks(tasks, pool, progress=False).recorded) == 2
+
+
+def test_what_cannot_be_tried_here_is_not_counted():
+    attempts = Attempts()
+    with pytest.raises(pytest.skip.Exception), attempts("disk", "skipped"):
+        pytest.skip("no rights to mount a disk")
+    with attempts("disk", "failed"):
+        raise ValueError
+    assert attempts.counts["disk"][:2] == [1, 0] and len(attempts.failures) == 1
