@@ -66,11 +66,7 @@ def parser() -> argparse.ArgumentParser:
     own("--size", type=positive, default=32, help="pixels of a side that images are resized to (32)")
     own("--steps", type=positive, default=STEPS, help=f"training steps, at least ({STEPS})")
     own("--weak", default="auto", help='distortion of all images (crop); "crop+flip" where left and right mean nothing')
-    own(
-        "--strong",
-        default="auto",
-        help='distortion of unlabelled ones to learn on (crop+jitter); "crop+flip+jitter", ...',
-    )
+    own("--strong", default="auto", help='of unlabelled ones to learn on (crop+jitter); "crop+flip+jitter", ...')
     own("--network", default="small", help="small (the default), cnn6, cnn13 or wrn28-2, which needs a GPU")
     own("--seed", type=int, default=0, help="of splits, networks and batches (0)")
     for name in ("predict", "label"):
