@@ -41,8 +41,8 @@ ATTACKS = {
     ),
     "disk": (
         "The disk is full, read-only, or the folder is deleted",
-        "A warning; training goes on and ends the same, with a checkpoint as soon as there is room again. Where "
-        "another process has taken the folder, an error that names it.",
+        "A warning; training goes on and ends the same, with a checkpoint as soon as there is room again. Before it "
+        "began, or where another process has taken the folder, an error that names it.",
     ),
     "parameters": (
         "Parameters at the ends of what they take, or drawn at random",
@@ -58,7 +58,7 @@ ATTACKS = {
     ),
     "moved": (
         "A run goes on elsewhere: from a copy, with other threads, in another precision",
-        "Bit for bit where all is the same; else a warning, and the record has each sitting.",
+        "Bit for bit where all is the same; a warning where threads or precision are not; the record has each sitting.",
     ),
     "stranger": (
         "A file made by an attacker",

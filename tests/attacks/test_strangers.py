@@ -590,6 +590,8 @@ add(
     {
         "a tag as its device": _record(lambda content: content.update(device="<img src=x onerror=alert(1)>")),
         "a tag as a sitting's torch": _record(lambda content: content["sittings"][0].update(torch="<script>")),
+        "an address as its device": _record(lambda content: content.update(device="https://evil.example")),
+        "an address without https": _record(lambda content: content.update(device="www.evil.example")),
         "a link as its commit": _record(lambda content: content.update(commit="[x](javascript:alert(1))")),
         "a device of 100 KB": _record(lambda content: content.update(device="a" * 100_000)),
         "10^30 labels": _record(lambda content: content["experiment"].update(labels=10**30)),
