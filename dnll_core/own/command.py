@@ -109,9 +109,9 @@ def _predict(options: argparse.Namespace) -> None:
     if options.csv is None:
         tell(answers.to_string(float_format="%.4f"))
         return
-    text = answers.to_csv(float_format="%.4f")
-    if options.csv.exists() and not options.csv.read_bytes().startswith(text.partition("\n")[0].encode()):
-        raise DataError(f"{options.csv} is there already, and no table of predictions; name another file")
+    path, text = options.csv, answers.to_csv(float_format="%.4f")
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(text.partition("\n")[0].encode())):
+        raise DataError(f"{path} is there already, and no table of predictions; name another file")
     with atomic_file(options.csv) as file:
         file.write(as_on_disk(text))
     tell(f"{len(answers)} images, the most doubtful first: {options.csv}")
