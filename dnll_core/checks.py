@@ -25,7 +25,8 @@ MOST = 1e15  # seconds and iterations: beyond, they are no floats
 OF_A_RUN = {"experiment", "seed", "method", "source", "dataset", "labels", "network"}  # no row of its history says it
 OF_A_RUN |= {"m", "selection", "teaching"}
 PRINTED = ("device", "processor", "precision", "torch", "commit", "python", "finished")  # below tables, as they are
-PLAIN = re.compile(r"((?!\]\()[^<\x00-\x1f]){0,300}")  # a notebook that shows it takes none of it for a tag or a link
+# A notebook that shows it takes none of it for a tag or a link.
+PLAIN = re.compile(r"((?!\]\(|://|www\.)[^<\x00-\x1f]){0,300}")
 
 
 class RecordError(ValueError):

@@ -23,6 +23,7 @@ from filelock import FileLock
 
 FORMAT = 2  # of recorded results; from 2 on a file holds the SHA-256 of its content
 
+MOST = 10**15  # of a count in a command line: of what is very large no float can be made
 
 _SHORT = reprlib.Repr()  # of lists within lists, the whole repr may be without end
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset = 3, 40, 40, 40, 40
@@ -193,7 +194,9 @@ def program(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 
 def positive(text: str) -> int:
-    """The type of a command line's count: 1, 2, ..."""
-    if not text.strip().isdecimal() or int(text) < 1:
+    """The type of a command line's count: 1, 2, ... MOST."""
+    if not text.strip().isdecimal() or (len(text) < 100 and int(text) < 1):
         raise argparse.ArgumentTypeError(f"takes a whole number from 1, not {text!r}")
+    if len(text) >= 100 or int(text) > MOST:
+        raise argparse.ArgumentTypeError(f"takes a whole number to {MOST:,}, not {shown(text)}")
     return int(text)

@@ -63,7 +63,7 @@ def check_room(needed: float, what: str, device: torch.device = CPU) -> None:
 
 
 def _words(size: float) -> str:
-    return f"{size / 2**30:,.1f} GiB"
+    return f"{min(size, 2**80) / 2**30:,.1f} GiB"  # of more no float can be made
 
 
 def is_out_of_memory(error: Exception) -> bool:

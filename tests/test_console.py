@@ -218,6 +218,14 @@ def test_a_count_of_the_command_line_says_what_it_takes(text):
         positive(text)
 
 
+@pytest.mark.parametrize("digits", [16, 320, 5000])
+def test_a_count_of_the_command_line_has_an_end(digits):
+    """Of a larger one no float can be made, and of 5000 digits no int."""
+    assert positive("1" + "0" * 15) == 10**15
+    with pytest.raises(argparse.ArgumentTypeError, match="takes a whole number to 1,000,000,000,000,000, not '99"):
+        positive("9" * digits)
+
+
 def test_commands_need_no_docstring():
     """python -OO has none."""
     assert program("dnll_core.x", None).format_help().startswith("usage: python -m dnll_core.x")

@@ -68,6 +68,8 @@ def test_what_does_not_fit_is_refused_with_both_numbers(free):
     check_room(GIB, "this")
     with pytest.raises(ConfigError, match=r"^this takes at least 1.5 GiB of memory, and 1.0 GiB are free \(cpu\)\.$"):
         check_room(1.5 * GIB, "this")
+    with pytest.raises(ConfigError, match=r"takes at least 1,125,899,906,842,624.0 GiB of memory, and 1.0 GiB"):
+        check_room(10**400, "of this no float can be made: it")
 
 
 @pytest.mark.parametrize(

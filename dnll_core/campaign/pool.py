@@ -64,7 +64,10 @@ def processes(workers: int, what: str) -> Iterator[Pool]:
         raise WorkerDied(f"a worker process that imports its script cannot start others. {_GUARD}")
     context = multiprocessing.get_context("spawn")
     ready = context.RawValue("b", 0)  # without a lock, which a worker that is killed could keep
-    crew = [_Worker(context, ready) for _ in range(workers)]
+    try:
+        crew = [_Worker(context, ready) for _ in range(workers)]
+    except OSError as error:  # a process may have so many files open
+        raise WorkerDied(f"{workers} worker processes cannot be started ({error}); take fewer --workers.") from None
     dead: set[ProcessPoolExecutor] = set()  # since a task was finished
 
     def submit(function: Callable, argument: object) -> Future:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import math
 import os
 import sys
@@ -23,6 +22,7 @@ from dnll_core.common import brief, tell, user_path
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.entries import formats, images_of
 from dnll_core.data.errors import DataError, listed
+from dnll_core.data.opened import opened
 from dnll_core.datafiles import read_whole
 from dnll_core.memory import check_room
 
@@ -192,7 +192,7 @@ def read_picture(file: Path, size: int, most: float = math.inf) -> Picture:
     if file.stat().st_size > most:
         raise _Large
     data = read_whole(file, LARGEST)
-    with Image.open(io.BytesIO(data), formats=formats()) as image:
+    with opened(data) as image:
         fast = image.format in ("JPEG", "MPO") and "progressive" not in image.info  # decoded at a part of its size
         shrink = max(1, min(8, min(image.size) // (2 * size))) if fast else 1
         if math.prod(image.size) / 4 ** (shrink.bit_length() - 1) > most:

@@ -66,11 +66,7 @@ def parser() -> argparse.ArgumentParser:
     own("--size", type=positive, default=32, help="pixels of a side that images are resized to (32)")
     own("--steps", type=positive, default=STEPS, help=f"training steps, at least ({STEPS})")
     own("--weak", default="auto", help='distortion of all images (crop); "crop+flip" where left and right mean nothing')
-    own(
-        "--strong",
-        default="auto",
-        help='distortion of unlabelled ones to learn on (crop+jitter); "crop+flip+jitter", ...',
-    )
+    own("--strong", default="auto", help='of unlabelled ones to learn on (crop+jitter); "crop+flip+jitter", ...')
     own("--network", default="small", help="small (the default), cnn6, cnn13 or wrn28-2, which needs a GPU")
     own("--seed", type=int, default=0, help="of splits, networks and batches (0)")
     for name in ("predict", "label"):
@@ -113,9 +109,9 @@ def _predict(options: argparse.Namespace) -> None:
     if options.csv is None:
         tell(answers.to_string(float_format="%.4f"))
         return
-    text = answers.to_csv(float_format="%.4f")
-    if options.csv.exists() and not options.csv.read_bytes().startswith(text.partition("\n")[0].encode()):
-        raise DataError(f"{options.csv} is there already, and no table of predictions; name another file")
+    path, text = options.csv, answers.to_csv(float_format="%.4f")
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(text.partition("\n")[0].encode())):
+        raise DataError(f"{path} is there already, and no table of predictions; name another file")
     with atomic_file(options.csv) as file:
         file.write(as_on_disk(text))
     tell(f"{len(answers)} images, the most doubtful first: {options.csv}")

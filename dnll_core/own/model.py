@@ -22,11 +22,13 @@ from dnll_core.augment import Augmentation
 from dnll_core.checkpoint import copied
 from dnll_core.checks import opened, sealed
 from dnll_core.common import atomic_file, brief, user_path
+from dnll_core.data.errors import DataError
 from dnll_core.data.images import as_trained, read_any
 from dnll_core.datafiles import read_whole, tensors_of
 from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
 from dnll_core.evaluation import in_batches
 from dnll_core.fields import RULES, Count, OrNone, Positive, Real, Whole, checked
+from dnll_core.memory import out_of_memory
 from dnll_core.methods import heads
 from dnll_core.models import NETWORKS, build_network
 from dnll_core.provenance import commit
@@ -57,7 +59,7 @@ class Card:
     classes: tuple[str, ...]
     size: tuple[Side, Side]
     channels: Count
-    bits: OrNone[Count] = None
+    bits: OrNone[Annotated[Whole, Field(ge=8, le=16)]] = None
     mean: tuple[Real, ...]
     std: tuple[Positive, ...]
     network: Literal[tuple(NETWORKS)]
@@ -112,6 +114,8 @@ class Model:
         if isinstance(what, Tensor):
             images = checked_images(what, torch.Size((self.card.channels, *self.card.size)))
             return list(range(len(images))), images
+        if len({*self.card.size}) > 1:
+            raise DataError("the networks were trained on arrays of {}x{}; give a tensor".format(*self.card.size))
         names, pictures = read_any(what, self.card.size[0], progress)
         found = dict(zip(map(str, names), pictures)) if len({*names}) == len(names) else dict(enumerate(pictures))
         return names, as_trained(found, self.card.size, self.card.channels, self.card.bits)
@@ -131,7 +135,7 @@ class Model:
         some = self.networks[:1] if hidden else self.networks
         if not len(images):
             return [torch.zeros(0, some[0].hidden if hidden else len(self.classes))] * len(some)
-        with ALONE, usual_torch(), self.compute.own_threads():
+        with ALONE, usual_torch(), self.compute.own_threads(), out_of_memory(f"size={self.card.size}", device):
             how = (images, view, torch.Generator(device), self.compute)
             return [in_batches(network, *how, network.features if hidden else None) for network in some]
 

@@ -353,6 +353,54 @@ def tiff(width: int, height: int, data: bytes, packing: int = 1, claimed: int | 
     return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + table + bytes(4)
 
 
+def tiff_of_strips(number: int) -> bytes:
+    """Of 8 x 8 pixels, which says of that many strips where they begin."""
+    tags = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 3, number, 72)]
+    tags += [(277, 3, 1, 1), (278, 4, 1, 1), (279, 3, number, 72)]
+    table = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    starts = struct.pack("<H", 300) * number
+    return b"II*\0" + struct.pack("<I", 72 + len(starts)) + bytes(64) + starts + struct.pack("<H", 9) + table + bytes(4)
+
+
+def exif_of_numbers(number: int) -> bytes:
+    """A small PNG whose orientation is that many fractions."""
+    tag = struct.pack("<HHHII", 1, 274, 5, number, 26) + bytes(4)
+    return png(
+        8, 8, before=png_chunk(b"eXIf", b"II*\0" + struct.pack("<I", 8) + tag + struct.pack("<II", 3, 7) * number)
+    )
+
+
+def bmp_in_rows(width: int, height: int) -> bytes:
+    """Packed by RLE: it says that its first row ends after one pixel."""
+    data = b"\1\0\0\0"
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(data), 0, 0, 256, 0) + bytes(1024)
+    return b"BM" + struct.pack("<IHHI", 14 + len(head + data), 0, 0, 14 + len(head)) + head + data
+
+
+def jpeg_of_scans(width: int, height: int, scans: int) -> bytes:
+    """Grey, progressive: a scan of all blocks' means, and so many in which no block says anything, in runs of 2^15."""
+
+    def segment(mark: int, content: bytes) -> bytes:
+        return struct.pack(">BBH", 255, mark, len(content) + 2) + content
+
+    blocks = -(-width // 8) * -(-height // 8)
+    head = segment(0xDB, b"\0" + b"\1" * 64) + segment(0xC2, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
+    for table, value in ((b"\0", b"\0"), (b"\x10", b"\xe0")):  # each of one code, of one bit
+        head += segment(0xC4, table + b"\1" + bytes(15) + value)
+    first = segment(0xDA, b"\1\1\0\0\0\0") + bytes(-(-blocks // 8))
+    bits = "011111111111110" * -(-blocks // 32766)
+    runs = int(bits.ljust(-(-len(bits) // 8) * 8, "1"), 2).to_bytes(-(-len(bits) // 8), "big")
+    each = segment(0xDA, b"\1\1\0\1\x3f\0") + runs.replace(b"\xff", b"\xff\0")
+    return b"\xff\xd8" + head + first + each * scans + b"\xff\xd9"
+
+
+def blank(kind: str, side: int) -> bytes:
+    """A black one in colour, made by Pillow."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, kind, **({"lossless": True, "method": 0} if kind == "WEBP" else {}))
+    return file.getvalue()
+
+
 def ico(of: bytes) -> bytes:
     """An icon of 16 x 16 pixels that holds another PNG."""
     return struct.pack("<HHHBBBBHHII", 0, 1, 1, 16, 16, 0, 0, 1, 32, len(of), 22) + of

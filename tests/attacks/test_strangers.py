@@ -254,6 +254,12 @@ add(
         "a TIFF that unpacks to gigabytes, cut off": _image(
             lambda: forged.tiff(8, 8, b"\x78\x9c" + forged.deflated_zeros(GIGABYTES), 8)[:-60]
         ),
+        "a TIFF of eight million strips": _image(lambda: forged.tiff_of_strips(8 * 10**6)),
+        "EXIF data of a million numbers": _image(lambda: forged.exif_of_numbers(10**6)),
+        "a BMP of one long row, packed": _image(lambda: forged.bmp_in_rows(178_000_000, 1)),
+        "a JPEG of 20,000 scans": _image(lambda: forged.jpeg_of_scans(13_000, 13_000, 20_000)),
+        "JPEG 2000 of 100 megapixels": _image(lambda: forged.blank("JPEG2000", 10_000)),
+        "WebP of 169 megapixels": _image(lambda: forged.blank("WEBP", 13_000)),
         "FITS with a gzip bomb": _image(lambda: forged.fits(13_000, 13_000)),
         "text": _image(lambda: b"no image"),
         "a pickle": lambda folder: pets(folder, payload(folder)),
@@ -584,6 +590,8 @@ add(
     {
         "a tag as its device": _record(lambda content: content.update(device="<img src=x onerror=alert(1)>")),
         "a tag as a sitting's torch": _record(lambda content: content["sittings"][0].update(torch="<script>")),
+        "an address as its device": _record(lambda content: content.update(device="https://evil.example")),
+        "an address without https": _record(lambda content: content.update(device="www.evil.example")),
         "a link as its commit": _record(lambda content: content.update(commit="[x](javascript:alert(1))")),
         "a device of 100 KB": _record(lambda content: content.update(device="a" * 100_000)),
         "10^30 labels": _record(lambda content: content["experiment"].update(labels=10**30)),

@@ -1,6 +1,7 @@
 """Worker processes: a worker that dies, what Ctrl-C leaves undone, and data that are loaded once."""
 
 import contextlib
+import errno
 import math
 import multiprocessing
 import os
@@ -38,6 +39,16 @@ def test_a_worker_that_dies_costs_its_own_task_and_is_replaced():
             doomed.result()
         assert workers.submit(math.factorial, 5).result() == 120
         assert sleeper.result() is None
+
+
+def test_more_workers_than_files_may_be_open(monkeypatch):
+    def no_more(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", no_more)
+    told = pytest.raises(pool.WorkerDied, match=r"300 worker .* \(.*Too many open files\); take fewer --workers")
+    with told, pool.processes(300, "factorials"):
+        pass
 
 
 @pytest.mark.long

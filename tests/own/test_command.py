@@ -182,6 +182,16 @@ def test_what_is_known_is_not_asked_for_again(way, tmp_path, capsys):
     assert len(more) == 4 and not more & {row["file"] for row in rows[:3]} and rows[3]["file"] in more
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_answers_are_not_written_into_a_pipe(way, tmp_path, capsys):
+    """As /dev/stdout may be one: to look at what is there would wait for ever."""
+    here, folder, _, _ = way
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SystemExit):
+        main(["predict", str(here / "modell 1"), str(folder), "--csv", str(tmp_path / "pipe")])
+    assert "pipe is there already, and no table of predictions" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform in ("darwin", "win32"), reason="names are Unicode there")
 def test_names_that_are_no_utf_8(tmp_path, capsys):
     """As old archives leave them. Tables have them as the disk has them."""

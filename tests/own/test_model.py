@@ -17,9 +17,10 @@ from PIL import Image
 from safetensors.torch import load, save
 
 import dnll_core
-from dnll_core import Experiment, load_data, load_model, train
+from dnll_core import DNLLClassifier, Experiment, load_data, load_model, train
 from dnll_core.checks import sealed
 from dnll_core.data import DataError
+from dnll_core.fields import ConfigError
 from dnll_core.own.model import CARD, WEIGHTS, ModelError, model_of
 from dnll_core.study.calibration import temperature_of
 
@@ -247,6 +248,24 @@ def test_what_is_no_image(kept, given, error, message):
         load_model(kept).predict(given)
 
 
+def test_a_model_of_arrays_that_are_not_square(folder):
+    images, labels = np.random.RandomState(0).randint(256, size=(12, 8, 16, 3), dtype=np.uint8), np.arange(12) % 2
+    model = DNLLClassifier(steps=2, random_state=0).fit(images, labels).model_
+    with pytest.raises(DataError, match="the networks were trained on arrays of 8x16; give a tensor"):
+        model.predict(folder)
+    assert len(model.predict(torch.from_numpy(images).permute(0, 3, 1, 2))) == 12
+
+
+def test_want_of_memory_is_said(kept, folder, monkeypatch):
+    def none_left(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 2147483648 bytes.")
+
+    model = load_model(kept)
+    monkeypatch.setattr(dnll_core.own.model, "in_batches", none_left)
+    with pytest.raises(ConfigError, match=r"size=\(8, 8\) takes more memory than there is"):
+        model.predict(folder)
+
+
 def test_folders_with_nothing_and_with_damaged_files(kept, tmp_path):
     model = load_model(kept)
     (tmp_path / "empty").mkdir()
@@ -354,6 +373,7 @@ DAMAGES = {
     "channels": (with_card(channels=1), "cannot be used"),
     "many channels": (with_card(channels=10**15), "cannot be used"),
     "text": (with_card(channels="many"), "channels"),
+    "many bits": (with_card(bits=10**10), "bits takes a whole number from 8 to 16 or None"),
     "one mean": (with_card(mean=[0.5]), "mean"),
     "one deviation": (with_card(std=[0.5]), "std"),
     "no deviation": (with_card(std=[0.0, 0.1, 0.1]), "std"),
