@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import torch
 
 from dnll_core.fields import ConfigError
@@ -27,6 +26,8 @@ def free_memory(device: torch.device = CPU) -> int:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + kept
+    import psutil  # here: the package is imported far more often than memory is looked at
+
     return max(0, min([psutil.virtual_memory().available, *_of_container(), *_of_process()]))
 
 
@@ -46,6 +47,8 @@ def _of_process() -> Iterator[int]:
         return
     most, _ = resource.getrlimit(resource.RLIMIT_AS)
     if most != resource.RLIM_INFINITY:
+        import psutil
+
         yield most - psutil.Process().memory_info().vms
 
 
