@@ -14,14 +14,13 @@ import statistics
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dnll_core.common import FORMAT, brief, digest_of, shown
+from dnll_core.common import FORMAT, MOST, brief, digest_of, shown
 from dnll_core.config import METHODS, Experiment
 from dnll_core.datafiles import from_json, read_whole
 from dnll_core.provenance import OF_A_SITTING
 
 ACCURACIES = frozenset({"submodels", "ensemble"})
 SETS = ("validation", "test")
-MOST = 1e15  # seconds and iterations: beyond, they are no floats
 OF_A_RUN = {"experiment", "seed", "method", "source", "dataset", "labels", "network"}  # no row of its history says it
 OF_A_RUN |= {"m", "selection", "teaching"}
 PRINTED = ("device", "processor", "precision", "torch", "commit", "python", "finished")  # below tables, as they are

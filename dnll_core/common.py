@@ -23,7 +23,7 @@ from filelock import FileLock
 
 FORMAT = 2  # of recorded results; from 2 on a file holds the SHA-256 of its content
 
-MOST = 10**15  # of a count in a command line: of what is very large no float can be made
+MOST = 10**15  # of a count in a command line, and of seconds and iterations: what is very large is no float
 
 _SHORT = reprlib.Repr()  # of lists within lists, the whole repr may be without end
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxtuple, _SHORT.maxdict, _SHORT.maxset = 3, 40, 40, 40, 40
