@@ -56,10 +56,10 @@ class CapturedStep:
         try:
             with torch.cuda.device(learner.device):  # generators and streams of the capture are the current device's
                 self._record(learner)
-                learner.optimizer.zero_grad(set_to_none=True)
+                learner.optimisers.zero_grad()
                 verify(learner, lambda: self.graph.replay() or self.loss, before)
         finally:
-            learner.optimizer.zero_grad(set_to_none=True)
+            learner.optimisers.zero_grad()
             learner.restore(before)
         torch.cuda.synchronize(learner.device)
         self.seconds = time.perf_counter() - started
@@ -71,7 +71,7 @@ class CapturedStep:
             for _ in range(WARM_UP):
                 self._iterate(learner)
         torch.cuda.current_stream().wait_stream(stream)
-        learner.optimizer.zero_grad(set_to_none=True)  # gradients then live in the graph's own memory
+        learner.optimisers.zero_grad()  # gradients then live in the graph's own memory
         gc.collect()  # an older graph must not be destroyed during the capture
         self.graph = torch.cuda.CUDAGraph()
         self.graph.register_generator_state(learner.generator)

@@ -25,6 +25,7 @@ METHODS = (
     *("supervised", "mutual-learning", "dnll", "mean-teacher", "dual-student", "pi-model", "temporal-ensembling"),
     *("vat", "pseudo-label", "mixmatch", "fixmatch", "mean-teacher+dnll", "dual-student+dnll"),
     *("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training"),
+    "improved-gan",
 )
 
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
@@ -139,6 +140,8 @@ class Experiment:
     dif_scale: NonNegative = 0.5  # co-training: of resistance to the other's adversarial images [its paper]
     adversarial_eps: NonNegative = 0.08  # co-training: normalised pixels, 0.02 of 0...1 [its authors]
 
+    own_networks: Flag = True  # improved-gan: the published classifier; False: `network`
+
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------
     lr: Positive = 0.03  # [paper]
     weight_decay: NonNegative = 5e-4  # [paper]
@@ -178,9 +181,10 @@ class Experiment:
         if mixes and self.mixup_alpha < 0.05 and (self.mixup_alpha > 0 or self.method == "mixmatch"):
             least = "" if self.method == "mixmatch" else "0 or "  # float32 fails to draw from Beta below 0.05
             raise ConfigError(f"mixup_alpha takes {least}a number from 0.05 to 1000, not {self.mixup_alpha:g}.")
-        if self.method == "co-training" and self.labelled_batch < 4:
-            told = f"labelled_batch={self.labelled_batch} with method='co-training'"
-            raise ConfigError(f"{told}: each of its networks learns from a half, of two images at least; give it 4.")
+        halved = {"co-training": "labelled_batch", "improved-gan": "unlabelled_batch"}.get(self.method)
+        if halved and getattr(self, halved) < 4:
+            told = f"{halved}={getattr(self, halved)} with method={self.method!r}"
+            raise ConfigError(f"{told}: two networks take a half each, of two images at least; give it 4.")
         if self.method.endswith("dnll") and self.lam == 0:
             plain = self.method.removesuffix("+dnll").replace("dnll", "supervised")
             raise ConfigError(f"method={self.method!r} with lam=0 has no negative labels; use method={plain!r}.")

@@ -22,10 +22,11 @@ from dnll_core.config import Experiment
 from dnll_core.data.host_pool import HostPool
 from dnll_core.device import Compute
 from dnll_core.evaluation import in_batches
-from dnll_core.methods.base import Batch, Method, Output
+from dnll_core.methods.base import Batch, Method, Output, of_all_turns
 from dnll_core.methods.stages import Pool
-from dnll_core.schedules import Clock, cosine, ema_update_, floats
-from dnll_core.stages import Stages, restart
+from dnll_core.optimisers import Optimisers
+from dnll_core.schedules import Clock, ema_update_, floats
+from dnll_core.stages import Stages
 
 
 @dataclass
@@ -82,15 +83,7 @@ class Learner:
         total = self.steps_per_epoch * experiment.epochs
         self.clock = Clock(torch.zeros((), device=self.device), self.steps_per_epoch, total)
         self.stages = Stages(method, self.clock)
-        self.parameters = [p for p in self.method.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.SGD(
-            self.parameters,
-            lr=torch.tensor(experiment.lr, device=self.device),
-            momentum=experiment.momentum,
-            nesterov=experiment.nesterov,
-            weight_decay=experiment.weight_decay,
-            fused=True,
-        )
+        self.optimisers = Optimisers(method, experiment, self.device)
         self.generator = torch.Generator(self.device).manual_seed(stream_seed(seed, "views and negatives"))
         self.plan: dict[str, Tensor] = {}
         self.losses = torch.zeros(self.steps_per_epoch, device=self.device)  # this epoch's
@@ -122,13 +115,14 @@ class Learner:
 
     def iterate(self, i: int | Tensor) -> tuple[Batch, Output]:
         """Lines 3-16 of Algorithm 1: everything of an iteration that happens on the device."""
-        batch = self.draw_batch(i)
-        with self.compute.autocast():
-            output = self.method.compute(batch, self.clock, self.generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        output.loss.backward()
-        self.optimizer.param_groups[0]["lr"].copy_(self.experiment.lr * cosine(self.clock))
-        self.optimizer.step()
+        batch, outputs = self.draw_batch(i), []
+        for name, compute in self.method.turns().items():
+            with self.compute.autocast():
+                outputs.append(compute(batch, self.clock, self.generator))
+            self.optimisers.zero_grad()
+            outputs[-1].loss.backward()
+            self.optimisers.step(name, self.clock)
+        output = of_all_turns(outputs)
         self.method.after_step(batch, output, self.clock)
         if self.average is not None:
             ema_update_(floats(self.average), floats(self.method), self.experiment.ema_decay)
@@ -157,7 +151,9 @@ class Learner:
             look = partial(in_batches, view=self.views["plain"], generator=self.generator, compute=self.compute)
             pool = Pool(self.data.labelled, self.data.targets, self.data.unlabelled, look)
             if self.stages.call_hooks(step, epoch, pool, self.generator):
-                restart(self.optimizer, self.average, self.method)
+                self.optimisers.restart()
+                if self.average is not None:
+                    self.average.load_state_dict(self.method.state_dict())
         if begins or place == 0 or not self.plan:
             self.plan_epoch(epoch)
         return begins
@@ -189,8 +185,7 @@ class Learner:
         tensors = {f"method.{name}": value for name, value in self.method.state_dict().items()}
         if self.average is not None:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
-        for i, p in enumerate(self.parameters):
-            tensors[f"momentum.{i}"] = self.optimizer.state[p].get("momentum_buffer", torch.zeros_like(p))
+        tensors |= self.optimisers.state()
         tensors |= {f"sum.{name}": value for name, value in self.sums.items()}
         tensors |= {"losses": self.losses, "clock": self.clock.step}
         tensors |= {"rng.generator": self.generator.get_state(), "rng.cpu": torch.get_rng_state()}
@@ -205,9 +200,7 @@ class Learner:
         for prefix, module in modules.items():
             for name, value in module.state_dict().items():
                 value.copy_(tensors[f"{prefix}.{name}"])
-        for i, p in enumerate(self.parameters):
-            momentum = self.optimizer.state[p].setdefault("momentum_buffer", torch.empty_like(p))
-            momentum.copy_(tensors[f"momentum.{i}"])
+        self.optimisers.restore(tensors)
         self.losses.copy_(tensors["losses"])
         self.clock.step.copy_(tensors["clock"])
         self.clear_sums()

@@ -36,6 +36,7 @@ from dnll_core.learner import Learner, TrainingData
 from dnll_core.memory import out_of_memory
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
+from dnll_core.methods.stages import Pixels
 from dnll_core.models import build_network
 from dnll_core.observers import together, transfer_observer
 from dnll_core.provenance import made
@@ -240,7 +241,8 @@ def prepare(
                 dataset, split = load_pair(source, dataset, e.labels, seed)
             classes = dataset.num_classes
             build = partial(build_network, e.network, classes, dataset.channels, dataset.size, heads(e), e.dropout)
-            method = build_method(e, build, classes, pool=len(split.unlabelled))
+            pixels = Pixels((dataset.channels, *dataset.size), dataset.mean, dataset.std)
+            method = build_method(e, build, classes, pool=len(split.unlabelled), pixels=pixels)
             strengths = {"noise_std": e.noise_std, "crop_padding": e.crop_padding, "translation": e.translation}
             strengths["jitter"] = (e.jitter, e.jitter, e.jitter, e.jitter_hue)
             view = partial(Augmentation, mean=dataset.mean, std=dataset.std, **strengths)

@@ -64,6 +64,11 @@ def cosine(clock: Clock) -> Tensor:
     return 0.5 * (1 + torch.cos(math.pi * clock.progress))
 
 
+def constant(clock: Clock) -> Tensor:
+    """1, from the first step to the last."""
+    return torch.ones_like(clock.step)
+
+
 def floats(module: nn.Module) -> list[Tensor]:
     """What an average of a network takes in: its weights and its batch-norm statistics, without the counters."""
     return [value for value in module.state_dict().values() if value.is_floating_point()]

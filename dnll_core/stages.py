@@ -59,13 +59,3 @@ class Stages:
             return False
         self.method.at_stage(pool, generator)
         return self.method.stages[self.method.stage].restart
-
-
-@torch.no_grad()
-def restart(optimizer: torch.optim.Optimizer, average: Method | None, method: Method) -> None:
-    """The optimiser forgets its momentum, and the evaluated average begins again, in place."""
-    for state in optimizer.state.values():
-        if state.get("momentum_buffer") is not None:
-            state["momentum_buffer"].zero_()
-    if average is not None:
-        average.load_state_dict(method.state_dict())

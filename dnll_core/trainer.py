@@ -147,7 +147,7 @@ class Trainer:
     def check_finite(self, i: int) -> None:
         """Raises TrainingDiverged if a loss of this epoch up to iteration `i`, or a weight, is not finite."""
         bad = (~torch.isfinite(self.learner.losses[: i + 1])).nonzero()
-        if not len(bad) and all(torch.isfinite(p).all() for p in self.learner.parameters):
+        if not len(bad) and all(torch.isfinite(p).all() for p in self.learner.optimisers.parameters):
             return
         where = self.step - 1 - (i - int(bad[0]) if len(bad) else 0)
         e, epoch = self.learner.experiment, where // self.learner.steps_per_epoch

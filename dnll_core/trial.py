@@ -158,7 +158,8 @@ def _fewest(learner: Learner, logits: Logits, batches: dict[str, int]) -> int:
     classes, places = (torch.zeros(n, dtype=torch.int64, **where) for n in batches.values())
     for _ in _stages(method):
         batch = Batch((x,) * len(method.labelled_views), classes, (u,) * len(method.unlabelled_views), places)
-        method.compute(batch, Clock(torch.zeros((), **where), 1, 1), torch.Generator(learner.device))
+        for compute in method.turns().values():
+            compute(batch, Clock(torch.zeros((), **where), 1, 1), torch.Generator(learner.device))
     return min(counts, default=2)
 
 

@@ -16,7 +16,7 @@ FLOORS = [
     | {"results", "names", "checks", "provenance", "colour", "resume", "memory"},
     {"data"},
     {"methods"},
-    {"evaluation", "observers", "stages"},
+    {"evaluation", "observers", "optimisers", "stages"},
     {"learner"},
     {"captured"},
     {"trainer", "trial"},

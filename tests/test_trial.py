@@ -34,11 +34,17 @@ def digest(tensors):
     return whole.hexdigest()
 
 
+def at_least_four(method, labelled, unlabelled):
+    """Some methods take at least four of these, two for each network."""
+    return labelled + 3 * (method == "co-training"), unlabelled + 3 * (method == "improved-gan")
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("sizes", [(1, 2), (2, 1), (20, 256)])  # (1, 2) and (2, 1) of 4x4 pixels: methods are tried too
 def test_it_changes_and_draws_nothing(method, sizes):
-    sizes, size = (sizes[0] + 3 * (method == "co-training"), sizes[1]), 4 if 1 in sizes else 8
-    e = Experiment(**TINY | {"size": 8}, method=method, dropout=0.3, labelled_batch=sizes[0], unlabelled_batch=sizes[1])
+    sizes, size = at_least_four(method, *sizes), 4 if 1 in sizes and method != "improved-gan" else 8  # it makes 8x8
+    how = {"dropout": 0.3, "own_networks": False, "labelled_batch": sizes[0], "unlabelled_batch": sizes[1]}
+    e = Experiment(**TINY | {"size": 8} | how, method=method)
     learner = prepare(e, 0, progress=False)[0].learner
     learner.plan_epoch(0)
     learner.iterate(0)  # momentum and statistics are there
@@ -68,7 +74,7 @@ def first_of_each_stage(learner):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_of_one_is_refused_where_an_iteration_would_fail_and_nowhere_else(method, mode, shared):
     for labelled, unlabelled in ((1, 1), (1, 2), (2, 1), (2, 2)):
-        labelled += 3 * (method == "co-training")  # which takes at least four, two for each network
+        labelled, unlabelled = at_least_four(method, labelled, unlabelled)
         sizes = {"labelled_batch": labelled, "unlabelled_batch": unlabelled}
         e = Experiment(**TINY, method=method, label_mode=mode, shared_bn=shared, **sizes)
         refused = None
@@ -79,7 +85,7 @@ def test_a_batch_of_one_is_refused_where_an_iteration_would_fail_and_nowhere_els
             larger = prepare(
                 e.replace(**{name: 2 for name in sizes if re.search(rf"\b{name}=1", refused)}), 0, progress=False
             )
-            trainer = prepare(e.replace(labelled_batch=max(2, labelled), unlabelled_batch=2), 0, progress=False)[0]
+            trainer = prepare(e.replace(labelled_batch=max(2, labelled), unlabelled_batch=max(2, unlabelled)), 0)[0]
             trainer.learner.experiment = e  # as it would have gone on
             assert "4x4" in refused
             assert "must be at least 2" in refused

@@ -259,10 +259,10 @@ def _watch(trainer: Trainer, enter: Callable[[str], None]) -> Iterator[None]:
         around(trainer.learner.method, "after_step", "after step", "rest")
         if hasattr(trainer.learner.method, "draw"):
             around(trainer.learner.method, "draw", "label draw", "losses")
-        hooks = [
-            trainer.learner.optimizer.register_step_pre_hook(lambda *_: enter("optimiser")),
-            trainer.learner.optimizer.register_step_post_hook(lambda *_: enter("rest")),
-        ]
+        hooks = []
+        for optimizer in trainer.learner.optimisers.torch.values():
+            hooks.append(optimizer.register_step_pre_hook(lambda *_: enter("optimiser")))
+            hooks.append(optimizer.register_step_post_hook(lambda *_: enter("rest")))
         for network in (module for module in trainer.learner.method.modules() if isinstance(module, Network)):
             # labels are made without gradient
             passes = network.register_forward_pre_hook(

@@ -11,6 +11,7 @@ from dnll_core.methods.curriculum import DMT, CurriculumLabeling
 from dnll_core.methods.dnll import Negatives, Pair
 from dnll_core.methods.dual_student import DualStudent
 from dnll_core.methods.fixmatch import FixMatch
+from dnll_core.methods.improved_gan import ImprovedGAN
 from dnll_core.methods.label_propagation import LabelPropagation, MeanTeacherPropagation
 from dnll_core.methods.mean_teacher import MeanTeacher
 from dnll_core.methods.mixmatch import MixMatch
@@ -18,6 +19,7 @@ from dnll_core.methods.mutual import MutualLearning
 from dnll_core.methods.pi_model import PiModel
 from dnll_core.methods.pseudo_label import PseudoLabel
 from dnll_core.methods.sntg import SNTG
+from dnll_core.methods.stages import Pixels
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
 from dnll_core.methods.vat import VAT
@@ -28,13 +30,16 @@ def heads(experiment: Experiment) -> int:
     return 2 if experiment.method.startswith("dual-student") else 1
 
 
-def build_method(experiment: Experiment, build: NetworkFactory, num_classes: int, pool: int = 0) -> Method:
+def build_method(
+    experiment: Experiment, build: NetworkFactory, num_classes: int, pool: int = 0, pixels: Pixels | None = None
+) -> Method:
     """The method that `experiment.method` names; "...+dnll" is that method with negative labels as an add-on.
 
     Args:
         build: makes one freshly initialised network with `heads(experiment)` heads; called once for each submodel.
         num_classes: K.
         pool: number of unlabelled images, which methods with a memory for each of them need.
+        pixels: their shape and moments, which methods need that make images.
     """
     of_pool = {"num_classes": num_classes, "pool": pool}
     bases = {
@@ -55,6 +60,7 @@ def build_method(experiment: Experiment, build: NetworkFactory, num_classes: int
         "curriculum-labeling": partial(CurriculumLabeling, pool=pool),
         "dmt": partial(DMT, pool=pool),
         "co-training": CoTraining,
+        "improved-gan": partial(ImprovedGAN, num_classes=num_classes, pixels=pixels),
     }
     base = bases[experiment.method.removesuffix("+dnll")](build, experiment)
     return Negatives(base, experiment, num_classes) if experiment.method.endswith("dnll") else base

@@ -7,6 +7,7 @@ from a `Batch`, and names what is evaluated; then name it in `methods/__init__.p
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.device import side_by_side
-from dnll_core.methods.stages import Pool, Stage
+from dnll_core.methods.stages import Optimiser, Pool, Stage
 from dnll_core.schedules import Clock
 
 Logits = Tensor | tuple[Tensor, Tensor]  # (B, K), or of a network with two heads a pair of them: class, second
@@ -46,7 +47,8 @@ class Output:
     Attributes:
         loss: 0-dim; the sum over submodels. Their graphs share no parameter, so one backward pass and one optimiser
             do Eqs. 20-21 for each of them.
-        labelled_logits: for each student, (B, K) without gradient; B less where it has a part of the images to itself.
+        labelled_logits: for each student, (B, K) without gradient; B less where it has a part of the images to itself;
+            empty in a turn of networks that tell no classes.
         student_logits: for each student, (U, K) with gradient, on the view an unlabelled loss acts on; or None.
         teacher_logits: for each teacher, (U, K) without gradient, on the view that labels are made from; or None.
         unused: for each student, (U,) 0/1, the unlabelled images that the method's own labels did not reach; or None.
@@ -87,6 +89,14 @@ class Method(nn.Module):
         """The loss of one iteration. Networks are in train mode on entry and must be on return."""
         raise NotImplementedError
 
+    def turns(self) -> dict[str, Callable[[Batch, Clock, torch.Generator], Output]]:
+        """What an iteration does in this order: a loss, its gradient, a step of the optimiser of that name."""
+        return {"main": self.compute}
+
+    def optimisers(self) -> dict[str, Optimiser]:
+        """By name, for all stages."""
+        return {"main": Optimiser((self,))}
+
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
         """Updates, in place, what is not learnt by gradient: averages, Pr, memories. Called after the optimiser."""
 
@@ -103,6 +113,15 @@ class Method(nn.Module):
     def predictors(self) -> dict[str, nn.Module]:
         """Name -> network, for everything that is evaluated."""
         raise NotImplementedError
+
+
+def of_all_turns(outputs: Sequence[Output]) -> Output:
+    """The Output of the turn that tells classes, with the sum of all losses and the metrics of all."""
+    if len(outputs) == 1:
+        return outputs[0]
+    main = next(output for output in outputs if output.labelled_logits)
+    metrics = {name: value for output in outputs for name, value in output.metrics.items()}
+    return dataclasses.replace(main, loss=sum(output.loss.detach() for output in outputs), metrics=metrics)
 
 
 NetworkFactory = Callable[[], nn.Module]

@@ -1,13 +1,15 @@
-"""What methods with several stages, or with a look at all images between two iterations, declare and are given."""
+"""What methods of more than one loss, optimiser and stage declare, and what they are given to look at."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from dnll_core.data.host_pool import HostPool
+from dnll_core.schedules import Clock, cosine
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,54 @@ class Stage:
     share: float = 1.0
     field: str = "epochs"
     restart: bool = False
+
+
+@dataclass(frozen=True)
+class Adam:
+    """In the place of the experiment's SGD; its rate begins at the experiment's too.
+
+    Attributes:
+        eps: beside the root of the mean square, as torch has it.
+        weight_decay: added to the gradient, times the weights.
+    """
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """What moves some of a method's weights; each weight is in one optimiser at most.
+
+    Attributes:
+        modules: whose weights these are.
+        adam: None for SGD, as the experiment says.
+        rate: of the clock, 0-dim: what the experiment's learning rate is multiplied by.
+    """
+
+    modules: tuple[nn.Module, ...]
+    adam: Adam | None = None
+    rate: Callable[[Clock], Tensor] = cosine
+
+
+class Pixels(nn.Module):
+    """Images as a method's networks see them, of mean 0 and standard deviation 1, and as pixels 0...1.
+
+    Args:
+        shape: (C, H, W) of an image. mean, std: per channel, or one for all, of pixels.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], mean: tuple[float, ...] = (0.0,), std: tuple[float, ...] = (1.0,)):
+        super().__init__()
+        self.shape = tuple(shape)
+        for name, values in {"mean": mean, "std": std}.items():
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) in 0...1 -> as a network sees them."""
+        return (pixels - self.mean) / self.std
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) as a network sees them -> pixels."""
+        return images * self.std + self.mean

@@ -116,9 +116,9 @@ def test_the_plain_step_is_the_fast_one(network, steps, tolerance):
         with subject.at_work():
             for _ in range(steps):
                 subject.step()
-    weights = next(p for p in fast.trainer.learner.parameters if p.ndim == 4 and p.shape[1] > 1)
+    weights = next(p for p in fast.trainer.learner.optimisers.parameters if p.ndim == 4 and p.shape[1] > 1)
     assert weights.is_contiguous(memory_format=torch.channels_last)
-    assert all(p.is_contiguous() for p in plain.trainer.learner.parameters)
+    assert all(p.is_contiguous() for p in plain.trainer.learner.optimisers.parameters)
     for (name, a), b in zip(
         fast.trainer.learner.method.state_dict().items(), plain.trainer.learner.method.state_dict().values()
     ):
@@ -305,8 +305,8 @@ def test_profiling_leaves_nothing_behind():
     assert "draw_batch" not in vars(trainer)
     assert not {"compute", "after_step"} & vars(trainer.learner.method).keys()
     assert (
-        not trainer.learner.optimizer._optimizer_step_pre_hooks
-        and not trainer.learner.optimizer._optimizer_step_post_hooks
+        not trainer.learner.optimisers.torch["main"]._optimizer_step_pre_hooks
+        and not trainer.learner.optimisers.torch["main"]._optimizer_step_post_hooks
     )
     for module in trainer.learner.method.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks

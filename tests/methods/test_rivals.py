@@ -424,10 +424,11 @@ def test_a_round_begins_anew_with_more_images():
             after = learner.method.network.state_dict()
             assert not torch.equal(before["body.0.weight"], after["body.0.weight"])
             assert after["body.1.running_mean"].abs().sum() == 0
-            assert all(state["momentum_buffer"].abs().sum() == 0 for state in learner.optimizer.state.values())
+            sgd = learner.optimisers.torch["main"]
+            assert all(state["momentum_buffer"].abs().sum() == 0 for state in sgd.state.values())
             assert all(map(torch.equal, learner.average.state_dict().values(), learner.method.state_dict().values()))
         trainer.train_step(step % learner.steps_per_epoch)
-        lr = float(learner.optimizer.param_groups[0]["lr"])
+        lr = float(learner.optimisers.torch["main"].param_groups[0]["lr"])
         assert lr == pytest.approx(0.05 * 0.5 * (1 + math.cos(math.pi * (step % 6) / 6)), rel=1e-5)
     assert seen[3] == {*range(pool)} and len(seen[1] & seen[2]) > 0
 

@@ -49,10 +49,10 @@ def test_after_one_step_the_weights_differ_by_rounding():
     for n in (0, 1):
         trainer, _ = prepare(perturbed(SHORT, n), 0, device="cpu", progress=False)
         trainer.learner.plan_epoch(0)
-        before = [p.detach().clone() for p in trainer.learner.parameters]
+        before = [p.detach().clone() for p in trainer.learner.optimisers.parameters]
         trainer.train_step(0)
-        steps = [p.detach() - b for p, b in zip(trainer.learner.parameters, before)]
-        weights.append(torch.cat([p.detach().flatten() for p in trainer.learner.parameters]))
+        steps = [p.detach() - b for p, b in zip(trainer.learner.optimisers.parameters, before)]
+        weights.append(torch.cat([p.detach().flatten() for p in trainer.learner.optimisers.parameters]))
     largest = max(float(step.abs().max()) for step in steps)
     apart = float((weights[0] - weights[1]).abs().max())
     assert 0 < apart < 1e-5 * largest

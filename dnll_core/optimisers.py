@@ -1,0 +1,86 @@
+"""What moves the weights of a method: SGD as in section 4.2, or what the method asks for, each with its rate."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from dnll_core.config import Experiment
+from dnll_core.methods.base import Method
+from dnll_core.methods.stages import Optimiser
+from dnll_core.schedules import Clock
+
+# What a checkpoint calls a weight's state, and what torch does; a step number stays on the device of its weight.
+SGD = {"momentum": "momentum_buffer"}
+ADAM = {"first moment": "exp_avg", "second moment": "exp_avg_sq", "steps": "step"}
+
+
+class Optimisers:
+    """All of a run, by the names that the method gives them.
+
+    Args:
+        device: of the weights, on which the rates are too, so that the host never sets one.
+
+    Attributes:
+        torch: name -> optimiser.
+        parameters: of all of them, in the order of the method.
+    """
+
+    def __init__(self, method: Method, experiment: Experiment, device: torch.device):
+        self.experiment, self.device, self.wanted = experiment, device, method.optimisers()
+        self.torch = {name: self._build(optimiser) for name, optimiser in self.wanted.items()}
+        mine = {id(p) for optimizer in self.torch.values() for p in optimizer.param_groups[0]["params"]}
+        self.parameters = [p for p in method.parameters() if id(p) in mine]
+
+    def _build(self, optimiser: Optimiser) -> torch.optim.Optimizer:
+        e, adam = self.experiment, optimiser.adam
+        weights = [p for p in nn.ModuleList(optimiser.modules).parameters() if p.requires_grad]
+        lr = torch.tensor(e.lr, device=self.device)
+        if adam is None:
+            decay = {"momentum": e.momentum, "nesterov": e.nesterov, "weight_decay": e.weight_decay}
+            return torch.optim.SGD(weights, lr=lr, fused=True, **decay)
+        how = {"betas": adam.betas, "eps": adam.eps, "weight_decay": adam.weight_decay}
+        return torch.optim.Adam(weights, lr=lr, fused=True, capturable=self.device.type == "cuda", **how)
+
+    def zero_grad(self) -> None:
+        for optimizer in self.torch.values():
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self, name: str, clock: Clock) -> None:
+        """One step of the optimiser of this name, at the rate of the clock."""
+        optimizer = self.torch[name]
+        optimizer.param_groups[0]["lr"].copy_(self.experiment.lr * self.wanted[name].rate(clock))
+        optimizer.step()
+
+    # -- their state ---------------------------------------------------------------------------------------------------
+
+    def _places(self) -> dict[str, tuple[torch.optim.Optimizer, nn.Parameter, str]]:
+        """Name of each tensor of the state -> where it is."""
+        place = {id(p): i for i, p in enumerate(self.parameters)}
+        return {
+            f"{ours}.{place[id(p)]}": (optimizer, p, theirs)
+            for optimizer in self.torch.values()
+            for p in optimizer.param_groups[0]["params"]
+            for ours, theirs in (SGD if isinstance(optimizer, torch.optim.SGD) else ADAM).items()
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that the next steps depend on, not copied; zeros before there is one, which is the same."""
+        return {name: opt.state[p].get(key, _zeros(p, key)) for name, (opt, p, key) in self._places().items()}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Puts back what `state` gave, in place."""
+        for name, (optimizer, p, key) in self._places().items():
+            optimizer.state[p].setdefault(key, _zeros(p, key)).copy_(tensors[name])
+
+    def restart(self) -> None:
+        """They forget what they have gathered, in place."""
+        for optimizer in self.torch.values():
+            for state in optimizer.state.values():
+                for value in state.values():
+                    if value is not None:
+                        value.zero_()
+
+
+def _zeros(p: Tensor, key: str) -> Tensor:
+    return torch.zeros((), device=p.device) if key == "step" else torch.zeros_like(p)

@@ -1,0 +1,312 @@
+"""Methods of several turns, each with its optimiser: against losses by hand, and what a turn leaves alone."""
+
+import copy
+import math
+from functools import partial
+
+import pytest
+import torch
+from methods.test_methods import clock
+from methods.test_rivals import FAST, LATE, K, batch, close, pool_of, random, state_of
+from test_augment import NoHostReads
+from test_trainer import press_ctrl_c_at
+from torch import nn
+
+from dnll_core import Experiment, train
+from dnll_core.config import METHODS, ConfigError
+from dnll_core.methods import build_method
+from dnll_core.methods.base import Method
+from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise, feature_matching, frozen, real_or_made
+from dnll_core.methods.stages import Adam, Optimiser, Pixels
+from dnll_core.models import build_network
+from dnll_core.optimisers import Optimisers
+from dnll_core.run import prepare
+from dnll_core.schedules import Clock, constant, cosine
+from dnll_core.trainer import TrainingDiverged
+
+TURNS = ("improved-gan",)
+
+
+def build(name, seed=0, **fields):
+    torch.manual_seed(seed)
+    e = Experiment(**{"method": name, "ramp_epochs": 0, **fields})
+    pixels = Pixels((1, 4, 4), (0.3,), (0.5,))
+    return build_method(e, partial(build_network, "small", K, 1, 4), K, pool=8, pixels=pixels)
+
+
+# ---------------------------------------------------------------------------------------------------------- optimisers
+
+
+def reference(p, grads, lr, kind, e):
+    """Weights after these gradients, by plain loops in float64."""
+    w, first, second = p.double(), 0.0, 0.0
+    for t, g in enumerate(grads, 1):
+        g = g.double()
+        if kind is None:
+            g = g + e.weight_decay * w
+            first = e.momentum * first + g
+            w = w - lr(t - 1) * (g + e.momentum * first)
+            continue
+        g = g + kind.weight_decay * w
+        b1, b2 = kind.betas
+        first, second = b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * g * g
+        w = w - lr(t - 1) * (first / (1 - b1**t)) / ((second / (1 - b2**t)).sqrt() + kind.eps)
+    return w
+
+
+class Weights(Method):
+    """One vector for each optimiser, and a loss whose gradient is what the test says."""
+
+    def __init__(self, adam, rate):
+        super().__init__()
+        self.parts = nn.ModuleList([nn.Linear(3, 1, bias=False), nn.Linear(3, 1, bias=False)])
+        self.wanted = {"one": Optimiser((self.parts[0],), adam, rate), "other": Optimiser((self.parts[1],))}
+
+    def optimisers(self):
+        return self.wanted
+
+
+@pytest.mark.parametrize("adam", [None, Adam(), Adam((0.5, 0.9), eps=0.1), Adam(weight_decay=0.2)])
+@pytest.mark.parametrize("rate", [cosine, constant])
+def test_steps_are_those_of_the_definitions(adam, rate):
+    e = Experiment(lr=0.1, weight_decay=0.01)
+    torch.manual_seed(0)
+    method, grads = Weights(adam, rate), random(6, 1, 3)
+    optimisers, c = Optimisers(method, e, torch.device("cpu")), Clock(torch.zeros(()), 1, 6)
+    before = [part.weight.detach().clone() for part in method.parts]
+    for g in grads:
+        optimisers.zero_grad()
+        for part in method.parts:
+            part.weight.grad = g.clone()
+        optimisers.step("one", c)
+        c.step += 1
+    lr = {cosine: lambda t: 0.05 * (1 + math.cos(math.pi * t / 6)), constant: lambda t: 0.1}[rate]
+    close(method.parts[0].weight.double(), reference(before[0], grads, lr, adam, e), 1e-6)
+    assert torch.equal(method.parts[1].weight, before[1])  # though it has a gradient
+
+
+def test_their_state_goes_on_in_others_and_a_restart_forgets_it():
+    e, c = Experiment(lr=0.1), Clock(torch.zeros(()), 1, 9)
+    torch.manual_seed(0)
+    one = Weights(Adam(), constant)
+    other = copy.deepcopy(one)
+    first, second = (Optimisers(method, e, torch.device("cpu")) for method in (one, other))
+    fresh = {name: value.clone() for name, value in first.state().items()}
+    assert {*fresh} == {"first moment.0", "second moment.0", "steps.0", "momentum.1"}
+
+    def step(optimisers, method, seed):
+        for part, name in zip(method.parts, ("one", "other")):
+            part.weight.grad = random(1, 3, seed=seed)
+            optimisers.step(name, c)
+
+    for seed in range(3):
+        step(first, one, seed)
+    assert not any(torch.equal(first.state()[name], fresh[name]) for name in fresh)
+    other.load_state_dict(one.state_dict())
+    second.restore(first.state())
+    places = {name: value.data_ptr() for name, value in second.state().items()}
+    step(first, one, 3)
+    step(second, other, 3)
+    assert all(map(torch.equal, one.parameters(), other.parameters()))
+    assert places == {name: value.data_ptr() for name, value in second.state().items()}
+    second.restart()
+    assert all(torch.equal(value, fresh[name]) for name, value in second.state().items())
+
+
+def test_pixels_are_what_they_were_and_their_moments_are_no_state():
+    pixels = Pixels((3, 4, 4), (0.1, 0.5, 0.4), (0.2, 0.3, 0.25))
+    x01 = torch.rand(5, 3, 4, 4)
+    seen = pixels.normalise(x01)
+    close(seen[:, 1], (x01[:, 1] - 0.5) / 0.3)
+    close(pixels(seen), x01)
+    assert pixels.state_dict() == {}
+
+
+# --------------------------------------------------------------------------------------------------------- ImprovedGAN
+
+
+def test_real_or_made_is_that_of_one_more_class_with_a_logit_of_zero():
+    real, made = 3 * random(7, K).double(), 3 * random(5, K, seed=1).double()
+
+    def share(logits):  # of the K classes, in a softmax of all
+        return torch.cat([logits, logits.new_zeros(len(logits), 1)], 1).softmax(1)[:, :K].sum(1)
+
+    expected = -0.5 * share(real).log().mean() - 0.5 * (1 - share(made)).log().mean()
+    close(real_or_made(real, made), expected, 1e-10)
+    assert torch.isfinite(real_or_made(torch.full((2, K), 1e4), torch.full((2, K), 1e4)))
+    moved = real_or_made(real + 2, made) - real_or_made(real, made)
+    assert moved < 0  # a shift of all logits says "real", and nothing about the class
+
+
+def test_nothing_is_apart_where_made_images_are_the_real_ones():
+    real, made = random(6, 5), random(9, 5, seed=1)
+    assert feature_matching(real, real.flip(0)) < 1e-12
+    expected = sum((float(real[:, f].mean()) - float(made[:, f].mean())) ** 2 for f in range(5)) / 5
+    assert float(feature_matching(real, made)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_dense_layer_is_a_linear_one_with_normed_weights():
+    layer, x = Dense(6, 3, learns=True), random(500, 6)
+    layer.scale.data = torch.tensor([0.5, -2.0, 1.0])
+    layer.bias.data = random(3)
+    expected = [[float(s * (row @ v) / v.norm() + b) for v, s, b in zip(layer.v, layer.scale, layer.bias)] for row in x]
+    close(layer(x), torch.tensor(expected))
+    layer.normalise_(x)
+    close(layer(x).mean(0), torch.zeros(3), 1e-5)
+    close(layer(x).std(0, correction=0), torch.ones(3), 1e-5)
+    constant_one = Dense(2, 1)
+    constant_one.normalise_(torch.ones(4, 2))
+    close(constant_one.scale, torch.ones(1))
+    assert float(constant_one(torch.ones(1, 2))) == pytest.approx(0, abs=1e-6)
+    assert not Dense(2, 1).scale.requires_grad
+
+
+def test_noise_is_there_while_training_alone():
+    layer, x = Noise(0.7), torch.zeros(200, 50)
+    assert float(layer(x).std()) == pytest.approx(0.7, rel=0.02)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_the_classifiers_scales_are_set_on_the_first_images():
+    method = build("improved-gan")
+    pool = pool_of(method.classifier)
+    with torch.no_grad():
+        torch.manual_seed(3)
+        method.at_stage(pool, torch.Generator())
+        torch.manual_seed(3)  # the noise of the scales
+        x = pool.unlabelled
+        for layer in (*method.classifier.body, *method.classifier.heads[0]):
+            x = layer(x)
+            if isinstance(layer, Dense):
+                close(x.mean(0), torch.zeros(x.shape[1]), 1e-4)
+                alive = x.std(0) > 1e-4
+                close(x.std(0, correction=0)[alive], torch.ones(int(alive.sum())), 1e-3)
+    assert all(module.training for module in method.modules())
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("shared", [True, False])
+def test_both_turns_of_an_improved_gan(own, shared):
+    method = build("improved-gan", own_networks=own, lam=0.6, shared_bn=shared)
+    b, g = batch(unlabelled=7, views=(1, 1)), torch.Generator()
+    torch.manual_seed(1)
+    found = method.compute(b, clock(LATE), g.manual_seed(5)).loss
+    torch.manual_seed(1)
+    twin = copy.deepcopy(method)
+    real = b.unlabelled[0][::2]
+    made = twin.generator(torch.rand(4, CODE, generator=g.manual_seed(5))).detach()
+    parts = [b.labelled[0], real, made]
+    logits = twin.classifier(torch.cat(parts)).split([6, 4, 4]) if shared else [twin.classifier(x) for x in parts]
+    expected = nn.functional.cross_entropy(logits[0], b.targets) + 0.6 * real_or_made(*logits[1:])
+    close(found, expected)
+
+    before = copy.deepcopy(method.classifier.state_dict())
+    torch.manual_seed(2)
+    found = method.match(b, clock(LATE), g.manual_seed(6))
+    torch.manual_seed(2)
+    made = twin.generator(torch.rand(3, CODE, generator=g.manual_seed(6)))
+    real = b.unlabelled[0][1::2]
+    twin.classifier.load_state_dict(before)
+    if shared:
+        hidden = twin.classifier.features(torch.cat([real, made])).split([3, 3])
+    else:
+        hidden = [twin.classifier(x, return_features=True)[1] for x in (real, made)]
+    close(found.loss, feature_matching(*hidden))
+    found.loss.backward()
+    assert all(p.grad is None for p in method.classifier.parameters())
+    assert all(p.grad is not None for p in method.generator.parameters())
+    assert all(map(torch.equal, before.values(), method.classifier.state_dict().values()))
+    assert [p.requires_grad for p in method.parameters()] == [p.requires_grad for p in twin.parameters()]
+
+
+def test_made_images_are_pixels_as_networks_see_them():
+    pixels = Pixels((3, 5, 4), (0.2, 0.4, 0.5), (0.3, 0.2, 0.1))
+    made = pixels(Generator(pixels)(torch.rand(8, CODE)))
+    assert made.shape == (8, 3, 5, 4)
+    assert 0 <= float(made.min()) < float(made.max()) <= 1
+
+
+def test_what_is_frozen_learns_nothing_and_then_again():
+    network = nn.Linear(2, 1)
+    network.bias.requires_grad_(False)
+    x = torch.ones(1, 2, requires_grad=True)
+    with pytest.raises(KeyError), frozen(network):
+        network(x).sum().backward()
+        raise KeyError
+    assert network.weight.grad is None and x.grad is not None
+    assert network.weight.requires_grad and not network.bias.requires_grad
+
+
+def test_a_batch_that_cannot_be_halved_is_refused():
+    with pytest.raises(ConfigError, match=r"unlabelled_batch=3 with method='improved-gan'.* give it 4"):
+        Experiment(method="improved-gan", unlabelled_batch=3)
+
+
+# ------------------------------------------------------------------------------------------------ all of them, in place
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_weight_has_one_optimiser_at_most_and_each_turn_one(name):
+    e = Experiment(**FAST, method=name)
+    method = prepare(e, 0, progress=False)[0].learner.method
+    weights = [id(p) for o in method.optimisers().values() for p in nn.ModuleList(o.modules).parameters()]
+    assert len(weights) == len({*weights})
+    for stage in range(len(method.stages)):
+        method.stage = stage
+        assert {*method.turns()} <= {*method.optimisers()}
+    assert {id(p) for p in method.parameters() if p.requires_grad} <= {*weights}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_a_turn_leaves_the_others_weights_alone(name):
+    trainer, _ = prepare(Experiment(**FAST, method=name), 0, progress=False)
+    learner, method = trainer.learner, trainer.learner.method
+    learner.begin(0)
+    for i in range(2):  # with moments of all of them
+        trainer.train_step(i)
+    turns, before = method.turns(), [p.detach().clone() for p in method.parameters()]
+    for mine in turns:
+        method.turns = lambda mine=mine: {mine: turns[mine]}
+        trainer.train_step(2)
+        own = {id(p) for p in nn.ModuleList(method.optimisers()[mine].modules).parameters() if p.requires_grad}
+        for p, b in zip(method.parameters(), before):
+            assert torch.equal(p, b) == (id(p) not in own), mine
+        before = [p.detach().clone() for p in method.parameters()]
+
+
+@pytest.mark.parametrize("name", TURNS)
+@pytest.mark.parametrize("own", [True, False])
+def test_turns_read_nothing_back(name, own):
+    method = build(name, own_networks=own)
+    b, c, g = batch(views=(1, len(method.unlabelled_views))), clock(3.0), torch.Generator().manual_seed(1)
+    for turn in method.turns().values():
+        with NoHostReads():
+            output = turn(b, c, g)
+        output.loss.backward()
+        assert all(not value.requires_grad and value.dim() == 0 for value in output.metrics.values())
+    assert all(module.training for module in method.modules())
+
+
+@pytest.mark.parametrize("name", TURNS)
+@pytest.mark.parametrize("stop", [2, 4, 6, 9])
+def test_a_stopped_run_goes_on_to_the_bit(name, stop, tmp_path):
+    e = Experiment(**FAST, ema_decay=0.5, method=name)
+    run = train(e, 0, device="cpu", progress=False)
+    assert math.isfinite(run.history[-1]["loss"])
+    press_ctrl_c_at(stop, e, tmp_path, device="cpu")
+    resumed = train(e, 0, device="cpu", progress=False, checkpoint=tmp_path)
+    mine, theirs = map(state_of, (run, resumed))
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert run.final == resumed.final
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_a_weight_of_any_turn_that_is_not_finite_ends_the_run(name):
+    for optimiser in build(name).optimisers():
+        trainer, _ = prepare(Experiment(**FAST, method=name), 0, progress=False)
+        [module, *_] = trainer.learner.method.optimisers()[optimiser].modules
+        with torch.no_grad():
+            next(p for p in module.parameters() if p.requires_grad).view(-1)[0] = torch.inf
+        with pytest.raises(TrainingDiverged):
+            trainer.check_finite(0)
