@@ -26,7 +26,7 @@ from dnll_core.paper import OURS, SECONDS
 from dnll_core.paper.misprints import MISPRINTS
 from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
-from dnll_core.study.experiments import IN_ROUNDS, QUICKSTART_LABELS, RIVALS, adaptation, methods, quickstart, rivals
+from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
 from dnll_core.study.markdown import (
     by_labels,
     in_order,
@@ -38,6 +38,7 @@ from dnll_core.study.markdown import (
 )
 from dnll_core.study.own_images import recorded as recorded_study
 from dnll_core.study.records import NAMES, Records, recorded
+from dnll_core.study.rivals import IN_ROUNDS, RIVALS, rivals
 from dnll_core.study.statistics import lead, paired, percent
 from dnll_core.study.tables import SETUP, Cell, cells
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.searches import CHOOSING, REPORTED, SEARCHES, chosen, perturbed
+from dnll_core.study.rivals import RIVALS, gans, rivals
+from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
     ADAPTATION_CHOSEN,
     METHODS,
     QUICKSTART,
     RAMPS,
     at_length,
-    chosen_changes,
     laptop,
     quick,
 )
@@ -85,18 +85,6 @@ def where_epm_acts() -> dict[str, Experiment]:
     return {selection: named[f"dnll both {selection}"].replace(**changes) for selection in ("ep", "epm")}
 
 
-# Systems of Tables 1 and 2 that came later. Their base -> what it is compared with in `rivals`.
-RIVALS = {
-    "pi-model+sntg": "pi-model",
-    "label-propagation": "supervised",
-    "mean-teacher+lp": "mean-teacher",
-    "curriculum-labeling": "supervised",
-    "dmt": "curriculum-labeling",
-    "co-training": "two-networks",
-}
-IN_ROUNDS = ("curriculum-labeling", "dmt")
-
-
 def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
     """Every method on the digits but RIVALS, each with the best of its twelve trials on validation images.
 
@@ -109,40 +97,6 @@ def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
     return {
         name: experiment.replace(labels=labels, **changes) for name, experiment in METHODS.items() if name not in RIVALS
     }
-
-
-def rivals(dataset: str = "digits") -> dict[str, Experiment]:
-    """RIVALS beside what they add to, supervised-only and DNLL, on the digits with 20 labels as the searches chose.
-
-    "two-networks" is Deep Co-Training without its two losses, and without unlabelled images in its batch norm, as they
-    teach nothing. "..., long" has rounds as long as the runs of the others, in the place of as many passes in all. The
-    search of DMT chose another mixup than that of Curriculum Labeling: "dmt, mixed alike" has the latter's.
-
-    Args:
-        dataset: "mnist" with 100 labels and "cifar10" with 4000 are for two CPU cores: what was chosen on the digits,
-            on top of `settings.laptop` and of the first search on CIFAR-10.
-    """
-    names = ["supervised", "dnll", "pi-model", "mean-teacher", *RIVALS]
-    if dataset == "digits":
-        found = {name: METHODS[name] for name in names}
-    elif dataset == "mnist":
-        found = {name: laptop(name, "mnist").replace(labels=100, labelled_batch=50) for name in names}
-        every = 6  # epochs: graphs of so many images take a third of a run then, and most of it if made each epoch
-    else:
-        start = at_length(SEARCHES["cifar10-gate"].start, 9).replace(labels=4000)
-        kept = {"weight_decay": start.weight_decay, "strong": start.strong, "weak": start.weak, "lr": start.lr}
-        found = {name: start.replace(**{"m": 1, **chosen_changes(name), **kept}) for name in names}
-        found["supervised"] = start
-        found["dnll"] = start.replace(method="dnll", m=3, lam=3.0)
-        every = 2
-    if dataset != "digits":
-        found |= {name: found[name].replace(lp_every=every) for name in ("label-propagation", "mean-teacher+lp")}
-    long = {
-        f"{name}, long": at_length(found[name], (1 + found[name].rounds) * found[name].epochs) for name in IN_ROUNDS
-    }
-    two = found["co-training"].replace(cot_scale=0.0, dif_scale=0.0, shared_bn=False)
-    alike = found["dmt"].replace(mixup_alpha=found["curriculum-labeling"].mixup_alpha)
-    return found | {"two-networks": two, "dmt, mixed alike": alike} | long
 
 
 def addons(dataset: str = "digits", **changes) -> dict[str, Experiment]:
@@ -280,6 +234,8 @@ CAMPAIGNS = {
     "rivals": Campaign(lambda: [*rivals().values()], REPORTED[:10]),
     "rivals-mnist": Campaign(lambda: [*rivals("mnist").values()], REPORTED[:1]),
     "rivals-cifar10": Campaign(lambda: [*rivals("cifar10").values()], REPORTED[:1]),
+    "gans": Campaign(lambda: [e for e in gans().values() if e.labels == 100], REPORTED[:1]),
+    "gans-few": Campaign(lambda: [e for e in gans().values() if e.labels < 100], REPORTED[:3]),
     "addons": Campaign(lambda: [*addons("cifar10").values()]),
     "adaptation": Campaign(lambda: _adaptation("adaptation", "usps", "mnist")),
     "adaptation-full": Campaign(lambda: _adaptation("adaptation-full", "usps", "mnist")),
