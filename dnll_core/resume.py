@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from dnll_core.checkpoint import CheckpointError, place_of
 from dnll_core.checks import check_so_far
 from dnll_core.common import brief, locked
+from dnll_core.device import Compute
 
 
 class InUse(CheckpointError):
@@ -99,6 +101,18 @@ def check_standing(info: dict, tensors: dict[str, Tensor], steps: int, total: in
     whole = step // steps
     if type(step) is not int or not 0 <= step <= total or epochs not in (whole, whole - (step % steps == 0)):
         raise ValueError(f"it says {epochs} epochs and step {step}, of {total} with {steps} in an epoch")
+
+
+def warn_of_rounding(folder: str | Path, before: dict, now: Compute, stacklevel: int) -> None:
+    """Warns if the run goes on with other threads or in another precision than in the sitting `before`."""
+    for name, keep in (("threads", "OMP_NUM_THREADS"), ("precision", "precision")):
+        theirs, mine = before[name], getattr(now, name)
+        if theirs is not None and theirs != mine:
+            warnings.warn(
+                f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}. Rounding differs, so it "
+                f"will not end bit for bit as with {theirs}; its record names both. {keep}={theirs} keeps it.",
+                stacklevel=stacklevel,
+            )
 
 
 @contextlib.contextmanager

@@ -26,7 +26,7 @@ from dnll_core.evaluation import accuracy, in_batches
 from dnll_core.learner import Learner
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
-from dnll_core.resume import InUse, as_checkpoint_error, check_same_run, check_standing
+from dnll_core.resume import InUse, as_checkpoint_error, check_same_run, check_standing, warn_of_rounding
 from dnll_core.signals import Stopped, deferred_interrupt
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
@@ -241,15 +241,8 @@ class Trainer:
             self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
             self.earlier, self._began = info["sittings"], (self.step, self.seconds)
             self.finished = info["finished"]
-            for name, keep in (("threads", "OMP_NUM_THREADS"), ("precision", "precision")):
-                theirs, mine = self.earlier[-1][name], getattr(self.learner.compute, name)
-                if theirs is not None and theirs != mine and not self.is_finished:
-                    warnings.warn(
-                        f"the run in {folder} goes on with {name} {mine}, and so far had {theirs}. Rounding differs, "
-                        f"so it will not end bit for bit as with {theirs}; its record names both. "
-                        f"{keep}={theirs} keeps it.",
-                        stacklevel=3,
-                    )
+            if not self.is_finished:
+                warn_of_rounding(folder, self.earlier[-1], self.learner.compute, stacklevel=4)
             epoch, begun = divmod(self.step, self.learner.steps_per_epoch)
             self.learner.stages.enter(max(0, self.step - 1))  # if another stage begins here, it has not yet
             if begun:

@@ -31,7 +31,7 @@ FLOORS = [
 INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}
 INSIDE |= {("results", "checks"), ("results", "names"), ("names", "config"), ("results", "provenance")}
 INSIDE |= {("checks", "config"), ("checks", "provenance"), ("provenance", "device")}
-INSIDE |= {("resume", "checkpoint"), ("resume", "checks"), ("__main__", "own.command")}
+INSIDE |= {("resume", "checkpoint"), ("resume", "checks"), ("resume", "device"), ("__main__", "own.command")}
 # Read at one sitting: the method itself.
 ONE_SITTING = """config fields augment models negatives losses schedules learner trainer evaluation checkpoint run
 results data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""

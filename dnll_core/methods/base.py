@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.device import side_by_side
+from dnll_core.methods.modes import evaluating, frozen_statistics
 from dnll_core.methods.stages import Optimiser, Pool, Stage
 from dnll_core.schedules import Clock
 
@@ -212,26 +213,3 @@ def softmax_mse(logits: Tensor, others: Tensor) -> Tensor:
     The consistency loss of the Temporal Ensembling lineage. Detach what must not learn from it.
     """
     return (torch.softmax(logits, dim=1) - torch.softmax(others, dim=1)).square().mean(dim=1)
-
-
-@contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and in training mode again afterwards."""
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train()
-
-
-@contextlib.contextmanager
-def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Batch norm with the batch's own statistics, but without moving the running ones."""
-    layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True

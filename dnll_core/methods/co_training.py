@@ -29,7 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, Output, TwoNetworks, evaluating, forward_each, frozen_statistics
+from dnll_core.methods.base import Batch, Output, TwoNetworks, forward_each
+from dnll_core.methods.modes import evaluating, frozen_statistics
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 

@@ -26,9 +26,8 @@ Host reads: none.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +35,8 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, frozen_statistics
+from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each
+from dnll_core.methods.modes import frozen, frozen_statistics
 from dnll_core.methods.stages import Adam, Optimiser, Pixels, Pool, Stage
 from dnll_core.models import Network
 from dnll_core.schedules import Clock, constant, sigmoid_ramp
@@ -188,16 +188,3 @@ class ImprovedGAN(Method):
 
     def predictors(self) -> dict[str, nn.Module]:
         return {"classifier": self.classifier}
-
-
-@contextlib.contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """What is computed has no gradient with respect to this network's weights."""
-    learning = [p for p in network.parameters() if p.requires_grad]
-    for p in learning:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in learning:
-            p.requires_grad_(True)

@@ -15,14 +15,12 @@ perturbation is all that differs; only the plain pass moves the running statisti
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dnll_core.losses import cross_entropy
-from dnll_core.methods.base import Batch, OneNetwork, Output, forward_each, frozen_statistics
+from dnll_core.methods.base import Batch, OneNetwork, Output, forward_each
+from dnll_core.methods.modes import frozen_statistics, without_dropout
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 
@@ -41,7 +39,7 @@ class VAT(OneNetwork):
         e = self.experiment
         d = torch.randn(u.shape, generator=generator, device=u.device)
         exact = torch.autocast(u.device.type, enabled=False)
-        with exact, frozen_statistics(self.network), _without_dropout(self.network):
+        with exact, frozen_statistics(self.network), without_dropout(self.network):
             with torch.no_grad():
                 [[_, plain]] = forward_each([self.network], [[x, u]], joint=e.shared_bn)
             for _ in range(e.vat_iterations):
@@ -86,15 +84,3 @@ def unit(d: Tensor) -> Tensor:
     # gradients on confident images are so small that their squares would be rounded to 0
     d = d / d.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
     return d / torch.linalg.vector_norm(d, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
-
-
-@contextlib.contextmanager
-def _without_dropout(network: nn.Module) -> Iterator[None]:
-    layers = [module for module in network.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
-    for layer in layers:
-        layer.eval()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.train()

@@ -13,9 +13,10 @@ from dnll_core import Experiment, train
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.losses import negative_loss
 from dnll_core.methods import Negatives, build_method, heads
-from dnll_core.methods.base import forward_each, frozen_statistics
+from dnll_core.methods.base import forward_each
 from dnll_core.methods.dual_student import stable
 from dnll_core.methods.mixmatch import mixup_shares, sharpen
+from dnll_core.methods.modes import frozen_statistics
 from dnll_core.methods.vat import kl, unit
 from dnll_core.models import build_network
 

@@ -16,7 +16,8 @@ from dnll_core import Experiment, train
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.methods import build_method
 from dnll_core.methods.base import Method
-from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise, feature_matching, frozen, real_or_made
+from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise, feature_matching, real_or_made
+from dnll_core.methods.modes import frozen
 from dnll_core.methods.stages import Adam, Optimiser, Pixels
 from dnll_core.models import build_network
 from dnll_core.optimisers import Optimisers
