@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from dnll_core.losses import cross_entropy
+from dnll_core.memory import check_room
 from dnll_core.methods.base import Batch, Output, forward_each, softmax_mse
 from dnll_core.methods.label_propagation import SpreadLabels, Spreads
 from dnll_core.methods.mean_teacher import MeanTeacher
@@ -73,6 +74,12 @@ class Crowded(Spreads):
     """Mixed into a base of consistency: what both variants are."""
 
     keeper = CrowdedLabels
+
+    def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
+        x, u = self.experiment.labelled_batch, self.experiment.unlabelled_batch
+        told = f"labelled_batch={x}, unlabelled_batch={u}: distances of all pairs of a batch"
+        check_room(4 * (x + u) ** 2, told, pool.targets.device)
+        super().at_stage(pool, generator)
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         e, (x, y, (view, other)) = self.experiment, (batch.labelled[0], batch.targets, batch.unlabelled)

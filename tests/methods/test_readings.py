@@ -8,6 +8,7 @@ from methods.test_methods import clock
 from methods.test_rivals import K, P, batch, build, close, compute, joint, pool_of, random, views_of
 from torch import nn
 
+from dnll_core.config import ConfigError
 from dnll_core.losses import cross_entropy
 from dnll_core.methods.base import softmax_mse
 from dnll_core.methods.ccl import keep_lowest, uncertainty
@@ -91,6 +92,13 @@ def test_labels_and_their_weights(name, k):
     close(method.spread.weights.double(), 1 - distance / distance.max(), 1e-4)
     assert method.spread.weights.min() == 0 == method.spread.weights[distance.argmax()]
     assert 0 < method.spread.weights.max() <= 1
+
+
+def test_pairs_that_do_not_fit_are_refused_before_the_first_iteration(monkeypatch):
+    monkeypatch.setattr("dnll_core.memory.free_memory", lambda device: 4 * 40**2 - 1)
+    build("tssdl", labelled_batch=20, unlabelled_batch=19).at_stage(pool_of(None), torch.Generator())
+    with pytest.raises(ConfigError, match="labelled_batch=20, unlabelled_batch=20: distances of all pairs of a batch"):
+        build("tssdl", labelled_batch=20, unlabelled_batch=20).at_stage(pool_of(None), torch.Generator())
 
 
 def test_where_all_are_alike_all_count():
