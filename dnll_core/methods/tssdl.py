@@ -38,6 +38,9 @@ from dnll_core.methods.pi_model import PiModel
 from dnll_core.methods.stages import Pool
 from dnll_core.schedules import Clock, sigmoid_ramp
 
+# logits and hidden layers of labelled images, those of unlabelled ones, and logits (U, K)
+Seen = tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]
+
 
 def min_max_loss(hidden: Tensor, classes: Tensor, weights: Tensor, margin: float) -> Tensor:
     """Mean over the N (N - 1) pairs of two images of w_i w_j (d^2 if classes agree, else max(0, margin^2 - d^2)).
@@ -81,15 +84,14 @@ class Crowded(Spreads):
         check_room(4 * (x + u) ** 2, told, pool.targets.device)
         super().at_stage(pool, generator)
 
+    def look_at(self, x: Tensor, view: Tensor, other: Tensor) -> Seen:
+        """Labelled images, unlabelled ones, and what these should agree with, of their other view."""
+        raise NotImplementedError
+
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
-        e, (x, y, (view, other)) = self.experiment, (batch.labelled[0], batch.targets, batch.unlabelled)
-        teaches = isinstance(self, MeanTeacher)
-        targets = [self.teach([other])] if teaches else []
-        blocks = [x, view] if teaches else [x, view, other]
-        [seen] = forward_each([getattr(self, self.describer)], [blocks], joint=e.shared_bn, features=True)
-        (labelled, of_labelled), (logits, hidden) = seen[:2]
-        target = targets[0] if teaches else seen[2][0]  # of the Π model, with gradient
-        supervised, consistency = cross_entropy(labelled, y), softmax_mse(logits, target).mean()
+        e = self.experiment
+        (labelled, of_labelled), (logits, hidden), target = self.look_at(batch.labelled[0], *batch.unlabelled)
+        supervised, consistency = cross_entropy(labelled, batch.targets), softmax_mse(logits, target).mean()
         output = Output(
             loss=supervised + e.consistency_scale * sigmoid_ramp(clock, e.consistency_ramp_epochs) * consistency,
             labelled_logits=[labelled.detach()],
@@ -99,7 +101,7 @@ class Crowded(Spreads):
         )
         if not self.spreads:
             return output
-        classes = torch.cat([y, self.spread.labels[batch.index]])
+        classes = torch.cat([batch.targets, self.spread.labels[batch.index]])
         weights = torch.cat([torch.ones_like(of_labelled[:, 0]), self.spread.weights[batch.index]])
         pairs = min_max_loss(torch.cat([of_labelled, hidden]), classes, weights, e.sntg_margin)
         output.loss = output.loss + e.sntg_weight * sigmoid_ramp(clock, e.ramp_epochs) * pairs
@@ -112,8 +114,18 @@ class TSSDL(Crowded, PiModel):
 
     describer = "network"
 
+    def look_at(self, x: Tensor, view: Tensor, other: Tensor) -> Seen:
+        blocks, shared = [x, view, other], self.experiment.shared_bn
+        [(labelled, unlabelled, (target, _))] = forward_each([self.network], [blocks], joint=shared, features=True)
+        return labelled, unlabelled, target
+
 
 class MeanTeacherTSSDL(Crowded, MeanTeacher):
     """TSSDL-MT: the student has the pseudo-labels, and agrees with its teacher."""
 
     describer = "student"
+
+    def look_at(self, x: Tensor, view: Tensor, other: Tensor) -> Seen:
+        target, shared = self.teach([other]), self.experiment.shared_bn
+        [(labelled, unlabelled)] = forward_each([self.student], [[x, view]], joint=shared, features=True)
+        return labelled, unlabelled, target
