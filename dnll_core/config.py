@@ -25,7 +25,7 @@ METHODS = (
     *("supervised", "mutual-learning", "dnll", "mean-teacher", "dual-student", "pi-model", "temporal-ensembling"),
     *("vat", "pseudo-label", "mixmatch", "fixmatch", "mean-teacher+dnll", "dual-student+dnll"),
     *("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training"),
-    "improved-gan",
+    *("tssdl", "mean-teacher+tssdl", "filtering-ccl", "temperature-ccl", "ccn", "improved-gan"),
 )
 
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
@@ -112,8 +112,8 @@ class Experiment:
     # -- the methods that DNLL is compared with; where one weight is enough it is lam, with ramp_epochs ----------------
     # a decay is the share of the old average that is kept: one of 1 would never move
     consistency_view: Literal["strong", "weak"] = "strong"  # mean-teacher, pi-model: second view; published: new draw
-    consistency_scale: NonNegative = 10.0  # mean-teacher, dual-student: [authors' add-on code]; Dual Student's lambda_1
-    consistency_ramp_epochs: NonNegative = 5.0  # [authors' add-on code] both; the same form as ramp_epochs
+    consistency_scale: NonNegative = 10.0  # mean-teacher, dual-student: [authors' add-on code], lambda_1; tssdl, ccl
+    consistency_ramp_epochs: NonNegative = 5.0  # [authors' add-on code] these; the same form as ramp_epochs
     teacher_decay: Annotated[Real, Field(ge=0, le=0.99999)] = 0.999  # mean-teacher: a step [Tarvainen & Valpola sec. 3]
     stabilisation_scale: NonNegative = 100.0  # dual-student: [its code, CIFAR-10] lambda_2
     stabilisation_ramp_epochs: NonNegative = 5.0  # dual-student: [its code]
@@ -127,19 +127,20 @@ class Experiment:
     sharpening: Positive = 0.5  # mixmatch: temperature T [its paper, section 4]
     mixup_alpha: Annotated[Real, Field(ge=0, le=1000)] = 0.75  # mixmatch, dmt, curriculum-labeling: Beta; 0: no mixup
     fixmatch_threshold: Share = 0.95  # fixmatch: confidence that a pseudo-label needs [its paper, section 4]
-    sntg_weight: NonNegative = 40.0  # pi-model+sntg: of pairs [its code, CIFAR-10: 0.4 of its consistency's 100]
-    sntg_margin: Positive = 1.0  # pi-model+sntg: that different classes keep [its code]
-    lp_start: Annotated[Real, Field(ge=0, le=0.99)] = 0.1  # label-propagation, mean-teacher+lp: [ours] share without it
-    lp_every: Count = 1  # both: epochs from graph to graph [its code]
-    lp_neighbours: Count = 50  # both: of an image in the graph [its code]
-    lp_gamma: Annotated[Real, Field(gt=0, le=1000)] = 3.0  # both: power of the cosine similarity [its code]
+    sntg_weight: NonNegative = 40.0  # pi-model+sntg: of pairs [its code, CIFAR-10: 0.4 of consistency's 100]; tssdl
+    sntg_margin: Positive = 1.0  # pi-model+sntg: that different classes keep [its code]; tssdl: the same distance
+    lp_start: Annotated[Real, Field(ge=0, le=0.99)] = 0.1  # label-propagation, +lp, tssdl: [ours] share without
+    lp_every: Count = 1  # these: epochs from graph to graph [label propagation's code]
+    lp_neighbours: Count = 50  # these: of an image in the graph [label propagation's code]
+    lp_gamma: Annotated[Real, Field(gt=0, le=1000)] = 3.0  # label-propagation, +lp: power of the similarity [its code]
     lp_alpha: Annotated[Real, Field(ge=0, le=0.999)] = 0.99  # both: share of a label from along the graph [its code]
     rounds: Annotated[Whole, Field(ge=1, le=100)] = 5  # curriculum-labeling, dmt: with unlabelled images [its code]
     dmt_gamma: NonNegative = 4.0  # dmt: how sharply the network weighs stored labels [its code]; 0: curriculum-labeling
     cot_scale: NonNegative = 10.0  # co-training: of agreement [its paper]
     dif_scale: NonNegative = 0.5  # co-training: of resistance to the other's adversarial images [its paper]
     adversarial_eps: NonNegative = 0.08  # co-training: normalised pixels, 0.02 of 0...1 [its authors]
-
+    ccl_passes: Annotated[Whole, Field(ge=1, le=100)] = 4  # filtering-ccl, temperature-ccl: of the teacher [ours]
+    ccl_strength: NonNegative = 0.5  # both: share left out at first; heat of the least certain beyond 1 [ours]
     own_networks: Flag = True  # improved-gan: the published classifier; False: `network`
 
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------

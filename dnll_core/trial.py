@@ -118,9 +118,9 @@ def _without_images(network: Network, images: Tensor) -> tuple[Logits, list[torc
 class _Counter(nn.Module):
     """In the place of a network: notes how many images come at a time while batch norm takes their own statistics."""
 
-    def __init__(self, logits: Logits, counts: list[int]):
+    def __init__(self, logits: Logits, hidden: int, counts: list[int]):
         super().__init__()
-        self.logits, self.counts = logits, counts
+        self.logits, self.hidden, self.counts = logits, hidden, counts
 
     def forward(self, x: Tensor, return_features: bool = False) -> Logits:
         if self.training:
@@ -129,7 +129,7 @@ class _Counter(nn.Module):
         if isinstance(self.logits, tuple):
             return tuple(of_each.expand(-1, head.shape[1]) for head in self.logits)
         logits = of_each.expand(-1, self.logits.shape[1])
-        return (logits, of_each) if return_features else logits
+        return (logits, of_each.expand(-1, self.hidden)) if return_features else logits
 
 
 def _check_batches(learner: Learner, logits: Logits) -> None:
@@ -152,7 +152,9 @@ def _fewest(learner: Learner, logits: Logits, batches: dict[str, int]) -> int:
     """The fewest images that go through a network of the learner's method at a time, with batches of these sizes."""
     counts: list[int] = []
     networks = [module for module in learner.method.modules() if isinstance(module, Network)]
-    method = copy.deepcopy(learner.method, {id(network): _Counter(logits, counts) for network in networks})
+    method = copy.deepcopy(
+        learner.method, {id(network): _Counter(logits, network.hidden, counts) for network in networks}
+    )
     shape, where = learner.data.labelled.shape[1:], {"device": learner.device}
     x, u = (torch.zeros(n, *shape, **where) for n in batches.values())
     classes, places = (torch.zeros(n, dtype=torch.int64, **where) for n in batches.values())

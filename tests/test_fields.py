@@ -37,12 +37,12 @@ WORDS = {
 }
 LOWEST = {  # of whole numbers
     **each("labels size m vat_iterations labelled_batch unlabelled_batch epochs eval_every", 1),
-    **each("lp_every lp_neighbours rounds", 1),
+    **each("lp_every lp_neighbours rounds ccl_passes", 1),
     **each("translation crop_padding", 0),
 }
 HIGHEST = {
     "size": 1024,
-    **each("vat_iterations rounds", 100),
+    **each("vat_iterations rounds ccl_passes", 100),
     "epochs": 10**6,
     **each("labelled_batch unlabelled_batch", 2**16),
 }
@@ -53,7 +53,7 @@ BOUNDS = {
     **each("lam ramp_epochs consistency_scale consistency_ramp_epochs stabilisation_scale", (0, math.inf)),
     **each("stabilisation_ramp_epochs logit_distance vat_entropy weight_decay", (0, math.inf)),
     **each("vat_eps vat_xi sharpening lr sntg_margin", (LEAST, math.inf)),
-    **each("sntg_weight dmt_gamma cot_scale dif_scale adversarial_eps", (0, math.inf)),
+    **each("sntg_weight dmt_gamma cot_scale dif_scale adversarial_eps ccl_strength", (0, math.inf)),
     **each("lp_gamma", (LEAST, 1000)),
     **each("mixup_alpha", (0, 1000)),
     **each("jitter threshold stable_threshold fixmatch_threshold", (0, 1)),

@@ -125,7 +125,8 @@ def test_no_batch_is_refused_that_would_fit(method, free, monkeypatch):
     """What is asked for is less than what an iteration keeps for its backward pass, and no small part of it."""
     asked = []
     monkeypatch.setattr("dnll_core.trial.check_room", lambda needed, what, *_: asked.append(needed))
-    trainer, _ = prepare(Experiment(**SMALL, network="wrn28-2", method=method), 0, progress=False)
+    e = Experiment(**SMALL, network="wrn28-2", own_networks=False, method=method)
+    trainer, _ = prepare(e, 0, progress=False)
     learner, kept = trainer.learner, _Bytes()
     plan, batch = asked
     assert plan == 16 * learner.steps_per_epoch * (20 + 64)

@@ -50,7 +50,7 @@ class MethodStyle:
 
 
 # The colour is the family's, as in the tree of notebook 16; marker and dash are the method's, and no two have the same.
-LONG, MORSE = (0, (8, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5))
+LONG, MORSE, SPARSE = (0, (8, 2)), (0, (4, 1.5, 1, 1.5, 1, 1.5)), (0, (2, 4))
 METHODS = {
     "supervised": MethodStyle("supervised only", GREY, "s", "--"),
     "mutual-learning": MethodStyle("mutual learning", BLUE, "D", "--"),
@@ -72,6 +72,11 @@ METHODS = {
     "curriculum-labeling": MethodStyle("Curriculum Labeling", ORANGE, "s", LONG),
     "dmt": MethodStyle("DMT", ORANGE, "D", MORSE),
     "co-training": MethodStyle("Deep Co-Training", BLUE, "^", ":"),
+    "tssdl": MethodStyle("TSSDL, our reading", BROWN, "o", "--"),
+    "mean-teacher+tssdl": MethodStyle("TSSDL-MT, our reading", BROWN, "v", LONG),
+    "filtering-ccl": MethodStyle("Filtering CCL, our reading", PINK, "o", LONG),
+    "temperature-ccl": MethodStyle("Temperature CCL, our reading", PINK, "v", MORSE),
+    "ccn": MethodStyle("CCN, our reading", BLUE, "s", SPARSE),
     "source-only": MethodStyle("source only", GREY, "o", ":"),
     "target-batch-norm": MethodStyle("source only, target in batch norm", GREY, "v", "-."),
     "target-supervised": MethodStyle("target supervised", GREY, "^", LONG),

@@ -6,6 +6,8 @@ from functools import partial
 
 from dnll_core.config import Experiment
 from dnll_core.methods.base import Method, NetworkFactory
+from dnll_core.methods.ccl import FilteringCCL, TemperatureCCL
+from dnll_core.methods.ccn import CCN
 from dnll_core.methods.co_training import CoTraining
 from dnll_core.methods.curriculum import DMT, CurriculumLabeling
 from dnll_core.methods.dnll import Negatives, Pair
@@ -22,6 +24,7 @@ from dnll_core.methods.sntg import SNTG
 from dnll_core.methods.stages import Pixels
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
+from dnll_core.methods.tssdl import TSSDL, MeanTeacherTSSDL
 from dnll_core.methods.vat import VAT
 
 
@@ -61,6 +64,11 @@ def build_method(
         "dmt": partial(DMT, pool=pool),
         "co-training": CoTraining,
         "improved-gan": partial(ImprovedGAN, num_classes=num_classes, pixels=pixels),
+        "tssdl": partial(TSSDL, **of_pool),
+        "mean-teacher+tssdl": partial(MeanTeacherTSSDL, **of_pool),
+        "filtering-ccl": FilteringCCL,
+        "temperature-ccl": TemperatureCCL,
+        "ccn": partial(CCN, num_classes=num_classes),
     }
     base = bases[experiment.method.removesuffix("+dnll")](build, experiment)
     return Negatives(base, experiment, num_classes) if experiment.method.endswith("dnll") else base

@@ -82,15 +82,17 @@ class Spreads(Method):
 
     Attributes:
         describer: name of the network whose features are the graph's.
+        keeper: what makes the labels and remembers them.
     """
 
     describer: str
+    keeper = SpreadLabels
 
     def __init__(self, build: NetworkFactory, experiment: Experiment, num_classes: int, pool: int):
         super().__init__(build, experiment)
         start = experiment.lp_start
         self.stages = (*[Stage("base", start, "lp_start")] * (start > 0), Stage("spread labels", 1 - start))
-        self.spread = SpreadLabels(experiment, num_classes, pool)
+        self.spread = self.keeper(experiment, num_classes, pool)
 
     @property
     def spreads(self) -> bool:

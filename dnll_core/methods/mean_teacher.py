@@ -15,9 +15,10 @@ are labelled and only they have one, its weight of 100 is a consistency_scale of
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
@@ -42,19 +43,28 @@ class MeanTeacher(Method):
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         e = self.experiment
-        for_student, for_teacher = batch.unlabelled
-        teachers = label_each([self.teacher], for_teacher, e.label_mode, e.label_updates_bn)
+        for_student, *for_teacher = batch.unlabelled
+        target = self.teach(for_teacher)
         [[labelled, unlabelled]] = forward_each([self.student], [[batch.labelled[0], for_student]], joint=e.shared_bn)
         supervised = cross_entropy(labelled, batch.targets)
-        consistency = softmax_mse(unlabelled, teachers[0]).mean()
+        consistency = self.disagreement(unlabelled, target, clock)
         weight = e.consistency_scale * sigmoid_ramp(clock, e.consistency_ramp_epochs)
         return Output(
             loss=supervised + weight * consistency,
             labelled_logits=[labelled.detach()],
             student_logits=[unlabelled],
-            teacher_logits=teachers,
+            teacher_logits=[target],
             metrics={"supervised": supervised.detach(), "consistency": consistency.detach()},
         )
+
+    def teach(self, views: Sequence[Tensor]) -> Tensor:
+        """What the student should agree with, from its teacher's views: logits (U, K) without gradient."""
+        e = self.experiment
+        return label_each([self.teacher], views[0], e.label_mode, e.label_updates_bn)[0]
+
+    def disagreement(self, logits: Tensor, target: Tensor, clock: Clock) -> Tensor:
+        """Of the student's logits (U, K) with what `teach` gave. 0-dim."""
+        return softmax_mse(logits, target).mean()
 
     @torch.no_grad()
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:

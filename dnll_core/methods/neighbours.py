@@ -20,12 +20,13 @@ def unit_rows(features: Tensor) -> Tensor:
     return features / torch.linalg.vector_norm(features, dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def neighbours(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def neighbours(features: Tensor, k: int, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The k other rows with the largest inner product, the nearest first: exact, some rows at a time.
 
     Args:
         features: (N, F) floating point; of unit length for cosine similarity.
         k: 1...N - 1.
+        keys: (N, F), what the other rows show in an inner product; None: their features.
 
     Returns:
         Indices (N, k) int64 and inner products (N, k). Which of several equal ones come is not said.
@@ -37,7 +38,8 @@ def neighbours(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if not 1 <= k < n:
         raise ValueError(f"k={k}: each of {n} images has 1 to {n - 1} neighbours.")
     indices, similarity = [], []
-    padded = torch.cat([features, features.new_zeros(-n % GROUP, features.shape[1])])  # to full groups, masked below
+    keys = features if keys is None else keys
+    padded = torch.cat([keys, keys.new_zeros(-n % GROUP, keys.shape[1])])  # to full groups, masked below
     for rows in torch.arange(n, device=features.device).split(max(1, AT_ONCE // len(padded))):
         products = features[rows] @ padded.T  # (rows, N, to full groups)
         products[:, n:] = -torch.inf
@@ -50,6 +52,15 @@ def neighbours(features: Tensor, k: int) -> tuple[Tensor, Tensor]:
         indices.append(best.gather(1, places // GROUP) * GROUP + places % GROUP)
         similarity.append(values)
     return torch.cat(indices), torch.cat(similarity)
+
+
+def distance_to_neighbours(features: Tensor, k: int) -> Tensor:
+    """Sum of the squared Euclidean distances to the k nearest other rows: (N, F) -> (N,); k as in `neighbours`."""
+    features = features - features.mean(0)  # what rounds is then the distances, not where the cloud lies
+    squares = features.square().sum(1, keepdim=True)
+    # the nearest has the largest a . b - |b|^2 / 2, which is half of |a|^2 - |a - b|^2
+    queries, keys = torch.cat([features, torch.ones_like(squares)], 1), torch.cat([features, -squares / 2], 1)
+    return (squares - 2 * neighbours(queries, k, keys)[1]).clamp(min=0).sum(1)
 
 
 def normalised_graph(indices: Tensor, affinity: Tensor) -> Tensor:

@@ -34,8 +34,10 @@ from dnll_core.run import prepare
 from dnll_core.stages import starts_of
 
 K, P = 4, 8
-RIVALS = ("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training")
-STAGED = RIVALS[1:5]
+GRAPHS = ("label-propagation", "mean-teacher+lp", "tssdl", "mean-teacher+tssdl")
+ROUNDS = ("curriculum-labeling", "dmt")
+STAGED = GRAPHS + ROUNDS
+RIVALS = (*STAGED, "pi-model+sntg", "co-training", "filtering-ccl", "temperature-ccl", "ccn")
 LATE = 90.0  # of the hundred iterations of `clock`, after all ramps
 
 
@@ -54,6 +56,10 @@ def batch(labelled=6, unlabelled=P, views=(1, 1), seed=0):
     x, u = (images(labelled) for _ in range(views[0])), (images(unlabelled) for _ in range(views[1]))
     targets = torch.randint(K, (labelled,), generator=g)
     return Batch(tuple(x), targets, tuple(u), torch.arange(unlabelled))
+
+
+def views_of(method):
+    return len(method.labelled_views), len(method.unlabelled_views)
 
 
 def compute(method, b, step=LATE, seed=1):
@@ -722,7 +728,7 @@ def test_too_many_stages_or_too_short_ones_are_refused_with_the_field(method, fi
 def test_an_iteration_reads_nothing_back(name, at):
     method = build(name)
     method.stage = len(method.stages) - 1 if at == "end" else 0
-    b, c, g = batch(views=(1, len(method.unlabelled_views))), clock(3.0), torch.Generator().manual_seed(1)
+    b, c, g = batch(views=views_of(method)), clock(3.0), torch.Generator().manual_seed(1)
     with NoHostReads(), pytest.MonkeyPatch.context() as patched:
         # on a CPU it looks whether the classes are in range
         patched.setattr(nn.functional, "one_hot", lambda x, k: (x.unsqueeze(-1) == torch.arange(k)).long())
@@ -754,19 +760,19 @@ def test_host_reads_between_iterations_are_those_that_are_listed(name, monkeypat
     for step in (learner.stages.starts[-1], 2 * learner.steps_per_epoch):  # a stage, an epoch
         with HostReads() as reads:
             learner.begin(step)
-        assert reads.names == (["nonzero"] if name in ("curriculum-labeling", "dmt") else []), step
+        assert reads.names == ["nonzero"] * (name in ROUNDS), step
 
 
 @pytest.mark.parametrize("name", RIVALS)
 def test_the_operations_of_an_iteration_can_be_counted(name):
-    """As a benchmark does. Twice the images are twice the operations."""
+    """As a benchmark does. Twice the images are twice the operations, but for pairs of all with all."""
     method = build(name)
     method.stage = len(method.stages) - 1
     one, two = (
-        count_flops(lambda n=n: compute(method, batch(4 * n, 4 * n, (1, len(method.unlabelled_views)))).loss.backward())
-        for n in (1, 2)
+        count_flops(lambda n=n: compute(method, batch(4 * n, 4 * n, views_of(method))).loss.backward()) for n in (1, 2)
     )
-    assert two == 2 * one > 0
+    pairs = 3 * 2 * 8 * 8 * 64 * name.endswith("tssdl")  # 8 images with 64 features; forward, and backward on each side
+    assert two == 2 * one + 2 * pairs > 0
 
 
 @pytest.mark.parametrize("name", RIVALS)
@@ -776,7 +782,7 @@ def test_state_dict_holds_everything(name):
     with torch.no_grad():
         if name in STAGED:
             method.at_stage(pool_of(None), torch.Generator())
-    b = batch(views=(1, len(method.unlabelled_views)))
+    b = batch(views=views_of(method))
     for step in (0.0, 1.0):
         method.after_step(b, compute(method, b, step), clock(step))
     other.load_state_dict(method.state_dict())
@@ -813,7 +819,7 @@ def test_hooks_leave_statistics_and_gradients_alone(name, pool):
     trainer.train_step(0)
     learner.method.zero_grad(set_to_none=True)
     before = {key: value.clone() for key, value in learner.method.state_dict().items() if "running" in key}
-    step = learner.stages.starts[1] if name in STAGED[:2] else 4 if name not in STAGED else 0
+    step = learner.stages.starts[1] if name in GRAPHS else 4 * (name not in ROUNDS)
     learner.begin(step)
     assert all(torch.equal(before[key], learner.method.state_dict()[key]) for key in before)
     assert all(p.grad is None for p in learner.method.parameters())
@@ -821,7 +827,7 @@ def test_hooks_leave_statistics_and_gradients_alone(name, pool):
     trainer.train_step(step % 4)
 
 
-@pytest.mark.parametrize("name", ["label-propagation", "curriculum-labeling"])
+@pytest.mark.parametrize("name", ["label-propagation", "tssdl", "curriculum-labeling"])
 def test_a_pool_in_host_memory_gives_the_same_run(name):
     e = Experiment(**FAST, method=name, lp_start=0.5)
     one, other = (state_of(train(e, 0, progress=False, pool=pool)) for pool in ("device", "host"))
