@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -20,6 +18,7 @@ from dnll_core.augment import Augmentation
 from dnll_core.common import stream_seed
 from dnll_core.config import Experiment
 from dnll_core.data.host_pool import HostPool
+from dnll_core.data.placing import TrainingData
 from dnll_core.device import Compute
 from dnll_core.evaluation import in_batches
 from dnll_core.methods.base import Batch, Method, Output, of_all_turns
@@ -27,21 +26,6 @@ from dnll_core.methods.stages import Pool
 from dnll_core.optimisers import Optimisers
 from dnll_core.schedules import Clock, ema_update_, floats
 from dnll_core.stages import Stages
-
-
-@dataclass
-class TrainingData:
-    """The tensors of one run, on its device: images uint8 (N, C, H, W), labels int64 (N,)."""
-
-    labelled: Tensor
-    targets: Tensor
-    unlabelled: Tensor | HostPool
-    held_out: dict[str, tuple[Tensor, Tensor]]  # "validation" and "test" -> (images, labels)
-    split: str  # hash of the split; a checkpoint continues with the same one only
-    images: str = ""  # digest of the data set, see `Dataset`
-    files: Mapping[str, str] = field(default_factory=dict)  # of a folder, likewise
-    classes: tuple[str, ...] = ()  # and so are these, and the bits of deep grey files
-    bits: int | None = None
 
 
 def permuted_batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Tensor:

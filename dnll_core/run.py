@@ -15,24 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from dnll_core import results
 from dnll_core.augment import Augmentation
 from dnll_core.bars import Runs
-from dnll_core.common import FORMAT, today, unknown
+from dnll_core.common import FORMAT, today
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data.dataset import Dataset
 from dnll_core.data.domain import load_pair
-from dnll_core.data.host_pool import HostPool
 from dnll_core.data.load import load_data
-from dnll_core.data.splits import Split, split_labels
+from dnll_core.data.placing import training_data
+from dnll_core.data.splits import split_labels
 from dnll_core.device import ALONE, choose_compute, one_run, own_random_state, usual_torch
 from dnll_core.evaluation import accuracy
 from dnll_core.fields import OWN, read
-from dnll_core.learner import Learner, TrainingData
+from dnll_core.learner import Learner
 from dnll_core.memory import out_of_memory
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
@@ -44,8 +43,6 @@ from dnll_core.resume import exclusive
 from dnll_core.signals import Stop
 from dnll_core.trainer import Trainer
 from dnll_core.trial import as_config_error, batches_in_words, checked_images, try_once, warn_if_cut_short
-
-POOLS = ("auto", "device", "host")
 
 
 @dataclass
@@ -263,32 +260,3 @@ def prepare(
         **dataset.about_images(),
     }
     return trainer, provenance
-
-
-def training_data(dataset: Dataset, split: Split, device: torch.device, pool: str = "auto") -> TrainingData:
-    """The split's images and labels on the device, the unlabelled ones where `pool` says (see `train`)."""
-    if pool not in POOLS:
-        raise ConfigError(unknown("pool", pool, POOLS))
-
-    def take(index: Tensor) -> Tensor:
-        return dataset.x_train[index].to(device)
-
-    if pool == "auto" and device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        pool = "host" if 2 * len(split.unlabelled) * dataset.x_train[0].nbytes > free else "device"
-    unlabelled = HostPool(dataset.x_train, split.unlabelled, device) if pool == "host" else take(split.unlabelled)
-    held_out = {
-        "validation": (take(split.validation), dataset.y_train[split.validation].to(device)),
-        "test": (dataset.x_test.to(device), dataset.y_test.to(device)),
-    }
-    return TrainingData(
-        take(split.labelled),
-        dataset.y_train[split.labelled].to(device),
-        unlabelled,
-        held_out,
-        split.hash(),
-        dataset.digest,
-        dataset.files,
-        dataset.classes,
-        dataset.bits,
-    )
