@@ -15,6 +15,14 @@ RIVALS = {
     "dmt": "curriculum-labeling",
     "co-training": "two-networks",
 }
+# Our readings of systems without published code, likewise.
+READINGS = {
+    "tssdl": "pi-model",
+    "mean-teacher+tssdl": "mean-teacher",
+    "filtering-ccl": "mean-teacher",
+    "temperature-ccl": "mean-teacher",
+    "ccn": "two-networks",
+}
 IN_ROUNDS = ("curriculum-labeling", "dmt")
 
 
@@ -50,6 +58,12 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
     two = found["co-training"].replace(cot_scale=0.0, dif_scale=0.0, shared_bn=False)
     alike = found["dmt"].replace(mixup_alpha=found["curriculum-labeling"].mixup_alpha)
     return found | {"two-networks": two, "dmt, mixed alike": alike} | long
+
+
+def boxes() -> dict[tuple[int, str, int], Experiment]:
+    """Table, row and labels of the paper's cells that these systems fill -> the run, with the networks quoted there."""
+    rows = {"improved-gan": (4, "ImprovedGAN")}
+    return {(*rows[e.method], e.labels): e for e in gans().values() if e.own_networks}
 
 
 def gans() -> dict[str, Experiment]:

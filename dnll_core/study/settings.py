@@ -25,7 +25,7 @@ class Method:
     row: str = ""
     published: Changes | None = None
     published_on: dict[str, Changes] = Field(default_factory=dict)
-    digits: str
+    digits: str = ""
     mnist: str = ""
 
 
@@ -61,7 +61,7 @@ def read(path: Path) -> _File:
     }
     changes |= {f"readings.{t}.{name}": own.views for t, of in file.readings.items() for name, own in of.items()}
     changes |= {f"as_recorded.{name}": own for name, own in file.as_recorded.items()}
-    searches = {f"methods.{name}.digits": method.digits for name, method in file.methods.items()}
+    searches = {f"methods.{name}.digits": method.digits for name, method in file.methods.items() if method.digits}
     searches |= {f"methods.{name}.mnist": method.mnist for name, method in file.methods.items() if method.mnist}
     searches |= {f"quickstart.{name}": search for name, search in file.quickstart.items()}
     searches |= {f"adaptation.{name}": search for name, search in file.adaptation.items()}
@@ -81,7 +81,7 @@ EPOCHS = _FILE.epochs  # profile -> kind of data -> passes over the unlabelled i
 
 # What the searches chose: for every method on the digits, for the quickstart, for domain adaptation, and on two CPU
 # cores for Table 4 and for Tables 5 and 6, where each number m of negatives has a λ of its own.
-METHODS = {name: chosen(method.digits) for name, method in NAMED.items()}
+METHODS = {name: chosen(method.digits) for name, method in NAMED.items() if method.digits}
 QUICKSTART: dict[str, Experiment | Classical] = {name: chosen(search) for name, search in _FILE.quickstart.items()}
 ADAPTATION_CHOSEN = {name: chosen(search) for name, search in _FILE.adaptation.items()}
 LAPTOP_START = chosen("laptop-start")
