@@ -24,6 +24,7 @@ from dnll_core.figures.tables import points_of_cells
 from dnll_core.methods.classical import CLASSIFIERS, Classical
 from dnll_core.paper import OURS, SECONDS
 from dnll_core.paper.misprints import MISPRINTS
+from dnll_core.paper.tables import NUMBERS
 from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
@@ -38,7 +39,8 @@ from dnll_core.study.markdown import (
 )
 from dnll_core.study.own_images import recorded as recorded_study
 from dnll_core.study.records import NAMES, Records, recorded
-from dnll_core.study.rivals import IN_ROUNDS, RIVALS, rivals
+from dnll_core.study.rivals import IN_ROUNDS, READINGS, RIVALS, rivals
+from dnll_core.study.settings import NAMED
 from dnll_core.study.statistics import lead, paired, percent
 from dnll_core.study.tables import SETUP, Cell, cells
 
@@ -119,6 +121,23 @@ def rivals_table(folder: Path | None = None) -> str:
         lines.append(line | {"n": ", ".join(str(len(group)) for group in own.values())})
         everything += itertools.chain(*own.values())
     return with_provenance(lines, everything)
+
+
+def systems_table() -> str:
+    """The systems of Tables 1-4: which method here is which, and what it was made after."""
+    named = {(method.row or method.title).casefold(): name for name, method in NAMED.items()}
+    in_tables: dict[str, list[int]] = {}  # by row; one that is misprinted in a table stands under its name
+    for key in NUMBERS:
+        if key.table <= 4 and key.method != OURS:
+            in_tables.setdefault(key.method, []).append(key.table)
+    lines = []
+    for row, tables in in_tables.items():
+        name = named.get(row.casefold())
+        after = "–, quoted alone" if name is None else "our reading" if name in READINGS else "code"
+        here = f"`{name}`" if name else "–"
+        told = ", ".join(map(str, dict.fromkeys(tables)))
+        lines.append({"row of the paper": row, "tables": told, "here": here, "made after": after})
+    return markdown(lines)
 
 
 def paper_table(folder: Path | None = None) -> str:
@@ -227,6 +246,7 @@ def readme() -> str:
         "paper table": paper_table(),
         "laptop table": laptop_table(),
         "methods table": groups_table(campaign_records("methods", methods())),
+        "systems table": systems_table(),
         "rivals table": rivals_table(),
         "adaptation table": groups_table(campaign_records("adaptation", adaptation("usps", "mnist"))),
         "speed table": speed_table(),

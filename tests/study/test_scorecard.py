@@ -9,6 +9,7 @@ from fabricated import write
 
 from dnll_core.config import Experiment
 from dnll_core.paper import NUMBERS, SECONDS
+from dnll_core.study.rivals import gans
 from dnll_core.study.scorecard import compared, findings, key_of, missing_because, rows, verdict
 from dnll_core.study.statistics import at_once
 from dnll_core.study.tables import cells
@@ -158,6 +159,18 @@ def test_a_table_at_another_number_of_labels_fills_no_box(tmp_path):
     row = of(rows(tmp_path), "EPM m=3")
     assert (row["verdict"], row["labels"], row["printed"]) == ("missing", 4000, 94.29)
     assert len(rows(tmp_path)) == len(rows(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(("accuracy", "told"), [(0.9906, "green"), (0.98, "red")])
+def test_a_system_with_its_own_network_fills_its_box(tmp_path, accuracy, told):
+    write(tmp_path / "gans", gans()["improved-gan 100"], [accuracy])
+    write(tmp_path / "gans", gans()["improved-gan 100, our network"], [0.5])
+    table = rows(tmp_path)
+    table = table[table["row"] == "ImprovedGAN"].set_index("labels")
+    assert table["verdict"].to_dict() == {20: "missing", 50: "missing", 100: told}
+    assert table.loc[100, "ours"] == pytest.approx(100 * accuracy)
+    assert table.loc[100, "difference"] == pytest.approx(100 * accuracy - 99.07)
+    assert table.loc[100, "n"] == 1
 
 
 def test_runs_of_another_campaign_are_not_the_tables(tmp_path):
