@@ -25,7 +25,7 @@ METHODS = (
     *("supervised", "mutual-learning", "dnll", "mean-teacher", "dual-student", "pi-model", "temporal-ensembling"),
     *("vat", "pseudo-label", "mixmatch", "fixmatch", "mean-teacher+dnll", "dual-student+dnll"),
     *("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training"),
-    *("tssdl", "mean-teacher+tssdl", "filtering-ccl", "temperature-ccl", "ccn", "improved-gan"),
+    *("tssdl", "mean-teacher+tssdl", "filtering-ccl", "temperature-ccl", "ccn", "improved-gan", "triple-gan"),
 )
 
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
@@ -141,7 +141,7 @@ class Experiment:
     adversarial_eps: NonNegative = 0.08  # co-training: normalised pixels, 0.02 of 0...1 [its authors]
     ccl_passes: Annotated[Whole, Field(ge=1, le=100)] = 4  # filtering-ccl, temperature-ccl: of the teacher [ours]
     ccl_strength: NonNegative = 0.5  # both: share left out at first; heat of the least certain beyond 1 [ours]
-    own_networks: Flag = True  # improved-gan: the published classifier; False: `network`
+    own_networks: Flag = True  # improved-gan, triple-gan: the published classifier; False: `network`
 
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------
     lr: Positive = 0.03  # [paper]

@@ -22,8 +22,9 @@ def starts_of(method: Method, total: int) -> list[int]:
     Raises:
         ConfigError: if one of them has no iteration.
     """
-    shares = [stage.share for stage in method.stages]
-    ends = [round(total * sum_of / sum(shares)) for sum_of in itertools.accumulate(shares)]
+    shares, ends = [stage.share for stage in method.stages], []
+    for stage, sum_of in zip(method.stages, itertools.accumulate(shares)):
+        ends.append(max(round(total * sum_of / sum(shares)), stage.least + (ends[-1] if ends else 0)))
     if any(first >= last for first, last in itertools.pairwise([0, *ends])):
         fields = ", ".join(dict.fromkeys(stage.field for stage in method.stages if stage.field != "epochs"))
         raise ConfigError(

@@ -24,6 +24,7 @@ from dnll_core.methods.sntg import SNTG
 from dnll_core.methods.stages import Pixels
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
+from dnll_core.methods.triple_gan import TripleGAN
 from dnll_core.methods.tssdl import TSSDL, MeanTeacherTSSDL
 from dnll_core.methods.vat import VAT
 
@@ -64,6 +65,7 @@ def build_method(
         "dmt": partial(DMT, pool=pool),
         "co-training": CoTraining,
         "improved-gan": partial(ImprovedGAN, num_classes=num_classes, pixels=pixels),
+        "triple-gan": partial(TripleGAN, num_classes=num_classes, pixels=pixels),
         "tssdl": partial(TSSDL, **of_pool),
         "mean-teacher+tssdl": partial(MeanTeacherTSSDL, **of_pool),
         "filtering-ccl": FilteringCCL,

@@ -37,12 +37,14 @@ class Stage:
         field: of the experiment, which decides on the share or on how many stages there are.
         restart: the optimiser begins it without momentum, and the evaluated average (`ema_decay`) from its weights,
             which the method may renew in `at_stage`.
+        least: iterations that it has whatever its share is.
     """
 
     name: str
     share: float = 1.0
     field: str = "epochs"
     restart: bool = False
+    least: int = 0
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,20 @@ from torch import nn
 
 from dnll_core import Experiment, train
 from dnll_core.config import METHODS, ConfigError
-from dnll_core.methods import build_method
+from dnll_core.methods import build_method, triple_gan
 from dnll_core.methods.base import Method
 from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise, feature_matching, real_or_made
 from dnll_core.methods.modes import frozen
 from dnll_core.methods.stages import Adam, Optimiser, Pixels
+from dnll_core.methods.triple_gan import GivenClass, entropy_and_balance, judging, late
 from dnll_core.models import build_network
 from dnll_core.optimisers import Optimisers
 from dnll_core.run import prepare
 from dnll_core.schedules import Clock, constant, cosine
+from dnll_core.stages import starts_of
 from dnll_core.trainer import TrainingDiverged
 
-TURNS = ("improved-gan",)
+TURNS = ("improved-gan", "triple-gan")
 
 
 def build(name, seed=0, **fields):
@@ -243,6 +245,248 @@ def test_a_batch_that_cannot_be_halved_is_refused():
         Experiment(method="improved-gan", unlabelled_batch=3)
 
 
+# ---------------------------------------------------------------------------------------------------------- Triple GAN
+
+
+class Judge(nn.Module):
+    """A discriminator with one answer, and what it was asked."""
+
+    def __init__(self, logit):
+        super().__init__()
+        self.logit, self.asked = nn.Parameter(torch.tensor(logit)), []
+
+    def forward(self, images, classes):
+        self.asked.append((images, classes))
+        return self.logit.expand(len(images))
+
+
+class Told(nn.Module):
+    """A classifier whose logits are the first K pixels, times a weight of one."""
+
+    def __init__(self):
+        super().__init__()
+        self.heads = nn.ModuleList([nn.Linear(1, 1, bias=False)])
+        nn.init.ones_(self.heads[0].weight)
+
+    def forward(self, x):
+        return x.flatten(1)[:, :K] * self.heads[0].weight
+
+
+class Blank(nn.Module):
+    """Draws each class as its number."""
+
+    def forward(self, code, classes):
+        self.code = code
+        return classes.float().view(-1, 1, 1, 1).expand(-1, 1, 4, 4)
+
+
+def toys(logit=0.0, **fields):
+    method = build("triple-gan", shared_bn=False, **fields)
+    method.classifier, method.discriminator, method.generator = Told(), Judge(logit), Blank()
+    method.stage, method.last = 1, (method.classifier.heads[0],)
+    return method
+
+
+def minus_log(d):
+    return -math.log(d)
+
+
+@pytest.mark.parametrize("logit", [0.0, 0.8, -1.5])
+def test_three_losses_by_hand_where_nothing_depends_on_the_image(logit):
+    method, b, g = toys(logit, lam=0.7), batch(unlabelled=11), torch.Generator().manual_seed(3)
+    d = 1 / (1 + math.exp(-logit))
+    judged = method.judge(b, clock(), g)
+    assert float(judged.loss) == pytest.approx(minus_log(d) + 0.5 * minus_log(1 - d) + 0.5 * minus_log(1 - d))
+    if logit == 0:
+        assert float(judged.loss) == pytest.approx(2 * math.log(2))
+    assert float(judged.metrics["made images found"]) == (logit < 0)
+    assert float(method.deceive(b, clock(), g).loss) == pytest.approx(0.5 * minus_log(d))
+
+    # of 11 unlabelled images two are told, and four made: of the classes 0...3, each blank, which says nothing
+    p = b.unlabelled[0][-2:].flatten(1)[:, :K].double().softmax(1)
+    labelled = b.labelled[0].flatten(1)[:, :K].double().softmax(1)
+    supervised = sum(minus_log(float(row[y])) for row, y in zip(labelled, b.targets)) / len(labelled)
+    entropy = -sum(float(q) * math.log(q) for q in p.flatten()) / 2
+    balance = sum(minus_log(float(q)) for q in p.mean(0)) / K
+    adversarial = sum(float(row.max()) for row in p) / 2 * minus_log(d)
+    for step, made in ((29.0, 0.0), (30.0, math.log(K))):
+        others = 0.3 * entropy + 0.001 * balance + 0.5 * adversarial + 0.1 * made
+        found = float(method.compute(b, clock(step), g).loss)
+        assert found == pytest.approx(supervised + 0.0001 + 0.7 * others, rel=1e-5)
+
+
+def test_before_the_game_the_classifier_has_all_images_and_no_rival():
+    method, b = toys(), batch(unlabelled=11)
+    method.stage = 0
+    method.discriminator = method.generator = None
+    assert [*method.turns()] == ["classifier"]
+    entropy, balance = entropy_and_balance(b.unlabelled[0].flatten(1)[:, :K])
+    expected = nn.functional.cross_entropy(b.labelled[0].flatten(1)[:, :K], b.targets)
+    close(method.compute(b, clock(), None).loss, expected + 0.0001 + 0.3 * entropy + 0.3 * balance)
+    assert build("triple-gan").turns().keys() != {*toys().turns()}
+
+
+def test_without_discriminator_and_made_images_it_is_entropy_minimisation_with_balance():
+    method, b = toys(1e4), batch(unlabelled=11)  # all pairs are real
+    found = method.compute(b, clock(10.0), torch.Generator()).loss
+    entropy, balance = entropy_and_balance(b.unlabelled[0][-2:].flatten(1)[:, :K])
+    expected = nn.functional.cross_entropy(b.labelled[0].flatten(1)[:, :K], b.targets)
+    close(found, expected + 0.0001 + 0.3 * entropy + 0.001 * balance)
+
+
+def test_entropy_and_balance_are_those_of_their_definitions():
+    logits = 3 * random(7, K).double()
+    p = logits.softmax(1)
+    entropy, balance = entropy_and_balance(logits)
+    close(entropy, -(p * p.log()).sum(1).mean(), 1e-10)
+    close(balance, -(p.mean(0).log() / K).sum(), 1e-10)
+    sure = 1e4 * torch.eye(K)
+    close(torch.stack(entropy_and_balance(sure)), torch.tensor([0.0, math.log(K)]))
+    assert all(map(torch.isfinite, entropy_and_balance(sure[:1])))
+
+
+def test_the_discriminator_is_asked_about_real_told_and_made_pairs():
+    method, b, g = toys(), batch(labelled=6, unlabelled=20), torch.Generator().manual_seed(3)
+    method.judge(b, clock(), g)
+    [(images, classes)] = method.discriminator.asked
+    u = b.unlabelled[0]
+    assert torch.equal(images[:21], torch.cat([b.labelled[0][:1], u]))  # 1 + 16 real, 4 told
+    assert torch.equal(classes[:1], b.targets[:1])
+    assert torch.equal(classes[1:21], u.flatten(1)[:, :K].argmax(1))
+    assert classes[21:].tolist() == [0, 1, 2, 3] * 2
+    assert torch.equal(images[21:, 0, 0, 0], classes[21:].float())
+    drawn = method.generator.code
+    method.deceive(b, clock(), g)
+    assert torch.equal(method.discriminator.asked[1][1], classes[21:]) and not torch.equal(method.generator.code, drawn)
+    method.compute(b, clock(), g)
+    assert torch.equal(method.discriminator.asked[2][0], u[-4:])
+    assert torch.equal(method.discriminator.asked[2][1], classes[17:21])
+    many = batch(labelled=250, unlabelled=20)
+    method.judge(many, clock(), g)
+    assert torch.equal(method.discriminator.asked[3][0][:2], many.labelled[0][:2])
+    assert len(method.discriminator.asked[3][0]) == 2 + 20 + 8
+
+
+def test_judging_weighs_each_kind_by_itself_and_is_finite():
+    real, told, made = random(9), random(2, seed=1), random(4, seed=2)
+    d = [torch.sigmoid(x.double()) for x in (real, told, made)]
+    expected = -d[0].log().mean() - 0.5 * (1 - d[1]).log().mean() - 0.5 * (1 - d[2]).log().mean()
+    close(judging(real, told, made).double(), expected)
+    far = torch.tensor([1e4, -1e4], requires_grad=True)
+    judging(far, far, far).backward()
+    assert torch.isfinite(far.grad).all()
+
+
+def test_the_discriminator_teaches_the_classifier_through_its_largest_probability_alone(monkeypatch):
+    monkeypatch.setattr(triple_gan, "ENTROPY", 0.0)
+    monkeypatch.setattr(triple_gan, "BALANCE", (0.0, 0.0))
+    monkeypatch.setattr(triple_gan, "ADVERSARIAL", 1.0)
+
+    def gradient(method, images):
+        """Of the loss less its first terms, by the logits of unlabelled images."""
+        method.classifier.forward = lambda x: x.flatten(1)[:, :K]
+        x = images.clone().requires_grad_()
+        b = batch(unlabelled=2)
+        b.unlabelled = (x,)
+        method.compute(b, clock(), torch.Generator()).loss.backward()
+        return x.grad.flatten(1)[:, :K]
+
+    images = random(2, 1, 4, 4)
+    logits = images.flatten(1)[:, :K].requires_grad_()
+    (logits.softmax(1).amax(1) * -math.log(0.25)).mean().backward()  # D = 1/4
+    found = gradient(toys(-math.log(3.0)), images)
+    close(found, logits.grad)
+    assert all(found[i, logits[i].argmax()] > 0 for i in range(2))  # it lowers a confidence, never raises it
+    saturated = torch.zeros(2, 1, 4, 4)
+    saturated[:, :, 0, 0] = 200.0
+    assert gradient(toys(-math.log(3.0)), saturated).abs().max() == 0  # where the largest is a constant 1
+    assert gradient(toys(1e4), images).abs().max() == 0  # and where D objects to nothing
+    monkeypatch.setattr(triple_gan, "ADVERSARIAL", 0.0)
+    assert gradient(toys(-math.log(3.0)), images).abs().max() == 0
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_made_images_teach_the_classifier_late_and_never_move_its_statistics(own):
+    b = batch(unlabelled=20)
+    losses = {}
+    for step in (29.0, 31.0):
+        method = build("triple-gan", own_networks=own, shared_bn=False)
+        method.stage = 1
+        statistics = copy.deepcopy(method.classifier)
+        torch.manual_seed(4)
+        output = method.compute(b, clock(step), torch.Generator().manual_seed(2))
+        losses[step] = float(output.loss)
+        of_made = float(output.metrics["of made images"])
+        output.loss.backward()
+        assert all(p.grad is None for m in (method.generator, method.discriminator) for p in m.parameters())
+        assert all(p.grad is not None for p in method.classifier.parameters())
+        torch.manual_seed(4)
+        for images in (b.labelled[0], b.unlabelled[0][-4:]):
+            statistics(images)
+        assert all(map(torch.equal, statistics.buffers(), method.classifier.buffers()))
+    assert losses[31.0] - losses[29.0] == pytest.approx(0.1 * of_made, rel=1e-3)
+
+
+def test_a_class_is_a_vector_beside_each_layers_input():
+    seen = []
+
+    class Layer(nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return x[:, :1]
+
+    assert GivenClass(3, [Layer(), Layer()])(random(2, 5), torch.tensor([2, 0])).shape == (2, 1)
+    for x, width in zip(seen, (5, 1)):
+        assert torch.equal(x[:, width:], torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
+    assert torch.equal(seen[0][:, :5], random(2, 5)) and torch.equal(seen[1][:, :1], random(2, 5)[:, :1])
+    pixels = Pixels((1, 28, 28))
+    generator, discriminator = triple_gan.Generator(pixels, 10), triple_gan.Discriminator(pixels, 10)
+    made = generator(torch.rand(4, CODE), torch.arange(4))
+    assert made.shape == (4, 1, 28, 28) and 0 <= float(made.min()) < float(made.max()) <= 1
+    assert discriminator(made, torch.arange(4)).shape == (4,)
+    sizes = [module.v.shape for module in discriminator.modules() if isinstance(module, Dense)]
+    assert sizes == [(1000, 794), (500, 1010), (250, 510), (250, 260), (250, 260), (1, 260)]
+    for network, inputs in (
+        (generator, torch.rand(1, CODE).expand(2, -1)),
+        (discriminator.eval(), made[:1].expand(2, -1, -1, -1)),
+    ):
+        one, other = network.eval()(inputs, torch.tensor([0, 1]))
+        assert not torch.allclose(one, other)
+
+
+def test_the_published_classifier():
+    network = triple_gan.classifier(Pixels((1, 28, 28)), 10)
+    maps = []
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda module, x, y: maps.append(tuple(y.shape[1:])))
+    assert network(torch.randn(2, 1, 28, 28)).shape == (2, 10)
+    assert maps == [(32, 24, 24), (64, 12, 12), (64, 10, 10), (128, 5, 5), (128, 5, 5)]
+    with pytest.raises(ValueError, match=r"size=\(3, 8\) is too small .* at least 4x4"):
+        triple_gan.classifier(Pixels((1, 3, 8)), 10)
+
+
+def test_the_rate_is_constant_and_falls_as_published():
+    method = build("triple-gan")
+    assert float(method.rate(clock())) == pytest.approx(0.3)
+    method.stage = 1
+
+    def at(share):
+        return float(method.rate(Clock(torch.tensor(30 + 1000 * share), 10, 1030, 30, 1000)))
+
+    assert at(0) == at(0.3) == 1
+    assert at(0.4) == pytest.approx(0.995**100, rel=1e-4)
+    assert at(1) == pytest.approx(0.995**700, rel=1e-3)
+    assert [float(late(Clock(torch.tensor(30.0 + i), 10, 1030, 30, 1000))) for i in (0, 299, 300, 999)] == [0, 0, 1, 1]
+
+
+def test_a_stage_has_the_least_it_asks_for():
+    for total, start in ((12, 1), (34, 1), (1030, 30), (60000, 1748)):
+        assert starts_of(build("triple-gan"), total) == [0, start]
+    with pytest.raises(ConfigError, match="a run of 1 iterations is too short for the 2 stages of TripleGAN"):
+        starts_of(build("triple-gan"), 1)
+
+
 # ------------------------------------------------------------------------------------------------ all of them, in place
 
 
@@ -262,7 +506,7 @@ def test_each_weight_has_one_optimiser_at_most_and_each_turn_one(name):
 def test_a_turn_leaves_the_others_weights_alone(name):
     trainer, _ = prepare(Experiment(**FAST, method=name), 0, progress=False)
     learner, method = trainer.learner, trainer.learner.method
-    learner.begin(0)
+    learner.begin(learner.stages.starts[-1])
     for i in range(2):  # with moments of all of them
         trainer.train_step(i)
     turns, before = method.turns(), [p.detach().clone() for p in method.parameters()]
@@ -280,16 +524,22 @@ def test_a_turn_leaves_the_others_weights_alone(name):
 def test_turns_read_nothing_back(name, own):
     method = build(name, own_networks=own)
     b, c, g = batch(views=(1, len(method.unlabelled_views))), clock(3.0), torch.Generator().manual_seed(1)
-    for turn in method.turns().values():
+    for method.stage in range(len(method.stages)):
+        outputs = []
+        for turn in method.turns().values():
+            with NoHostReads():
+                outputs.append(turn(b, c, g))
+            outputs[-1].loss.backward()
+            assert all(not value.requires_grad and value.dim() == 0 for value in outputs[-1].metrics.values())
+        assert len([output for output in outputs if output.labelled_logits]) == 1
         with NoHostReads():
-            output = turn(b, c, g)
-        output.loss.backward()
-        assert all(not value.requires_grad and value.dim() == 0 for value in output.metrics.values())
+            rates = [optimiser.rate(c) for optimiser in method.optimisers().values()]
+        assert all(rate.dim() == 0 for rate in rates)
     assert all(module.training for module in method.modules())
 
 
 @pytest.mark.parametrize("name", TURNS)
-@pytest.mark.parametrize("stop", [2, 4, 6, 9])
+@pytest.mark.parametrize("stop", [1, 2, 4, 6, 9])  # Triple GAN's game begins after the first
 def test_a_stopped_run_goes_on_to_the_bit(name, stop, tmp_path):
     e = Experiment(**FAST, ema_decay=0.5, method=name)
     run = train(e, 0, device="cpu", progress=False)
