@@ -23,7 +23,7 @@ from dnll_core.trial import checked_images, try_once, warn_if_cut_short
 prepare = functools.partial(prepare_run, load=functools.cache(load_data))  # resizing is most of the time of a tiny run
 
 FAST = {"labels": 20, "labelled_batch": 20, "unlabelled_batch": 256, "epochs": 1}
-STAGES = {"rounds": 2, "lp_start": 0.5}  # few enough for some iterations
+STAGES = {"rounds": 2, "lp_start": 0.5, "tnar_start": 0.5}  # few enough for some iterations
 TINY = {"network": "small", "size": 4, "labels": 20, "epochs": 1, "weak": "identity", "strong": "noise", **STAGES}
 
 

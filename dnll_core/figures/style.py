@@ -72,6 +72,7 @@ METHODS = {
     "curriculum-labeling": MethodStyle("Curriculum Labeling", ORANGE, "s", LONG),
     "dmt": MethodStyle("DMT", ORANGE, "D", MORSE),
     "co-training": MethodStyle("Deep Co-Training", BLUE, "^", ":"),
+    "tnar": MethodStyle("TNAR", PINK, "*", LONG),
     "source-only": MethodStyle("source only", GREY, "o", ":"),
     "target-batch-norm": MethodStyle("source only, target in batch norm", GREY, "v", "-."),
     "target-supervised": MethodStyle("target supervised", GREY, "^", LONG),

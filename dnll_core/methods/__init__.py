@@ -22,6 +22,7 @@ from dnll_core.methods.sntg import SNTG
 from dnll_core.methods.stages import Pixels
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
+from dnll_core.methods.tnar import TNAR
 from dnll_core.methods.vat import VAT
 
 
@@ -61,6 +62,7 @@ def build_method(
         "dmt": partial(DMT, pool=pool),
         "co-training": CoTraining,
         "improved-gan": partial(ImprovedGAN, num_classes=num_classes, pixels=pixels),
+        "tnar": partial(TNAR, pixels=pixels),
     }
     base = bases[experiment.method.removesuffix("+dnll")](build, experiment)
     return Negatives(base, experiment, num_classes) if experiment.method.endswith("dnll") else base

@@ -54,6 +54,7 @@ OWNERS = {"threshold": "pseudo-label", "consistency": "mean-teacher", "teacher":
 OWNERS |= {"stab": "dual-student", "logit": "dual-student", "ensemble": "temporal-ensembling", "mixup": "mixmatch"}
 OWNERS |= {"sharpening": "mixmatch", "fixmatch": "fixmatch", "sntg": "pi-model+sntg", "lp_": "mean-teacher+lp"}
 OWNERS |= {"rounds": "curriculum-labeling", "dmt": "dmt"}
+OWNERS |= {"tnar": "tnar"}
 OWNERS |= dict.fromkeys(("cot", "dif", "adversarial"), "co-training")
 
 
