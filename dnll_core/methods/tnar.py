@@ -121,13 +121,13 @@ def jtj(decoder: Callable[[Tensor], Tensor], z: Tensor) -> Callable[[Tensor], Te
 def conjugate_gradients(product: Callable[[Tensor], Tensor], g: Tensor) -> Tensor:
     """About B^-1 g for each row of g (U, L), of length 1 or 0; `product` is p -> Bp, B symmetric, no eigenvalue < 0.
 
-    A row that is solved stays as it is; so do those for which B is 0.
+    Finite for all of them, and once a row is solved it hardly moves: p'Bp counts as 1e-12 at least.
     """
     found, residual, p = torch.zeros_like(g), g, g
     rr = _dot(g, g)
     for _ in range(STEPS):
         bp = product(p)
-        step = rr / _dot(p, bp).clamp(min=1e-12) * (rr > 1e-10)
+        step = rr / _dot(p, bp).clamp(min=1e-12)
         found, residual = found + step * p, residual - step * bp
         before, rr = rr, _dot(residual, residual)
         p = residual + rr / before.clamp(min=1e-12) * p
