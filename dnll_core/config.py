@@ -25,7 +25,7 @@ METHODS = (
     *("supervised", "mutual-learning", "dnll", "mean-teacher", "dual-student", "pi-model", "temporal-ensembling"),
     *("vat", "pseudo-label", "mixmatch", "fixmatch", "mean-teacher+dnll", "dual-student+dnll"),
     *("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training"),
-    *("tssdl", "mean-teacher+tssdl", "filtering-ccl", "temperature-ccl", "ccn", "improved-gan", "triple-gan"),
+    *("tssdl", "mean-teacher+tssdl", "filtering-ccl", "temperature-ccl", "ccn", "improved-gan", "triple-gan", "tnar"),
 )
 
 # Data set -> (network, weak view, strong view), from section 4.2 of the paper for MNIST, CIFAR-10 with CNN-13 and SVHN.
@@ -120,7 +120,7 @@ class Experiment:
     stable_threshold: Share = 0.8  # dual-student: [its code, CIFAR-10] confidence of a stable sample; 0.6 on MNIST
     logit_distance: NonNegative = 0.01  # dual-student: [its code] cost of the distance between the two heads' logits
     ensemble_decay: Annotated[Real, Field(ge=0, le=0.9999)] = 0.6  # temporal-ensembling: alpha, an epoch [its paper]
-    vat_eps: Positive = 6.0  # vat: length of the perturbation in normalised pixels [Oliver et al. 2018, CIFAR-10]
+    vat_eps: NonNegative = 6.0  # vat, tnar: length of a perturbation, normalised pixels [Oliver et al. 2018, CIFAR-10]
     vat_xi: Positive = 0.1  # vat: [ours] length in the finite difference; at the published 1e-6 float32 rounds it away
     vat_iterations: Annotated[Whole, Field(ge=1, le=100)] = 1  # vat: power iterations [Miyato et al., section 4]
     vat_entropy: NonNegative = 0.0  # vat: weight of the entropy term beside it; 1 is "VAT + EntMin" of its paper
@@ -142,6 +142,9 @@ class Experiment:
     ccl_passes: Annotated[Whole, Field(ge=1, le=100)] = 4  # filtering-ccl, temperature-ccl: of the teacher [ours]
     ccl_strength: NonNegative = 0.5  # both: share left out at first; heat of the least certain beyond 1 [ours]
     own_networks: Flag = True  # improved-gan, triple-gan: the published classifier; False: `network`
+    tnar_start: Annotated[Real, Field(ge=0.01, le=0.99)] = 0.2  # tnar: share of the VAE [its code: 121 of 622 epochs]
+    tnar_tangent: NonNegative = 5.0  # tnar: [ours] length along the manifold, in latent space; 0: without
+    tnar_zeta: NonNegative = 0.01  # tnar: [ours] how strictly the rest is across it; both published in other units
 
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------
     lr: Positive = 0.03  # [paper]

@@ -110,7 +110,7 @@ def test_strings_as_papermill_sends_them(given, field, value):
         ({"lr": float("-inf")}, r"lr takes a number above 0, not -inf"),
         ({"epochs": float("inf")}, r"epochs takes a whole number from 1 to 1000000, not inf"),
         ({"weak": 3}, r"weak takes text, not 3"),
-        ({"vat_eps": "0"}, r"vat_eps takes a number above 0, not '?0"),
+        ({"vat_xi": "0"}, r"vat_xi takes a number above 0, not '?0"),
         ({"mixup_alpha": 0.01, "method": "mixmatch"}, r"mixup_alpha takes a number from 0.05 to 1000, not 0.01\."),
         ({"momentum": 1}, r"momentum takes a number from 0 to 0.99999, not 1\."),
         ({"ensemble_decay": 1}, r"ensemble_decay takes a number from 0 to 0.9999, not 1\."),

@@ -27,6 +27,7 @@ BLACK, DARK, GREY = "#000000", "#4B4B4B", "#7F7F7F"
 ORANGE = "#E69F00"  # positive pseudo-labels, and the methods that learn from them
 SKY, BLUE, NAVY = "#56B4E9", "#0072B2", "#08306B"  # negative labels, and the methods with two networks, DNLL's family
 PINK, BROWN = "#CC79A7", "#8C510A"  # methods of consistency, and of graphs
+VIOLET = "#6A51A3"  # methods that make images
 GREEN, RED = "#009E73", "#B2182B"  # verdicts, which no method is: right and wrong, holds and does not hold
 # ten classes cannot all differ in colour for every reader, so `embedding.maps` also writes each name beside its place
 CLASSES = (BLUE, ORANGE, GREEN, "#D55E00", PINK, SKY, "#8C6D1F", DARK, "#7A5BC7", "#A8B820")
@@ -62,6 +63,7 @@ METHODS = {
     "pi-model": MethodStyle("Π model", PINK, "<", ":"),
     "temporal-ensembling": MethodStyle("Temporal Ensembling", PINK, ">", "-."),
     "vat": MethodStyle("VAT", PINK, "d", "-"),
+    "tnar": MethodStyle("TNAR", PINK, "*", LONG),
     "pseudo-label": MethodStyle("Pseudo-Label", ORANGE, "v", ":"),
     "mixmatch": MethodStyle("MixMatch", ORANGE, "^", "--"),
     "fixmatch": MethodStyle("FixMatch", ORANGE, "*", "-"),
@@ -77,6 +79,8 @@ METHODS = {
     "filtering-ccl": MethodStyle("Filtering CCL, our reading", PINK, "o", LONG),
     "temperature-ccl": MethodStyle("Temperature CCL, our reading", PINK, "v", MORSE),
     "ccn": MethodStyle("CCN, our reading", BLUE, "s", SPARSE),
+    "improved-gan": MethodStyle("ImprovedGAN", VIOLET, "h", "--"),
+    "triple-gan": MethodStyle("Triple GAN", VIOLET, "p", "-."),
     "source-only": MethodStyle("source only", GREY, "o", ":"),
     "target-batch-norm": MethodStyle("source only, target in batch norm", GREY, "v", "-."),
     "target-supervised": MethodStyle("target supervised", GREY, "^", LONG),

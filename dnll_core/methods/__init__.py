@@ -24,6 +24,7 @@ from dnll_core.methods.sntg import SNTG
 from dnll_core.methods.stages import Pixels
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
+from dnll_core.methods.tnar import TNAR
 from dnll_core.methods.triple_gan import TripleGAN
 from dnll_core.methods.tssdl import TSSDL, MeanTeacherTSSDL
 from dnll_core.methods.vat import VAT
@@ -71,6 +72,7 @@ def build_method(
         "filtering-ccl": FilteringCCL,
         "temperature-ccl": TemperatureCCL,
         "ccn": partial(CCN, num_classes=num_classes),
+        "tnar": partial(TNAR, pixels=pixels),
     }
     base = bases[experiment.method.removesuffix("+dnll")](build, experiment)
     return Negatives(base, experiment, num_classes) if experiment.method.endswith("dnll") else base

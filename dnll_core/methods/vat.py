@@ -15,6 +15,8 @@ perturbation is all that differs; only the plain pass moves the running statisti
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -30,46 +32,59 @@ class VAT(OneNetwork):
     unlabelled_views = ("strong",)
     students = 1
 
-    def direction(self, x: Tensor, u: Tensor, generator: torch.Generator) -> Tensor:
-        """d of unit length for each image of u: (U, C, H, W), without gradient (Eqs. 9-11).
+    def search(
+        self, x: Tensor, u: Tensor, d: Tensor, move: Callable[[Tensor], Tensor], improve: Callable = lambda g, d: g
+    ) -> Tensor:
+        """Power iteration: a direction of unit length for each image of u, without gradient (Eqs. 9-11).
 
         Args:
             x, u: labelled (B, C, H, W) and unlabelled (U, C, H, W) images; x is there for its part in batch norm.
+            d: (U, ...), where it begins.
+            move: of a d of unit length, what is added to the images: (U, C, H, W).
+            improve: of the gradient of KL(p(u) || p(u + move(d))) with respect to d, and of d, the next d.
         """
         e = self.experiment
-        d = torch.randn(u.shape, generator=generator, device=u.device)
         exact = torch.autocast(u.device.type, enabled=False)
         with exact, frozen_statistics(self.network), without_dropout(self.network):
             with torch.no_grad():
                 [[_, plain]] = forward_each([self.network], [[x, u]], joint=e.shared_bn)
             for _ in range(e.vat_iterations):
                 d = unit(d).requires_grad_()
-                [[_, moved]] = forward_each([self.network], [[x, u + e.vat_xi * d]], joint=e.shared_bn)
-                [d] = torch.autograd.grad(kl(plain, moved).sum(), [d])  # to d alone: weights get no gradient from this
+                [[_, moved]] = forward_each([self.network], [[x, u + move(d)]], joint=e.shared_bn)
+                [g] = torch.autograd.grad(kl(plain, moved).sum(), [d])  # to d alone: weights get no gradient from this
+                d = improve(g, d.detach())
         return unit(d)
+
+    def direction(self, x: Tensor, u: Tensor, generator: torch.Generator) -> Tensor:
+        """d of unit length for each image of u, (U, C, H, W), without gradient; arguments as in `search`."""
+        d = torch.randn(u.shape, generator=generator, device=u.device)
+        return self.search(x, u, d, lambda d: self.experiment.vat_xi * d)
+
+    def perturbations(self, x: Tensor, u: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """What is added to the images u for each smoothness that is asked for, by its name in the record."""
+        eps = self.experiment.vat_eps
+        return {"smoothness": eps * self.direction(x, u, generator)} if eps > 0 else {}
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         e = self.experiment
         [x], [u] = batch.labelled, batch.unlabelled
         [[labelled, plain]] = forward_each([self.network], [[x, u]], joint=e.shared_bn)
-        r = e.vat_eps * self.direction(x, u, generator)
-        with frozen_statistics(self.network):
-            [[_, moved]] = forward_each([self.network], [[x, u + r]], joint=e.shared_bn)
+        terms = {}
+        for name, r in self.perturbations(x, u, generator).items():
+            with frozen_statistics(self.network):
+                [[_, moved]] = forward_each([self.network], [[x, u + r]], joint=e.shared_bn)
+            terms[name] = kl(plain.detach(), moved).mean()
         supervised = cross_entropy(labelled, batch.targets)
-        smoothness = kl(plain.detach(), moved).mean()
         log_p = torch.log_softmax(plain, dim=1)
         entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
-        unsupervised = smoothness + e.vat_entropy * entropy
+        unsupervised = sum(terms.values()) + e.vat_entropy * entropy
         return Output(
             loss=supervised + e.lam * sigmoid_ramp(clock, e.ramp_epochs) * unsupervised,
             labelled_logits=[labelled.detach()],
             student_logits=[plain],
             teacher_logits=[plain.detach()],
-            metrics={
-                "supervised": supervised.detach(),
-                "smoothness": smoothness.detach(),
-                "entropy": entropy.detach(),
-            },
+            metrics={name: term.detach() for name, term in ({"supervised": supervised} | terms).items()}
+            | {"entropy": entropy.detach()},
         )
 
 
@@ -80,7 +95,8 @@ def kl(logits: Tensor, others: Tensor) -> Tensor:
 
 
 def unit(d: Tensor) -> Tensor:
-    """Each image's d divided by its length; 0 stays 0. (B, C, H, W) -> the same."""
+    """Each image's d divided by its length; 0 stays 0. (B, ...) -> the same."""
+    each = tuple(range(1, d.dim()))
     # gradients on confident images are so small that their squares would be rounded to 0
-    d = d / d.abs().amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
-    return d / torch.linalg.vector_norm(d, dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+    d = d / d.abs().amax(dim=each, keepdim=True).clamp(min=1e-30)
+    return d / torch.linalg.vector_norm(d, dim=each, keepdim=True).clamp(min=1e-12)

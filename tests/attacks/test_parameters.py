@@ -53,7 +53,7 @@ CASES += [(name, value) for name in ("dataset", "source") for value in AUTO if v
 OWNERS = {"threshold": "pseudo-label", "consistency": "mean-teacher", "teacher": "mean-teacher", "vat": "vat"}
 OWNERS |= {"stab": "dual-student", "logit": "dual-student", "ensemble": "temporal-ensembling", "mixup": "mixmatch"}
 OWNERS |= {"sharpening": "mixmatch", "fixmatch": "fixmatch", "sntg": "pi-model+sntg", "lp_": "mean-teacher+lp"}
-OWNERS |= {"rounds": "curriculum-labeling", "dmt": "dmt", "ccl": "filtering-ccl"}
+OWNERS |= {"rounds": "curriculum-labeling", "dmt": "dmt", "ccl": "filtering-ccl", "tnar": "tnar"}
 OWNERS |= dict.fromkeys(("cot", "dif", "adversarial"), "co-training")
 
 

@@ -27,7 +27,8 @@ from dnll_core.schedules import Clock, constant, cosine
 from dnll_core.stages import starts_of
 from dnll_core.trainer import TrainingDiverged
 
-TURNS = ("improved-gan", "triple-gan")
+TURNS = ("improved-gan", "triple-gan", "tnar")
+SHORT = FAST | {"tnar_start": 0.4}  # five iterations of twelve
 
 
 def build(name, seed=0, **fields):
@@ -489,7 +490,7 @@ def test_a_stage_has_the_least_it_asks_for():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_weight_has_one_optimiser_at_most_and_each_turn_one(name):
-    e = Experiment(**FAST, method=name)
+    e = Experiment(**SHORT, method=name)
     method = prepare(e, 0, progress=False)[0].learner.method
     weights = [id(p) for o in method.optimisers().values() for p in nn.ModuleList(o.modules).parameters()]
     assert len(weights) == len({*weights})
@@ -501,19 +502,23 @@ def test_each_weight_has_one_optimiser_at_most_and_each_turn_one(name):
 
 @pytest.mark.parametrize("name", TURNS)
 def test_a_turn_leaves_the_others_weights_alone(name):
-    trainer, _ = prepare(Experiment(**FAST, method=name), 0, progress=False)
+    trainer, _ = prepare(Experiment(**SHORT, method=name), 0, progress=False)
     learner, method = trainer.learner, trainer.learner.method
-    learner.begin(learner.stages.starts[-1])
-    for i in range(2):  # with moments of all of them
-        trainer.train_step(i)
-    turns, before = method.turns(), [p.detach().clone() for p in method.parameters()]
-    for mine in turns:
-        method.turns = lambda mine=mine: {mine: turns[mine]}
-        trainer.train_step(2)
-        own = {id(p) for p in nn.ModuleList(method.optimisers()[mine].modules).parameters() if p.requires_grad}
-        for p, b in zip(method.parameters(), before):
-            assert torch.equal(p, b) == (id(p) not in own), mine
-        before = [p.detach().clone() for p in method.parameters()]
+    iterate_all = method.turns
+    for start in learner.stages.starts:
+        learner.clock.step.fill_(start)
+        learner.begin(start)
+        for i in range(2):  # with moments of all of them
+            trainer.train_step(i)
+        turns, before = method.turns(), [p.detach().clone() for p in method.parameters()]
+        for mine in turns:
+            method.turns = lambda mine=mine, turns=turns: {mine: turns[mine]}
+            trainer.train_step(2)
+            own = {id(p) for p in nn.ModuleList(method.optimisers()[mine].modules).parameters() if p.requires_grad}
+            for p, b in zip(method.parameters(), before):
+                assert torch.equal(p, b) == (id(p) not in own), mine
+            before = [p.detach().clone() for p in method.parameters()]
+        method.turns = iterate_all
 
 
 @pytest.mark.parametrize("name", TURNS)
@@ -528,7 +533,7 @@ def test_turns_read_nothing_back(name, own):
                 outputs.append(turn(b, c, g))
             outputs[-1].loss.backward()
             assert all(not value.requires_grad and value.dim() == 0 for value in outputs[-1].metrics.values())
-        assert len([output for output in outputs if output.labelled_logits]) == 1
+        assert len([output for output in outputs if output.labelled_logits]) == 1 or len(outputs) == 1
         with NoHostReads():
             rates = [optimiser.rate(c) for optimiser in method.optimisers().values()]
         assert all(rate.dim() == 0 for rate in rates)
@@ -538,7 +543,7 @@ def test_turns_read_nothing_back(name, own):
 @pytest.mark.parametrize("name", TURNS)
 @pytest.mark.parametrize("stop", [1, 2, 4, 6, 9])  # Triple GAN's game begins after the first
 def test_a_stopped_run_goes_on_to_the_bit(name, stop, tmp_path):
-    e = Experiment(**FAST, ema_decay=0.5, method=name)
+    e = Experiment(**SHORT, ema_decay=0.5, method=name)
     run = train(e, 0, device="cpu", progress=False)
     assert math.isfinite(run.history[-1]["loss"])
     press_ctrl_c_at(stop, e, tmp_path, device="cpu")
@@ -552,7 +557,7 @@ def test_a_stopped_run_goes_on_to_the_bit(name, stop, tmp_path):
 @pytest.mark.parametrize("name", TURNS)
 def test_a_weight_of_any_turn_that_is_not_finite_ends_the_run(name):
     for optimiser in build(name).optimisers():
-        trainer, _ = prepare(Experiment(**FAST, method=name), 0, progress=False)
+        trainer, _ = prepare(Experiment(**SHORT, method=name), 0, progress=False)
         [module, *_] = trainer.learner.method.optimisers()[optimiser].modules
         with torch.no_grad():
             next(p for p in module.parameters() if p.requires_grad).view(-1)[0] = torch.inf
