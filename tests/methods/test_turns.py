@@ -428,6 +428,15 @@ def test_made_images_teach_the_classifier_late_and_never_move_its_statistics(own
     assert losses[31.0] - losses[29.0] == pytest.approx(0.1 * of_made, rel=1e-3)
 
 
+def test_discriminator_and_generator_give_no_gradient_to_others():
+    for turn, mine in (("judge", "discriminator"), ("deceive", "generator")):
+        method = build("triple-gan")
+        method.stage = 1
+        getattr(method, turn)(batch(unlabelled=20), clock(), torch.Generator()).loss.backward()
+        for name, module in method.named_children():
+            assert all((p.grad is not None) == (name == mine) for p in module.parameters() if p.requires_grad), turn
+
+
 def test_a_class_is_a_vector_beside_each_layers_input():
     seen = []
 
