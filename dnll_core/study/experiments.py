@@ -234,7 +234,7 @@ CAMPAIGNS = {
     "rivals": Campaign(lambda: [*rivals().values()], REPORTED[:10]),
     "rivals-mnist": Campaign(lambda: [*rivals("mnist").values()], REPORTED[:1]),
     "rivals-cifar10": Campaign(lambda: [*rivals("cifar10").values()], REPORTED[:1]),
-    "gans": Campaign(lambda: [e for e in gans().values() if e.labels == 100], REPORTED[:1]),
+    "gans": Campaign(lambda: [e for e in gans().values() if e.labels == 100], REPORTED[:1]),  # Triple GAN: for a GPU
     "gans-few": Campaign(lambda: [e for e in gans().values() if e.labels < 100], REPORTED[:3]),
     "addons": Campaign(lambda: [*addons("cifar10").values()]),
     "adaptation": Campaign(lambda: _adaptation("adaptation", "usps", "mnist")),

@@ -140,7 +140,7 @@ def test_the_colour_is_the_familys():
     assert all(len(colors) == 1 for colors in families.values()), families
     baselines = set(METHODS) - {method for methods in tree().values() for method in methods} - {"fixmatch-randaugment"}
     colors = [*(colors.pop() for colors in families.values()), *{METHODS[name].color for name in baselines}]
-    assert len(set(colors)) == len(colors) == 4 + 2  # those without unlabelled images, and the classical, are greys
+    assert len(set(colors)) == len(colors) == 5 + 2  # those without unlabelled images, and the classical, are greys
     assert {METHODS[name].color for name in baselines} == {GREY, DARK}
 
 
