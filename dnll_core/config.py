@@ -143,7 +143,7 @@ class Experiment:
     ccl_strength: NonNegative = 0.5  # both: share left out at first; heat of the least certain beyond 1 [ours]
     own_networks: Flag = True  # improved-gan, triple-gan: the published classifier; False: `network`
     tnar_start: Annotated[Real, Field(ge=0.01, le=0.99)] = 0.2  # tnar: share of the VAE [its code: 121 of 622 epochs]
-    tnar_tangent: NonNegative = 5.0  # tnar: [ours] length along the manifold, in latent space; 0: without
+    tnar_tangent: NonNegative = 2.0  # tnar: [ours] length along the manifold, in latent space; 0: without
     tnar_zeta: NonNegative = 0.01  # tnar: [ours] how strictly the rest is across it; both published in other units
 
     # -- optimisation, section 4.2 -------------------------------------------------------------------------------------

@@ -162,6 +162,17 @@ def test_the_tangent_lies_in_the_decoders_span_and_has_its_length_in_latent_spac
     close(lengths(latent), torch.full((7,), 1.3), 1e-4)
 
 
+def test_the_tangent_of_a_real_vae_begins_at_the_mean_of_the_image():
+    method, b, seen = build("tnar", **FIELDS), batch(unlabelled=7), []
+    method.vae.register_forward_pre_hook(lambda _, z: seen.append(z[0].detach()))
+    t = method.perturbations(b.labelled[0], b.unlabelled[0], seeded())["tangent"]
+    twin = copy.deepcopy(method.vae).eval()
+    mu = twin.encode(b.unlabelled[0])[0]
+    close(seen[0], mu)
+    close(lengths(seen[-1] - mu), torch.full((7,), 1.3))
+    close(t, (twin(seen[-1]) - twin(mu)).detach())
+
+
 def test_the_tangent_is_steepest_for_its_length_in_pixels():
     """Against the gradient at the same step, solved in float64."""
     a = random(16, 4)
