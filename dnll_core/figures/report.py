@@ -111,8 +111,8 @@ def rivals_table(folder: Path | None = None) -> str:
         where = (folder or results.root()) / ("rivals" if dataset == "digits" else f"rivals-{dataset}")
         at[dataset] = {name: recorded(e, where) for name, e in rivals(dataset).items()}
     for name, e in rivals().items():
-        own, plain = {dataset: groups[name] for dataset, groups in at.items()}, name.partition(", ")[0]
-        base = RIVALS.get(plain)
+        own, plain = {dataset: groups.get(name, []) for dataset, groups in at.items()}, name.partition(", ")[0]
+        base = (RIVALS | READINGS).get(plain)
         beside = at["digits"].get(f"{base}{name.removeprefix(plain)}", at["digits"].get(base))  # long beside long
         difference = "–" if base is None else _lead(own["digits"], beside)
         line = {"method": style.label_of(name), "passes": passes(e)}

@@ -63,7 +63,7 @@ METHODS = {
     "pi-model": MethodStyle("Π model", PINK, "<", ":"),
     "temporal-ensembling": MethodStyle("Temporal Ensembling", PINK, ">", "-."),
     "vat": MethodStyle("VAT", PINK, "d", "-"),
-    "tnar": MethodStyle("TNAR", PINK, "*", LONG),
+    "tnar": MethodStyle("TNAR", PINK, "*", SPARSE),
     "pseudo-label": MethodStyle("Pseudo-Label", ORANGE, "v", ":"),
     "mixmatch": MethodStyle("MixMatch", ORANGE, "^", "--"),
     "fixmatch": MethodStyle("FixMatch", ORANGE, "*", "-"),

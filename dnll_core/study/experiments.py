@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.rivals import RIVALS, gans, rivals
+from dnll_core.study.rivals import READINGS, RIVALS, gans, rivals
 from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
     ADAPTATION_CHOSEN,
@@ -86,7 +86,7 @@ def where_epm_acts() -> dict[str, Experiment]:
 
 
 def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
-    """Every method on the digits but RIVALS, each with the best of its twelve trials on validation images.
+    """Every method on the digits but RIVALS and READINGS, each with the best of its twelve trials on validation images.
 
     "fixmatch" sees the views of all methods, "fixmatch-randaugment" those it was published with. The add-ons keep the
     settings that were chosen for their base, and had twelve trials of their own for those of the negatives.
@@ -95,7 +95,9 @@ def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
         changes: fields of all of them.
     """
     return {
-        name: experiment.replace(labels=labels, **changes) for name, experiment in METHODS.items() if name not in RIVALS
+        name: experiment.replace(labels=labels, **changes)
+        for name, experiment in METHODS.items()
+        if name not in RIVALS | READINGS
     }
 
 

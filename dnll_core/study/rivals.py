@@ -27,7 +27,7 @@ IN_ROUNDS = ("curriculum-labeling", "dmt")
 
 
 def rivals(dataset: str = "digits") -> dict[str, Experiment]:
-    """RIVALS beside what they add to, supervised-only and DNLL, on the digits with 20 labels as the searches chose.
+    """RIVALS beside what they add to, supervised-only and DNLL, as the searches chose; on the digits READINGS, too.
 
     "two-networks" is Deep Co-Training without its two losses, and without unlabelled images in its batch norm, as they
     teach nothing. "..., long" has rounds as long as the runs of the others, in the place of as many passes in all. The
@@ -39,7 +39,7 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
     """
     names = ["supervised", "dnll", "pi-model", "mean-teacher", *RIVALS]
     if dataset == "digits":
-        found = {name: METHODS[name] for name in names}
+        found = {name: METHODS[name] for name in (*names, *READINGS)}
     elif dataset == "mnist":
         found = {name: laptop(name, "mnist").replace(labels=100, labelled_batch=50) for name in names}
         every = 6  # epochs: graphs of so many images take a third of a run then, and most of it if made each epoch

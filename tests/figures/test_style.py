@@ -129,7 +129,9 @@ def tree():
     """Family -> its methods, as notebook 16 draws them."""
     notebook = Path(__file__).parents[2] / "notebooks" / "16_all_methods.ipynb"
     cells = ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
-    code = "\n".join(text for text in cells if text.startswith(("class Row", "graphs =", "pseudo_labels", "co_train")))
+    code = "\n".join(
+        text for text in cells if text.startswith(("class Row", "graphs =", "pseudo_labels", "co_train", "made_images"))
+    )
     names = {"NamedTuple": NamedTuple}
     exec(code, names)
     return names["TREE"]
