@@ -134,6 +134,28 @@ def test_a_replay_is_compared_with_the_plain_iteration(wrong):
             captured.verify(trainer.learner, replay, before)
 
 
+@pytest.mark.parametrize("still", ["classifier", "generator"])
+def test_a_replay_in_which_one_turn_takes_no_step_is_found(still):
+    e = Experiment(**FAST | {"method": "improved-gan", "lr": 0.003})
+    learner = prepare(e, 0, device="cpu", precision="float32", progress=False)[0].learner
+    learner.begin(0)
+    before = {name: tensor.clone() for name, tensor in learner.state().items()}
+
+    def replay():
+        loss = CapturedStep._iterate(learner)[0].clone()
+        name = f"method.{still}."
+        learner.method.get_submodule(still).load_state_dict(
+            {key.removeprefix(name): value for key, value in before.items() if key.startswith(name)}
+        )
+        return loss
+
+    captured.verify(learner, lambda: CapturedStep._iterate(learner)[0], before)
+    with pytest.raises(
+        RuntimeError, match="its replay has"
+    ):
+        captured.verify(learner, replay, before)
+
+
 def test_networks_run_one_after_the_other_outside_a_recording():
     order = []
     work = [lambda: order.append(0) or ["a"], lambda: order.append(1) or ["b"]]

@@ -133,7 +133,7 @@ def systems_table() -> str:
     lines = []
     for row, tables in in_tables.items():
         name = named.get(row.casefold())
-        after = "–, quoted alone" if name is None else "our reading" if name in READINGS else "code"
+        after = "quoted alone" if name is None else "our reading" if name in READINGS else "code"
         here = f"`{name}`" if name else "–"
         told = ", ".join(map(str, dict.fromkeys(tables)))
         lines.append({"row of the paper": row, "tables": told, "here": here, "made after": after})
