@@ -111,15 +111,17 @@ def rivals_table(folder: Path | None = None) -> str:
         where = (folder or results.root()) / ("rivals" if dataset == "digits" else f"rivals-{dataset}")
         at[dataset] = {name: recorded(e, where) for name, e in rivals(dataset).items()}
     for name, e in rivals().items():
-        own, plain = {dataset: groups.get(name, []) for dataset, groups in at.items()}, name.partition(", ")[0]
+        own, plain = {dataset: groups.get(name) for dataset, groups in at.items()}, name.partition(", ")[0]
         base = (RIVALS | READINGS).get(plain)
         beside = at["digits"].get(f"{base}{name.removeprefix(plain)}", at["digits"].get(base))  # long beside long
         difference = "–" if base is None else _lead(own["digits"], beside)
         line = {"method": style.label_of(name), "passes": passes(e)}
-        line |= {f"{names[dataset]} (%)": percent(results.accuracies(group), 1) for dataset, group in own.items()}
+        for dataset, group in own.items():  # readings run on the digits alone
+            line[f"{names[dataset]} (%)"] = "–" if group is None else percent(results.accuracies(group), 1)
         line |= {"adds to": "–" if base is None else style.label_of(base), "points": difference}
-        lines.append(line | {"n": ", ".join(str(len(group)) for group in own.values())})
-        everything += itertools.chain(*own.values())
+        found = [group for group in own.values() if group is not None]
+        lines.append(line | {"n": ", ".join(str(len(group)) for group in found)})
+        everything += itertools.chain(*found)
     return with_provenance(lines, everything)
 
 
