@@ -182,7 +182,7 @@ def test_the_scorecard_shows_every_attempted_number(tmp_path):
     shown = texts(figure)
     for printed in attempted["printed"]:
         assert f"{printed:.2f}" in shown or f"{printed:.2f} ×" in shown
-    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 53 boxes are not recorded")
+    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 57 boxes are not recorded")
     assert {f"Table {n}" for n in range(1, 8)} == {text.split(" ·")[0] for text in shown if " · " in text}
 
 
@@ -206,7 +206,7 @@ def test_the_scorecard_gives_a_smaller_network_no_colour(tmp_path):
     assert not {"✓", "✗"} & set(shown)
     faces = {patch.get_facecolor() for axis in figure.axes for patch in axis.patches if isinstance(patch, Rectangle)}
     assert all(len(set(face[:3])) == 1 for face in faces)  # white and greys
-    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 52 boxes are not recorded.")
+    assert figure.get_suptitle().startswith("0 of 0 recorded numbers reach the paper's; 56 boxes are not recorded.")
     assert "1 numbers of a smaller network or smaller images are not compared" in figure.get_suptitle()
 
 
