@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.rivals import READINGS, RIVALS, gans, rivals
+from dnll_core.study.rivals import READINGS, RIVALS, gans, rivals, tangents
 from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
     ADAPTATION_CHOSEN,
@@ -238,6 +238,7 @@ CAMPAIGNS = {
     "rivals-cifar10": Campaign(lambda: [*rivals("cifar10").values()], REPORTED[:1]),
     "gans": Campaign(lambda: [e for e in gans().values() if e.labels == 100], REPORTED[:1]),  # Triple GAN: for a GPU
     "gans-few": Campaign(lambda: [e for e in gans().values() if e.labels < 100], REPORTED[:3]),
+    "tangents": Campaign(lambda: [*tangents().values()], REPORTED[:1]),
     "addons": Campaign(lambda: [*addons("cifar10").values()]),
     "adaptation": Campaign(lambda: _adaptation("adaptation", "usps", "mnist")),
     "adaptation-full": Campaign(lambda: _adaptation("adaptation-full", "usps", "mnist")),
