@@ -150,9 +150,7 @@ def test_a_replay_in_which_one_turn_takes_no_step_is_found(still):
         return loss
 
     captured.verify(learner, lambda: CapturedStep._iterate(learner)[0], before)
-    with pytest.raises(
-        RuntimeError, match="its replay has"
-    ):
+    with pytest.raises(RuntimeError, match="its replay has"):
         captured.verify(learner, replay, before)
 
 
