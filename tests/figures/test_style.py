@@ -130,7 +130,9 @@ def tree():
     notebook = Path(__file__).parents[2] / "notebooks" / "16_all_methods.ipynb"
     cells = ["".join(cell["source"]) for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]]
     code = "\n".join(
-        text for text in cells if text.startswith(("class Row", "graphs =", "pseudo_labels", "co_train", "made_images"))
+        text
+        for text in cells
+        if text.startswith(("class Row", "consistency |=", "graphs", "pseudo_labels", "co_train", "made_images"))
     )
     names = {"NamedTuple": NamedTuple}
     exec(code, names)
