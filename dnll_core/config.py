@@ -121,7 +121,7 @@ class Experiment:
     logit_distance: NonNegative = 0.01  # dual-student: [its code] cost of the distance between the two heads' logits
     ensemble_decay: Annotated[Real, Field(ge=0, le=0.9999)] = 0.6  # temporal-ensembling: alpha, an epoch [its paper]
     vat_eps: NonNegative = 6.0  # vat, tnar: length of a perturbation, normalised pixels [Oliver et al. 2018, CIFAR-10]
-    vat_xi: Positive = 0.1  # vat: [ours] length in the finite difference; at the published 1e-6 float32 rounds it away
+    vat_xi: Positive = 0.1  # both: [ours] length in the finite difference; at the published 1e-6 float32 rounds it away
     vat_iterations: Annotated[Whole, Field(ge=1, le=100)] = 1  # vat: power iterations [Miyato et al., section 4]
     vat_entropy: NonNegative = 0.0  # vat: weight of the entropy term beside it; 1 is "VAT + EntMin" of its paper
     sharpening: Positive = 0.5  # mixmatch: temperature T [its paper, section 4]
@@ -188,7 +188,7 @@ class Experiment:
         halved = {"co-training": "labelled_batch", "improved-gan": "unlabelled_batch"}.get(self.method)
         if halved and getattr(self, halved) < 4:
             told = f"{halved}={getattr(self, halved)} with method={self.method!r}"
-            raise ConfigError(f"{told}: two networks take a half each, of two images at least; give it 4.")
+            raise ConfigError(f"{told}: two networks or turns take a half each, of two images at least; give it 4.")
         if self.method.endswith("dnll") and self.lam == 0:
             plain = self.method.removesuffix("+dnll").replace("dnll", "supervised")
             raise ConfigError(f"method={self.method!r} with lam=0 has no negative labels; use method={plain!r}.")

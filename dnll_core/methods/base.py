@@ -47,7 +47,7 @@ class Output:
 
     Attributes:
         loss: 0-dim; the sum over submodels. Their graphs share no parameter, so one backward pass and one optimiser
-            do Eqs. 20-21 for each of them.
+            do Eqs. 20-21 for each of them. After several turns the sum of all, without gradient.
         labelled_logits: for each student, (B, K) without gradient; B less where it has a part of the images to itself;
             empty in a turn of networks that tell no classes.
         student_logits: for each student, (U, K) with gradient, on the view an unlabelled loss acts on; or None.
@@ -84,18 +84,22 @@ class Method(nn.Module):
     unlabelled_views: tuple[str, ...] = ()  # empty: the trainer prepares no unlabelled images
     students: int = 0  # how many students, each with its teacher, `Output` offers to an add-on; 0: it cannot take one
     stages: tuple[Stage, ...] = (Stage("train"),)
-    stage: int = 0  # which of them is under way; the learner keeps it. It may decide on views and instructions
+    stage: int = 0  # which of them is under way; the learner keeps it. Views and turns may depend on it
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
         """The loss of one iteration. Networks are in train mode on entry and must be on return."""
         raise NotImplementedError
 
     def turns(self) -> dict[str, Callable[[Batch, Clock, torch.Generator], Output]]:
-        """What an iteration does in this order: a loss, its gradient, a step of the optimiser of that name."""
+        """Name -> loss, in this order: gradients are cleared, the loss is computed, the optimiser of its name steps.
+
+        All see the same batch. One of several tells classes, in `labelled_logits`; no two have a metric of one name.
+        Which there are may depend on `stage` alone.
+        """
         return {"main": self.compute}
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """By name, for all stages."""
+        """By the names of all turns of all stages. A weight in none is not learnt; none may be in two."""
         return {"main": Optimiser((self,))}
 
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
@@ -105,7 +109,7 @@ class Method(nn.Module):
         """Called on the host, without gradient, before the first iteration of each stage. Changes state in place."""
 
     def at_epoch(self, pool: Pool, epoch: int, generator: torch.Generator) -> None:
-        """Likewise before the first iteration of epoch 0, 1, ..., unless a stage begins with it."""
+        """Likewise before the first iteration of epochs 1, 2, ...; where a stage begins with one, `at_stage` alone."""
 
     def rows(self) -> Tensor | None:
         """The positions in the pool, int64, that batches are drawn from, in an epoch or the rest of it; None: all."""

@@ -6,8 +6,9 @@ The teacher of Mean Teacher sees `ccl_passes` views of each image, and q is the 
 is how uncertain a target is.
 
 Filtering CCL keeps the share 1 - ccl_strength (1 - t) of a batch with the least U, t the finished share of the run; the
-mean is over these. Temperature CCL keeps all images, at a heat of 1 + ccl_strength U: uncertain ones, flattened, have a
-smaller gradient. Elsewhere the heat is 1, and without strength both are Mean Teacher with a mean for its target.
+mean is over these. Temperature CCL keeps all images, at a heat of 1 + ccl_strength U: uncertain ones are flattened on
+both sides, which makes their gradient smaller, unless the student is very sure. Elsewhere the heat is 1, and without
+strength both are Mean Teacher with a mean for its target.
 
 No code was published, and the paper could not be read; its title and method changed over seven versions. Our reading:
 - known, from abstracts: Mean Teacher; variance or entropy of several of the teacher's predictions under augmentation

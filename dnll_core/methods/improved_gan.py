@@ -5,13 +5,13 @@
 
 l are the K logits: the class "made" is one more, whose logit is 0. An iteration is a turn of the classifier, then one
 of the generator, with real images of its own: each turn has half of the unlabelled batch, and makes as many images.
-The hidden layer is the last one, under its noise where there is any.
+The hidden layer is the last one, before the noise of the last layer's input.
 
-Networks [its code, openai/improved-gan]: a classifier of five fully connected layers, 1000, 500 and three of 250, with
-noise of 0.3 on pixels 0...1 and of 0.5 after each layer; weights normed, their scale fixed so that each unit has mean 0
-and variance 1 over the first 500 images. A generator of two layers of 500, batch norm and softplus, from 100 uniform
-numbers. `own_networks=False` has the experiment's network for the classifier; with batch norm, `shared_bn` decides
-whether labelled, real and made images go through it together.
+Networks [its code, openai/improved-gan]: a classifier of five hidden layers, 1000, 500 and three of 250, with noise of
+0.3 on pixels 0...1 and of 0.5 after each layer; weights normed, their scale fixed so that each unit has mean 0 and
+variance 1 over the first 500 images (the last layer's is learnt from there on). A generator of two layers of 500, batch
+norm and softplus, from 100 uniform numbers. `own_networks=False` has the experiment's network for the classifier; with
+batch norm, `shared_bn` decides whether labelled, real and made images go through it together.
 
 Published for MNIST: 300 passes with both batches of 100, 180,000 iterations; Adam at a constant 0.003 with beta_1 = 0.5
 and 1e-8 under its root (torch adds beside the root, so 1e-4: it keeps a classifier that is right about everything from

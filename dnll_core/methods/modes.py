@@ -1,57 +1,42 @@
-"""How a network computes for a while: each of these ends as it began, also after an error."""
+"""How a network computes for a while: each of these ends as it began, also after an error, and one inside another."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
 
 @contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode, and in training mode again afterwards."""
-    network.eval()
+def _held(owners: Iterable[object], name: str, value: bool) -> Iterator[None]:
+    before = [(owner, getattr(owner, name)) for owner in owners]
+    for owner, _ in before:
+        setattr(owner, name, value)
     try:
         yield
     finally:
-        network.train()
+        for owner, was in before:
+            setattr(owner, name, was)
 
 
-@contextlib.contextmanager
-def frozen_statistics(network: nn.Module) -> Iterator[None]:
+def evaluating(network: nn.Module) -> contextlib.AbstractContextManager:
+    """In evaluation mode."""
+    return _held(network.modules(), "training", False)
+
+
+def frozen_statistics(network: nn.Module) -> contextlib.AbstractContextManager:
     """Batch norm with the batch's own statistics, but without moving the running ones."""
-    layers = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    for layer in layers:
-        layer.track_running_stats = False
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.track_running_stats = True
+    norms = (module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
+    return _held(norms, "track_running_stats", False)
 
 
-@contextlib.contextmanager
-def without_dropout(network: nn.Module) -> Iterator[None]:
+def without_dropout(network: nn.Module) -> contextlib.AbstractContextManager:
     """Training mode, but all units stay."""
-    layers = [module for module in network.modules() if isinstance(module, nn.modules.dropout._DropoutNd)]
-    for layer in layers:
-        layer.eval()
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.train()
+    layers = (module for module in network.modules() if isinstance(module, nn.modules.dropout._DropoutNd))
+    return _held(layers, "training", False)
 
 
-@contextlib.contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """What is computed has no gradient with respect to this network's weights."""
-    learning = [p for p in network.parameters() if p.requires_grad]
-    for p in learning:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in learning:
-            p.requires_grad_(True)
+def frozen(network: nn.Module) -> contextlib.AbstractContextManager:
+    """What is computed has no gradient with respect to the network's weights."""
+    return _held(network.parameters(), "requires_grad", False)

@@ -35,7 +35,7 @@ class Stage:
     Attributes:
         share: of the run's iterations; the shares of all stages are divided by their sum.
         field: of the experiment, which decides on the share or on how many stages there are.
-        restart: the optimiser begins it without momentum, and the evaluated average (`ema_decay`) from its weights,
+        restart: all optimisers begin it as if new, and the evaluated average (`ema_decay`) from its weights,
             which the method may renew in `at_stage`.
         least: iterations that it has whatever its share is.
     """
@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Adam:
-    """In the place of the experiment's SGD; its rate begins at the experiment's too.
+    """In the place of the experiment's SGD, whose momentum and weight decay then do nothing.
 
     Attributes:
         eps: beside the root of the mean square, as torch has it.
@@ -68,7 +68,7 @@ class Optimiser:
     Attributes:
         modules: whose weights these are.
         adam: None for SGD, as the experiment says.
-        rate: of the clock, 0-dim: what the experiment's learning rate is multiplied by.
+        rate: of the clock, 0-dim: what the experiment's `lr` is multiplied by.
     """
 
     modules: tuple[nn.Module, ...]

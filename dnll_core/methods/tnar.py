@@ -12,7 +12,7 @@ times g, the gradient of KL(p(x) || p(x + D(z + vat_xi * e) - D(z))), and four s
 Normal: n = vat_eps * q. q is of length 1 in pixels: random at first, then `vat_iterations` times
 Hq + tnar_zeta * (q - (s . q) s), with s the direction of t and Hq VAT's gradient divided by vat_xi^2, the curvature of
 KL. At a large zeta q is random but for being orthogonal to t.
-tnar_tangent=0 leaves out t, and with it zeta: the second part is then VAT. vat_eps=0 leaves out n.
+tnar_tangent=0 leaves out t, and with it zeta: n is then VAT's. vat_eps=0 leaves out n.
 
 Networks at 32x32 pixels, as in its code: three 4x4 convolutions of stride 2 with 128, 256 and 512 units, batch norm and
 LeakyReLU, 512 latent numbers, and the same back; batch norm before the sigmoid, too. Other images are halved until at

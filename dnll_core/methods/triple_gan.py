@@ -5,20 +5,21 @@
     classifier:    cross-entropy + 0.0001 |last weights|^2 + lam * ramp * (0.3 H(p) + 0.001 H(uniform, mean p)
                    + 1/2 max p * -log D(told) + 0.1 * late * cross-entropy of made images)
 
-An iteration is a turn of each in this order. H are entropies of the classifier's p on unlabelled images. "Made" images
-are of a class that the generator is given, "told" ones are unlabelled with the classifier's own: its largest p, through
-which alone D teaches it. "Real" are labelled images, one in a hundred of their batch, and other unlabelled ones with
-the classifier's class again, so that its classes stand on both sides. Before the game the classifier is trained alone,
-without made or told images and with 0.3 for 0.001, at 0.3 of the rate. `late` is 0 or 1, from 0.3 of the game.
+An iteration is a turn of each in this order. H(p) is the mean entropy of the classifier's p on unlabelled images,
+H(uniform, mean p) the cross-entropy of the uniform to their mean. "Made" images are of a class that the generator is
+given, "told" ones are unlabelled with the classifier's own: its largest p, through which alone D teaches it. "Real" are
+labelled images, one in a hundred of their batch, and other unlabelled ones with the classifier's class again, so that
+its classes stand on both sides. Before the game the classifier is trained alone, without made or told images and with
+0.3 for 0.001, at 0.3 of the rate. `late` is 0 or 1, from 0.3 of the game.
 
 Of an unlabelled batch the first four fifths are real, the last fifth is told and is the classifier's; twice as many
 images are made as told, as many of each class. labelled_batch=100 and unlabelled_batch=500 are the published 1 + 400
 real, 100 told, 200 made, and 100 labelled ones; in the training before the game the classifier has all 500.
 
 Networks [its code, zhenxuan00/triple-gan, MNIST]: a classifier of five convolutions with batch norm; a discriminator of
-five fully connected layers, 1000, 500 and three of 250, with normed weights of scale 1 and noise of 0.3 on pixels and
-of 0.5 after each layer; a generator of two layers of 500, batch norm and softplus, from 100 uniform numbers. Each layer
-of these two is also given the class. `own_networks=False` has the experiment's network for the classifier; `shared_bn`
+five hidden layers, 1000, 500 and three of 250, with normed weights of scale 1 and noise of 0.3 on pixels and of 0.5
+after each layer; a generator of two layers of 500, batch norm and softplus, from 100 uniform numbers. Each layer of
+these two is also given the class. `own_networks=False` has the experiment's network for the classifier; `shared_bn`
 decides whether its labelled and unlabelled images share a pass.
 
 Published [its code]: lr=0.001, times 0.995 a pass from 0.3 of the game on; Adam with beta_1 = 0.5 and 1e-8 beside its
@@ -163,7 +164,9 @@ class TripleGAN(Method):
         self.experiment, self.num_classes = experiment, num_classes
         self.classifier = classifier(pixels, num_classes) if experiment.own_networks else build()
         self.generator, self.discriminator = Generator(pixels, num_classes), Discriminator(pixels, num_classes)
-        self.last = (self.classifier.heads[0],)  # in a tuple, for it is registered already
+        self.last = (
+            self.classifier.heads[0],
+        )  # apart: where iterations are tried, a stand-in without heads takes the classifier's place
 
     def turns(self) -> dict[str, Callable]:
         game = {"discriminator": self.judge, "generator": self.deceive} if self.stage else {}

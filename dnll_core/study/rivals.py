@@ -1,4 +1,4 @@
-"""The systems that the paper quotes in Tables 1, 2 and 4, as named experiments."""
+"""The systems that the paper quotes in Tables 1 to 4, as named experiments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dnll_core.config import Experiment
 from dnll_core.study.searches import SEARCHES
 from dnll_core.study.settings import METHODS, NAMED, at_length, chosen_changes, laptop
 
-# Systems of Tables 1 and 2 that came later. Their base -> what it is compared with in `rivals`.
+# Systems of Tables 1 and 2 that came later -> what each is compared with in `rivals`.
 RIVALS = {
     "pi-model+sntg": "pi-model",
     "label-propagation": "supervised",
@@ -89,7 +89,7 @@ def tangents() -> dict[str, Experiment]:
 
 
 def making_images() -> dict[str, Experiment]:
-    """The same and TNAR on the digits, with the network of the others for their classifier: nothing was tuned."""
+    """Both and TNAR on the digits, with the network of the others for their classifier; nothing was chosen for them."""
     start = METHODS["supervised"].replace(own_networks=False, shared_bn=False, strong="identity")
     fields = {"lr": 0.003, "ramp_epochs": 0.0, "weak": "identity"}
     found = {name: start.replace(method=name, **fields) for name in ("improved-gan", "triple-gan")}
