@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.learner import Learner
 from dnll_core.memory import check_room
+from dnll_core.methods import own_network
 from dnll_core.methods.base import Batch, Logits, Method
 from dnll_core.models import Network
 from dnll_core.schedules import Clock
@@ -49,6 +50,11 @@ def batches_in_words(e: Experiment) -> str:
     return f"labelled_batch={e.labelled_batch}, unlabelled_batch={e.unlabelled_batch}{size}"
 
 
+def _named(e: Experiment) -> tuple[str, str]:
+    """The field, and its value, that says which network learns."""
+    return ("network", e.network) if own_network(e.to_dict()) is None else ("method", e.method)
+
+
 def _check_batch(learner: Learner, kept: int) -> None:
     """Refuses a batch that surely does not fit: all of its views at a time, and what batch norm keeps of one network.
 
@@ -60,7 +66,8 @@ def _check_batch(learner: Learner, kept: int) -> None:
     for _ in _stages(learner.method):
         x, u = len(learner.method.labelled_views), len(learner.method.unlabelled_views)
         most = max(most, e.labelled_batch * (x * pixels + each) + e.unlabelled_batch * (u * pixels + each) * (u > 0))
-    what = f"{batches_in_words(e)}: a batch of images of {_words(shape)} in network={e.network!r}"
+    field, value = _named(e)
+    what = f"{batches_in_words(e)}: a batch of images of {_words(shape)} in {field}={value!r}"
     check_room(most, what, learner.device)
 
 
@@ -73,7 +80,7 @@ def _try_views_and_network(learner: Learner) -> None:
             learner.views[name](torch.zeros(1, *shape, dtype=torch.uint8), torch.Generator())
     network = next((module for module in method.modules() if isinstance(module, Network)), None)
     if network is not None:
-        with _refused_by("network", e.network, shape):
+        with _refused_by(*_named(e), shape):
             logits, maps = _without_images(network, torch.zeros(0, *shape, device=learner.device))
         _check_batch(learner, sum(map(math.prod, maps)))
         if min((math.prod(shape[1:]) for shape in maps), default=math.inf) == 1:
@@ -141,9 +148,9 @@ def _check_batches(learner: Learner, logits: Logits) -> None:
         return
     # blocks may share a pass, in which one and one are two: the method tells which batch has to grow
     fields = next((f for f in ([n] for n in ones) if _fewest(learner, logits, batches | {f[0]: 2}) > 1), ones)
-    _, height, width = learner.data.labelled.shape[1:]
+    (field, value), (_, height, width) = _named(e), learner.data.labelled.shape[1:]
     raise ConfigError(
-        f"{' and '.join(f'{name}=1' for name in fields)}: network={e.network!r} leaves one of {height}x{width} pixels, "
+        f"{' and '.join(f'{name}=1' for name in fields)}: {field}={value!r} leaves one of {height}x{width} pixels, "
         f"and batch norm needs more than one value of a channel, so {' and '.join(fields)} must be at least 2 here."
     )
 

@@ -118,6 +118,12 @@ def test_what_cannot_work_is_refused_by_field_and_value(fields, message):
         prepare(Experiment(**TINY | fields), 0, progress=False)
 
 
+def test_a_method_with_networks_of_its_own_is_named_in_their_place():
+    fields = {"size": 12, "method": "triple-gan", "labelled_batch": 2, "unlabelled_batch": 1}
+    with pytest.raises(ConfigError, match=r"unlabelled_batch=1: method='triple-gan' leaves one of 12x12 pixels"):
+        prepare(Experiment(**TINY | fields), 0, progress=False)
+
+
 def test_views_that_a_method_does_not_take_are_not_tried():
     prepare(Experiment(**TINY | {"strong": "translate"}, translation=10, method="supervised"), 0, progress=False)
     pair = {"dataset": "digits-target", "source": "digits-source", "strong": "translate", "translation": 10}

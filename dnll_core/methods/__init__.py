@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from dnll_core.config import Experiment
+from dnll_core.methods import improved_gan, triple_gan
 from dnll_core.methods.base import Method, NetworkFactory
 from dnll_core.methods.ccl import FilteringCCL, TemperatureCCL
 from dnll_core.methods.ccn import CCN
@@ -28,6 +30,14 @@ from dnll_core.methods.tnar import TNAR
 from dnll_core.methods.triple_gan import TripleGAN
 from dnll_core.methods.tssdl import TSSDL, MeanTeacherTSSDL
 from dnll_core.methods.vat import VAT
+from dnll_core.models import Network
+
+OWN = {"improved-gan": improved_gan.classifier, "triple-gan": triple_gan.classifier}  # of `Pixels` and K
+
+
+def own_network(fields: Mapping) -> Callable[[Pixels, int], Network] | None:
+    """What builds the classifier that a method was published with, where an experiment of these fields has it."""
+    return OWN.get(fields["method"]) if fields.get("own_networks", True) else None
 
 
 def heads(experiment: Experiment) -> int:

@@ -29,7 +29,7 @@ from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
 from dnll_core.evaluation import in_batches
 from dnll_core.fields import RULES, Count, OrNone, Positive, Real, Whole, checked
 from dnll_core.memory import out_of_memory
-from dnll_core.methods import heads
+from dnll_core.methods import Pixels, heads, own_network
 from dnll_core.models import NETWORKS, build_network
 from dnll_core.provenance import commit
 from dnll_core.run import Run
@@ -141,8 +141,7 @@ class Model:
 
     def save(self, folder: str | Path) -> Path:
         """Writes `model.safetensors` and `model.json` into a folder, each whole or not at all, and returns its path."""
-        folder = user_path(folder)
-        data = save(copied(self.networks.state_dict()))
+        folder, data = user_path(folder), save(copied(self.networks.state_dict()))
         card = dataclasses.replace(self.card, weights_sha256=hashlib.sha256(data).hexdigest())
         told = (json.dumps(sealed(dataclasses.asdict(card)), indent=1) + "\n").encode()
         for name, content in ((WEIGHTS, data), (CARD, told)):
@@ -156,8 +155,7 @@ def model_of(run: Run, calibrate: bool = True, accuracy: dict[str, tuple[int, in
 
     calibrate: fit a temperature on the validation images, if there are any. accuracy: more of `Card.accuracy`.
     """
-    learner, trainer = run.trainer.learner, run.trainer
-    found, temperature, fitted_on = {}, 1.0, 0
+    learner, trainer, found, temperature, fitted_on = run.trainer.learner, run.trainer, {}, 1.0, 0
     for name, (images, labels) in learner.data.held_out.items():
         if len(images):
             each, labels = run.predict_each(images), labels.cpu()
@@ -204,9 +202,11 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
             raise ValueError(f"{WEIGHTS} has another SHA-256 than {CARD} says")
         if {len(card.mean), len(card.std)} != {card.channels} or len(card.classes) < 2:
             raise ValueError(f"mean and std are not of {card.channels} channels, or it has less than two classes")
+        pixels = Pixels((card.channels, *card.size), card.mean, card.std)
+        own = own_network(card.experiment | {"method": card.method})
         make = (card.network, len(card.classes), card.channels, card.size, card.heads)
         with usual_torch(), torch.device("meta"):  # takes no memory, of which a card may ask for any
-            networks = nn.ModuleList(build_network(*make) for _ in card.predictors)
+            networks = nn.ModuleList(own(pixels, make[1]) if own else build_network(*make) for _ in card.predictors)
         networks.load_state_dict(tensors_of(data)[0], assign=True)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} holds no model: {error.filename} is not there") from None

@@ -86,6 +86,10 @@ METHODS = {
     "dual-student+dnll": {"method": "dual-student+dnll"},
     "cnn3": {"network": "cnn3"},
     "average": {"ema_decay": 0.9},
+    "own networks": {"method": "improved-gan", "unlabelled_batch": 4, "ema_decay": 0.9},
+    "own networks, three": {"method": "triple-gan", "unlabelled_batch": 4},
+    "theirs in ours": {"method": "improved-gan", "unlabelled_batch": 4, "own_networks": False},
+    "two stages": {"method": "tnar", "tnar_start": 0.5},
 }
 
 
