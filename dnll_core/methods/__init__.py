@@ -57,6 +57,8 @@ def build_method(
         pixels: their shape and moments, which methods need that make images.
     """
     of_pool = {"num_classes": num_classes, "pool": pool}
+    if published := own_network(experiment.to_dict()):
+        build = partial(published, pixels, num_classes)
     bases = {
         "supervised": Supervised,
         "mutual-learning": MutualLearning,
@@ -75,7 +77,7 @@ def build_method(
         "curriculum-labeling": partial(CurriculumLabeling, pool=pool),
         "dmt": partial(DMT, pool=pool),
         "co-training": CoTraining,
-        "improved-gan": partial(ImprovedGAN, num_classes=num_classes, pixels=pixels),
+        "improved-gan": partial(ImprovedGAN, pixels=pixels),
         "triple-gan": partial(TripleGAN, num_classes=num_classes, pixels=pixels),
         "tssdl": partial(TSSDL, **of_pool),
         "mean-teacher+tssdl": partial(MeanTeacherTSSDL, **of_pool),

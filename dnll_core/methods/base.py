@@ -153,6 +153,9 @@ class TwoNetworks(Method):
         super().__init__()
         self.submodels, self.experiment = nn.ModuleList([build(), build()]), experiment
 
+    def predictors(self) -> dict[str, nn.Module]:
+        return {"network 1": self.submodels[0], "network 2": self.submodels[1]}
+
 
 def forward_each(
     networks: Sequence[nn.Module], blocks: Sequence[Sequence[Tensor]], joint: bool, features: bool = False

@@ -75,6 +75,3 @@ class CCN(TwoNetworks):
                 "corrected": (target.argmax(1) != logits_1.argmax(1)).float().mean(),  # how many change their class
             },
         )
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"network 1": self.submodels[0], "network 2": self.submodels[1]}

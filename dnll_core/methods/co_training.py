@@ -100,6 +100,3 @@ class CoTraining(TwoNetworks):
                 "difference": difference.detach() / 2,
             },
         )
-
-    def predictors(self) -> dict[str, nn.Module]:
-        return {"network 1": self.submodels[0], "network 2": self.submodels[1]}

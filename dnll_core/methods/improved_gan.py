@@ -138,11 +138,9 @@ class ImprovedGAN(Method):
     unlabelled_views = ("weak",)
     stages = (Stage("train", restart=True),)  # its average begins when the scales are set
 
-    def __init__(self, build: NetworkFactory, experiment: Experiment, num_classes: int, pixels: Pixels):
+    def __init__(self, build: NetworkFactory, experiment: Experiment, pixels: Pixels):
         super().__init__()
-        self.experiment = experiment
-        self.classifier = classifier(pixels, num_classes) if experiment.own_networks else build()
-        self.generator = Generator(pixels)
+        self.experiment, self.classifier, self.generator = experiment, build(), Generator(pixels)
 
     def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
         if self.experiment.own_networks:  # what `look` gives it are the images as they are, of which nothing is asked

@@ -162,7 +162,7 @@ class TripleGAN(Method):
     def __init__(self, build: NetworkFactory, experiment: Experiment, num_classes: int, pixels: Pixels):
         super().__init__()
         self.experiment, self.num_classes = experiment, num_classes
-        self.classifier = classifier(pixels, num_classes) if experiment.own_networks else build()
+        self.classifier = build()
         self.generator, self.discriminator = Generator(pixels, num_classes), Discriminator(pixels, num_classes)
         self.last = (
             self.classifier.heads[0],

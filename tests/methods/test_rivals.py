@@ -380,6 +380,19 @@ def state_of(run):
     return {name: value for name, value in run.trainer.learner.state().items() if name != "rng.cpu"}
 
 
+def goes_on_to_the_bit(e, stop, folder):
+    """The run; a second one that is stopped after so many iterations, and goes on, has ended as it has."""
+    run = train(e, 0, device="cpu", progress=False)
+    assert math.isfinite(run.history[-1]["loss"])
+    press_ctrl_c_at(stop, e, folder, device="cpu")
+    resumed = train(e, 0, device="cpu", progress=False, checkpoint=folder)
+    mine, theirs = map(state_of, (run, resumed))
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert run.final == resumed.final
+    return run
+
+
 def test_without_gamma_dmt_is_curriculum_labeling():
     runs = [
         train(Experiment(**FAST, method=name, dmt_gamma=0.0), 0, progress=False)
@@ -796,18 +809,10 @@ def test_state_dict_holds_everything(name):
 )  # of twelve, four an epoch: mid-epoch in each stage, and where one begins
 def test_a_stopped_run_goes_on_to_the_bit(name, stop, tmp_path):
     fields = {"dropout": 0.2, "ema_decay": 0.5, "lp_start": 0.5, "lp_neighbours": 20}
-    e = Experiment(**FAST, **fields, method=name)
-    run = train(e, 0, device="cpu", progress=False)
+    run = goes_on_to_the_bit(Experiment(**FAST, **fields, method=name), stop, tmp_path)
     assert (
         run.trainer.learner.stages.starts == {1: [0], 2: [0, 6], 3: [0, 4, 8]}[len(run.trainer.learner.stages.starts)]
     )
-    assert math.isfinite(run.history[-1]["loss"])
-    press_ctrl_c_at(stop, e, tmp_path, device="cpu")
-    resumed = train(e, 0, device="cpu", progress=False, checkpoint=tmp_path)
-    mine, theirs = map(state_of, (run, resumed))
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    assert run.final == resumed.final
 
 
 @pytest.mark.parametrize("name", RIVALS)

@@ -7,12 +7,11 @@ from functools import partial
 import pytest
 import torch
 from methods.test_methods import clock
-from methods.test_rivals import FAST, LATE, K, batch, close, pool_of, random, state_of
+from methods.test_rivals import FAST, LATE, K, batch, close, goes_on_to_the_bit, pool_of, random
 from test_augment import NoHostReads
-from test_trainer import press_ctrl_c_at
 from torch import nn
 
-from dnll_core import Experiment, train
+from dnll_core import Experiment
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.methods import build_method, triple_gan
 from dnll_core.methods.base import Method
@@ -552,15 +551,7 @@ def test_turns_read_nothing_back(name, own):
 @pytest.mark.parametrize("name", TURNS)
 @pytest.mark.parametrize("stop", [1, 2, 4, 6, 9])  # Triple GAN's game begins after the first
 def test_a_stopped_run_goes_on_to_the_bit(name, stop, tmp_path):
-    e = Experiment(**SHORT, ema_decay=0.5, method=name)
-    run = train(e, 0, device="cpu", progress=False)
-    assert math.isfinite(run.history[-1]["loss"])
-    press_ctrl_c_at(stop, e, tmp_path, device="cpu")
-    resumed = train(e, 0, device="cpu", progress=False, checkpoint=tmp_path)
-    mine, theirs = map(state_of, (run, resumed))
-    assert mine.keys() == theirs.keys()
-    assert all(torch.equal(mine[key], theirs[key]) for key in mine)
-    assert run.final == resumed.final
+    goes_on_to_the_bit(Experiment(**SHORT, ema_decay=0.5, method=name), stop, tmp_path)
 
 
 @pytest.mark.parametrize("name", TURNS)
