@@ -27,6 +27,7 @@ myst_enable_extensions = ["dollarmath"]
 default_role = "py:obj"  # docstrings quote code as Markdown does; what has this name is linked
 autodoc_default_options = {"members": True, "ignore-module-all": True, "member-order": "bysource"}
 autodoc_default_options["exclude-members"] = "set_fit_request, set_score_request"  # scikit-learn's
+napoleon_use_ivar = True  # an attribute that stands in the docstring and in the code is described once
 add_module_names = False  # the headings say them
 toc_object_entries = False
 maximum_signature_line_length = 100

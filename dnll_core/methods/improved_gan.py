@@ -57,7 +57,7 @@ class Noise(nn.Module):
 
 
 class Dense(nn.Module):
-    """A linear layer with normed weights: scale * (x, v / |v|) + bias. (B, inputs) -> (B, outputs).
+    """A linear layer with normed weights: scale * (x, v / norm of v) + bias. (B, inputs) -> (B, outputs).
 
     learns: whether the scale is learnt; else `normalise_` alone sets it.
     """
