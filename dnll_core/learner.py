@@ -22,7 +22,7 @@ from dnll_core.data.placing import TrainingData
 from dnll_core.device import Compute
 from dnll_core.evaluation import in_batches
 from dnll_core.methods.base import Batch, Method, Output, of_all_turns
-from dnll_core.methods.stages import Pool
+from dnll_core.methods.declared import Pool
 from dnll_core.optimisers import Optimisers
 from dnll_core.schedules import Clock, ema_update_, floats
 from dnll_core.stages import Stages

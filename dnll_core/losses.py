@@ -20,6 +20,12 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(_at_least_float32(logits), targets)
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """Of each row's softmax, in nats: (B, K) -> (B,)."""
+    log_p = torch.log_softmax(logits, dim=1)
+    return -(log_p.exp() * log_p).sum(dim=1)
+
+
 def pseudo_label_loss(logits: Tensor, teacher_logits: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
     """Cross-entropy to the teacher's class where its confidence is at least `threshold`, mean over all images.
 

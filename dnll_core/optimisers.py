@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import torch
 from torch import Tensor, nn
 
 from dnll_core.config import Experiment
-from dnll_core.methods.base import Method
-from dnll_core.methods.stages import Optimiser
+from dnll_core.methods.base import Method, in_each_stage
+from dnll_core.methods.declared import Optimiser
 from dnll_core.schedules import Clock
 
 # What a checkpoint calls a weight's state, and what torch does; a step number stays on the device of its weight.
@@ -22,15 +24,30 @@ class Optimisers:
         device: of the weights, on which the rates are too, so that the host never sets one.
 
     Attributes:
-        torch: name -> optimiser.
+        each: name -> torch.optim optimiser.
         parameters: of all of them, in the order of the method.
+
+    Raises:
+        TypeError: if a turn of the method has no optimiser, or a weight that learns none, or two.
     """
 
     def __init__(self, method: Method, experiment: Experiment, device: torch.device):
         self.experiment, self.device, self.wanted = experiment, device, method.optimisers()
-        self.torch = {name: self._build(optimiser) for name, optimiser in self.wanted.items()}
-        mine = {id(p) for optimizer in self.torch.values() for p in optimizer.param_groups[0]["params"]}
-        self.parameters = [p for p in method.parameters() if id(p) in mine]
+        whose = type(method).__name__
+        for stage in in_each_stage(method):
+            if lacking := [name for name in method.turns() if name not in self.wanted]:
+                turn = f"{lacking[0]!r}, a turn of stage {stage.name!r}"
+                raise TypeError(f"{whose}.optimisers() has none for {turn}; there are {', '.join(self.wanted)}.")
+        self.each = {name: self._build(optimiser) for name, optimiser in self.wanted.items()}
+        mine = Counter(id(p) for optimizer in self.each.values() for p in optimizer.param_groups[0]["params"])
+        learning = {name: p for name, p in method.named_parameters() if p.requires_grad}
+        self.parameters = [*learning.values()]
+        for name, p in learning.items():
+            if mine[id(p)] != 1:
+                raise TypeError(
+                    f"{whose}: the weight {name} is in {mine[id(p)]} of its optimisers; one that learns is in one, "
+                    "and one that does not has requires_grad_(False)."
+                )
 
     def _build(self, optimiser: Optimiser) -> torch.optim.Optimizer:
         e, adam = self.experiment, optimiser.adam
@@ -39,16 +56,16 @@ class Optimisers:
         if adam is None:
             decay = {"momentum": e.momentum, "nesterov": e.nesterov, "weight_decay": e.weight_decay}
             return torch.optim.SGD(weights, lr=lr, fused=True, **decay)
-        how = {"betas": adam.betas, "eps": adam.eps, "weight_decay": adam.weight_decay}
-        return torch.optim.Adam(weights, lr=lr, fused=True, capturable=self.device.type == "cuda", **how)
+        cuda = self.device.type == "cuda"
+        return torch.optim.Adam(weights, lr=lr, betas=adam.betas, eps=adam.eps, fused=True, capturable=cuda)
 
     def zero_grad(self) -> None:
-        for optimizer in self.torch.values():
+        for optimizer in self.each.values():
             optimizer.zero_grad(set_to_none=True)
 
     def step(self, name: str, clock: Clock) -> None:
         """One step of the optimiser of this name, at the rate of the clock."""
-        optimizer = self.torch[name]
+        optimizer = self.each[name]
         optimizer.param_groups[0]["lr"].copy_(self.experiment.lr * self.wanted[name].rate(clock))
         optimizer.step()
 
@@ -59,7 +76,7 @@ class Optimisers:
         place = {id(p): i for i, p in enumerate(self.parameters)}
         return {
             f"{ours}.{place[id(p)]}": (optimizer, p, theirs)
-            for optimizer in self.torch.values()
+            for optimizer in self.each.values()
             for p in optimizer.param_groups[0]["params"]
             for ours, theirs in (SGD if isinstance(optimizer, torch.optim.SGD) else ADAM).items()
         }
@@ -75,7 +92,7 @@ class Optimisers:
 
     def restart(self) -> None:
         """They forget what they have gathered, in place."""
-        for optimizer in self.torch.values():
+        for optimizer in self.each.values():
             for state in optimizer.state.values():
                 for value in state.values():
                     if value is not None:

@@ -35,7 +35,7 @@ from dnll_core.learner import Learner
 from dnll_core.memory import out_of_memory
 from dnll_core.methods import build_method, heads
 from dnll_core.methods.base import Observer
-from dnll_core.methods.stages import Pixels
+from dnll_core.methods.declared import Pixels
 from dnll_core.models import build_network
 from dnll_core.observers import together, transfer_observer
 from dnll_core.provenance import made

@@ -12,7 +12,7 @@ import torch
 
 from dnll_core.fields import ConfigError
 from dnll_core.methods.base import Method
-from dnll_core.methods.stages import Pool
+from dnll_core.methods.declared import Pool
 from dnll_core.schedules import Clock
 
 

@@ -17,7 +17,7 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.learner import Learner
 from dnll_core.memory import check_room
 from dnll_core.methods import own_network
-from dnll_core.methods.base import Batch, Logits, Method
+from dnll_core.methods.base import Batch, Logits, in_each_stage
 from dnll_core.models import Network
 from dnll_core.schedules import Clock
 
@@ -63,7 +63,7 @@ def _check_batch(learner: Learner, kept: int) -> None:
     e, shape = learner.experiment, learner.data.labelled.shape[1:]
     pixels, each = 4 * math.prod(shape), kept * (2 if learner.compute.precision == "bfloat16" else 4)
     most = 0
-    for _ in _stages(learner.method):
+    for _ in in_each_stage(learner.method):
         x, u = len(learner.method.labelled_views), len(learner.method.unlabelled_views)
         most = max(most, e.labelled_batch * (x * pixels + each) + e.unlabelled_batch * (u * pixels + each) * (u > 0))
     field, value = _named(e)
@@ -74,7 +74,7 @@ def _check_batch(learner: Learner, kept: int) -> None:
 def _try_views_and_network(learner: Learner) -> None:
     e, shape, method = learner.experiment, learner.data.labelled.shape[1:], learner.method
     at_the_end = ["strong"] if e.source is not None else []  # the view of the test images that `train` looks at
-    views = {name for _ in _stages(method) for name in (*method.labelled_views, *method.unlabelled_views)}
+    views = {name for _ in in_each_stage(method) for name in (*method.labelled_views, *method.unlabelled_views)}
     for name in sorted({*views, *at_the_end}):
         with _refused_by(name, getattr(e, name), shape):
             learner.views[name](torch.zeros(1, *shape, dtype=torch.uint8), torch.Generator())
@@ -85,15 +85,6 @@ def _try_views_and_network(learner: Learner) -> None:
         _check_batch(learner, sum(map(math.prod, maps)))
         if min((math.prod(shape[1:]) for shape in maps), default=math.inf) == 1:
             _check_batches(learner, logits)
-
-
-def _stages(method: Method) -> Iterator[None]:
-    """The method in each of its stages in turn, then as it was."""
-    before = method.stage
-    for stage in range(len(method.stages)):
-        method.stage = stage
-        yield
-    method.stage = before
 
 
 @contextlib.contextmanager
@@ -165,7 +156,7 @@ def _fewest(learner: Learner, logits: Logits, batches: dict[str, int]) -> int:
     shape, where = learner.data.labelled.shape[1:], {"device": learner.device}
     x, u = (torch.zeros(n, *shape, **where) for n in batches.values())
     classes, places = (torch.zeros(n, dtype=torch.int64, **where) for n in batches.values())
-    for _ in _stages(method):
+    for _ in in_each_stage(method):
         batch = Batch((x,) * len(method.labelled_views), classes, (u,) * len(method.unlabelled_views), places)
         for compute in method.turns().values():
             compute(batch, Clock(torch.zeros((), **where), 1, 1), torch.Generator(learner.device))

@@ -260,7 +260,7 @@ def _watch(trainer: Trainer, enter: Callable[[str], None]) -> Iterator[None]:
         if hasattr(trainer.learner.method, "draw"):
             around(trainer.learner.method, "draw", "label draw", "losses")
         hooks = []
-        for optimizer in trainer.learner.optimisers.torch.values():
+        for optimizer in trainer.learner.optimisers.each.values():
             hooks.append(optimizer.register_step_pre_hook(lambda *_: enter("optimiser")))
             hooks.append(optimizer.register_step_post_hook(lambda *_: enter("rest")))
         for network in (module for module in trainer.learner.method.modules() if isinstance(module, Network)):

@@ -12,6 +12,7 @@ from dnll_core.methods.ccl import FilteringCCL, TemperatureCCL
 from dnll_core.methods.ccn import CCN
 from dnll_core.methods.co_training import CoTraining
 from dnll_core.methods.curriculum import DMT, CurriculumLabeling
+from dnll_core.methods.declared import Pixels
 from dnll_core.methods.dnll import Negatives, Pair
 from dnll_core.methods.dual_student import DualStudent
 from dnll_core.methods.fixmatch import FixMatch
@@ -23,7 +24,6 @@ from dnll_core.methods.mutual import MutualLearning
 from dnll_core.methods.pi_model import PiModel
 from dnll_core.methods.pseudo_label import PseudoLabel
 from dnll_core.methods.sntg import SNTG
-from dnll_core.methods.stages import Pixels
 from dnll_core.methods.supervised import Supervised
 from dnll_core.methods.temporal_ensembling import TemporalEnsembling
 from dnll_core.methods.tnar import TNAR

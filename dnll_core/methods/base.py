@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.device import side_by_side
+from dnll_core.methods.declared import Optimiser, Pool, Stage
 from dnll_core.methods.modes import evaluating, frozen_statistics
-from dnll_core.methods.stages import Optimiser, Pool, Stage
 from dnll_core.schedules import Clock
 
 Logits = Tensor | tuple[Tensor, Tensor]  # (B, K), or of a network with two heads a pair of them: class, second
@@ -87,7 +87,10 @@ class Method(nn.Module):
     stage: int = 0  # which of them is under way; the learner keeps it. Views and turns may depend on it
 
     def compute(self, batch: Batch, clock: Clock, generator: torch.Generator) -> Output:
-        """The loss of one iteration. Networks are in train mode on entry and must be on return."""
+        """The loss of one iteration. Networks are in train mode on entry and must be on return.
+
+        It waits for no number on the device (`.item()`, `if` of a tensor), so that CUDA can record it.
+        """
         raise NotImplementedError
 
     def turns(self) -> dict[str, Callable[[Batch, Clock, torch.Generator], Output]]:
@@ -99,7 +102,7 @@ class Method(nn.Module):
         return {"main": self.compute}
 
     def optimisers(self) -> dict[str, Optimiser]:
-        """By the names of all turns of all stages. A weight in none is not learnt; none may be in two."""
+        """By the names of all turns of all stages. Each weight that `requires_grad` is in one of them."""
         return {"main": Optimiser((self,))}
 
     def after_step(self, batch: Batch, output: Output, clock: Clock) -> None:
@@ -120,11 +123,20 @@ class Method(nn.Module):
         raise NotImplementedError
 
 
+def in_each_stage(method: Method) -> Iterator[Stage]:
+    """The method in each of its stages in turn, then as it was."""
+    before = method.stage
+    for i, stage in enumerate(method.stages):
+        method.stage = i
+        yield stage
+    method.stage = before
+
+
 def of_all_turns(outputs: Sequence[Output]) -> Output:
     """The Output of the turn that tells classes, with the sum of all losses and the metrics of all."""
     if len(outputs) == 1:
         return outputs[0]
-    main = next(output for output in outputs if output.labelled_logits)
+    main = next((output for output in outputs if output.labelled_logits), outputs[-1])
     metrics = {name: value for output in outputs for name, value in output.metrics.items()}
     return dataclasses.replace(main, loss=sum(output.loss.detach() for output in outputs), metrics=metrics)
 

@@ -16,8 +16,6 @@ No code was published, and the paper could not be read; its title and method cha
 - from memory: a filter by rank within the batch, a share of kept images that grows, a heat that grows with uncertainty;
 - guesses: entropy, since a variance says nothing where passes do not differ (no dropout and no noise), and since the
   nearest public code, UA-MT of medical images, has it; the number of passes (there 8), both schedules, every weight.
-
-Host reads: none.
 """
 
 from __future__ import annotations

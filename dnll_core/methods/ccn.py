@@ -16,8 +16,6 @@ No code was published, and the paper could not be read. Our reading:
 
 Where the first network fits its few labelled images, C has nothing to correct and learns that; without a correction
 this is mutual consistency.
-
-Host reads: none.
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ Differs from the original (nearest: the unofficial code AlanChou/Deep-Co-Trainin
 gave): half a labelled batch for each network (there a batch of its own); batch norm of the passes on
 adversarial images uses their own statistics and leaves the running ones alone (there it moves them); SGD has Nesterov's
 momentum. As there, adversarial images are made in evaluation mode, and the predictions of clean ones carry gradient.
-
-Host reads: none.
 """
 
 from __future__ import annotations

@@ -34,8 +34,8 @@ from torch import Tensor, nn
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
 from dnll_core.methods.base import Batch, NetworkFactory, OneNetwork, Output, forward_each, label_each
+from dnll_core.methods.declared import Pool, Stage
 from dnll_core.methods.mixmatch import mixup_shares
-from dnll_core.methods.stages import Pool, Stage
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 NONE = -1  # the label of an image that is not kept

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy, negative_loss
 from dnll_core.methods.base import Batch, Method, Output, TwoNetworks, forward_each, label_each
-from dnll_core.methods.stages import Pool
+from dnll_core.methods.declared import Pool
 from dnll_core.negatives import ErrorPerception, check_m, draw_negatives
 from dnll_core.schedules import Clock, sigmoid_ramp
 

@@ -20,8 +20,6 @@ labelled_batch=100 and unlabelled_batch=200, with lam=1, no ramp, include_labell
 
 Differs from the original: validation images are not in the pool; both real batches of an iteration come from one
 permutation of it; the average begins with the initial weights, not with 0.
-
-Host reads: none.
 """
 
 from __future__ import annotations
@@ -36,8 +34,8 @@ from torch import Tensor, nn
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
 from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each
+from dnll_core.methods.declared import Adam, Optimiser, Pixels, Pool, Stage
 from dnll_core.methods.modes import frozen, frozen_statistics
-from dnll_core.methods.stages import Adam, Optimiser, Pixels, Pool, Stage
 from dnll_core.models import Network
 from dnll_core.schedules import Clock, constant, sigmoid_ramp
 
@@ -91,34 +89,40 @@ def classifier(pixels: Pixels, num_classes: int) -> Network:
 
 
 class Generator(nn.Module):
-    """Uniform numbers (B, CODE) -> images (B, C, H, W) as networks see them."""
+    """Uniform numbers (B, CODE) -> images (B, C, H, W) as networks see them: two hidden layers.
 
-    def __init__(self, pixels: Pixels, width: int = 500):
+    Args:
+        norm: of so many units.
+        more: inputs that each layer has beside the units before it. join: makes a network of the layers, which gives
+            them, and takes what else `forward` is given.
+    """
+
+    def __init__(self, pixels: Pixels, norm: Callable, more: int = 0, join: Callable | None = None, width: int = 500):
         super().__init__()
         self.pixels = pixels
         layers: list[nn.Module] = []
-        for inputs in (CODE, width):
+        for inputs in (CODE + more, width + more):
             linear = nn.Linear(inputs, width, bias=False)
             nn.init.xavier_uniform_(linear.weight)
-            # centred and scaled, then moved, but not scaled again
-            layers += [linear, nn.BatchNorm1d(width, eps=1e-6, affine=False), Shift(width), nn.Softplus()]
+            layers.append(nn.Sequential(linear, norm(width), nn.Softplus()))
         values = math.prod(pixels.shape)
-        last = Dense(width, values, learns=True, std=math.sqrt(2 / (width + values)))
-        self.layers = nn.Sequential(*layers, last, nn.Sigmoid())
+        last = Dense(width + more, values, learns=True, std=math.sqrt(2 / (width + more + values)))
+        layers.append(nn.Sequential(last, nn.Sigmoid()))
+        self.layers = nn.Sequential(*layers) if join is None else join(layers)
 
-    def forward(self, code: Tensor) -> Tensor:
-        return self.pixels.normalise(self.layers(code).view(-1, *self.pixels.shape))
+    def forward(self, code: Tensor, *given: Tensor) -> Tensor:
+        return self.pixels.normalise(self.layers(code, *given).view(-1, *self.pixels.shape))
 
 
-class Shift(nn.Module):
-    """x + a learnt number for each unit. (B, F) -> (B, F)."""
+class Shifted(nn.Module):
+    """Batch norm that is centred, scaled and moved, but not scaled again. (B, F) -> (B, F)."""
 
     def __init__(self, width: int):
         super().__init__()
-        self.bias = nn.Parameter(torch.zeros(width))
+        self.norm, self.bias = nn.BatchNorm1d(width, eps=1e-6, affine=False), nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.bias
+        return self.norm(x) + self.bias
 
 
 def real_or_made(real: Tensor, made: Tensor) -> Tensor:
@@ -140,7 +144,7 @@ class ImprovedGAN(Method):
 
     def __init__(self, build: NetworkFactory, experiment: Experiment, pixels: Pixels):
         super().__init__()
-        self.experiment, self.classifier, self.generator = experiment, build(), Generator(pixels)
+        self.experiment, self.classifier, self.generator = experiment, build(), Generator(pixels, Shifted)
 
     def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
         if self.experiment.own_networks:  # what `look` gives it are the images as they are, of which nothing is asked

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 from dnll_core.config import Experiment
 from dnll_core.losses import cross_entropy
 from dnll_core.methods.base import Batch, Method, NetworkFactory, OneNetwork, Output, forward_each
+from dnll_core.methods.declared import Pool, Stage
 from dnll_core.methods.mean_teacher import MeanTeacher
 from dnll_core.methods.neighbours import certainty, neighbours, propagate, unit_rows
-from dnll_core.methods.stages import Pool, Stage
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 

@@ -11,8 +11,6 @@ epochs. There both are multiplied by labelled / all images, as the cross-entropy
 all of them: in our units the weights are 100 and 40, however many labels there are.
 
 Differs from the original: consistency is on the unlabelled images only, and what `pi_model` says.
-
-Host reads: none.
 """
 
 from __future__ import annotations

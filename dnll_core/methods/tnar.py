@@ -29,8 +29,6 @@ division, by its length, is dropped, so that lengths are several times larger an
 in zeta for each image, there as a mean over a batch (128 times smaller), and pixels are normalised, there 0...1. The
 search is VAT's, without dropout and with its step and float32. The classifier learns by the experiment's optimiser;
 batch norm is as in VAT, there only labelled images move its statistics; the VAE's has torch's defaults.
-
-Host reads: none.
 """
 
 from __future__ import annotations
@@ -45,8 +43,8 @@ from torch import Tensor, nn
 
 from dnll_core.config import Experiment
 from dnll_core.methods.base import Batch, NetworkFactory, Output
+from dnll_core.methods.declared import Adam, Optimiser, Pixels, Stage
 from dnll_core.methods.modes import evaluating, frozen
-from dnll_core.methods.stages import Adam, Optimiser, Pixels, Stage
 from dnll_core.methods.vat import VAT, unit
 from dnll_core.schedules import Clock
 
@@ -182,7 +180,7 @@ class TNAR(VAT):
             t = self.tangent(x, u, generator)
         found["tangent"] = t
         if e.vat_eps > 0:
-            found["normal"] = e.vat_eps * self.normal(x, u, unit(t), generator)
+            found["normal"] = e.vat_eps * self.direction(x, u, generator, self.across(unit(t)))
         return found
 
     def tangent(self, x: Tensor, u: Tensor, generator: torch.Generator) -> Tensor:
@@ -196,10 +194,7 @@ class TNAR(VAT):
         )
         return vae(z + e.tnar_tangent * direction) - here
 
-    def normal(self, x: Tensor, u: Tensor, s: Tensor, generator: torch.Generator) -> Tensor:
-        """q of unit length, (U, C, H, W) without gradient; s: the tangents' directions, likewise."""
+    def across(self, s: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """What makes the next q of the gradient and of q; s: the tangents' directions, (U, C, H, W) each."""
         e = self.experiment
-        start = torch.randn(u.shape, generator=generator, device=u.device)
-        return self.search(
-            x, u, start, lambda q: e.vat_xi * q, lambda g, q: g / e.vat_xi**2 + e.tnar_zeta * (q - _dot(s, q) * s)
-        )
+        return lambda g, q: g / e.vat_xi**2 + e.tnar_zeta * (q - _dot(s, q) * s)

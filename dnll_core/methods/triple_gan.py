@@ -32,8 +32,6 @@ and beta_1 = 0.9, and was left out with more than 100 labels; here its share is 
 begins anew with the game, as Adam does. Running batch-norm statistics follow the passes that the classifier learns
 from, of images that are not made. The second layer of D had its class under noise, too; probabilities were clipped at
 1e-6. The generator's last weights begin normal instead of uniform. Images under 12 pixels are padded throughout.
-
-Host reads: none.
 """
 
 from __future__ import annotations
@@ -41,17 +39,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnll_core.config import Experiment
-from dnll_core.losses import cross_entropy
+from dnll_core.losses import cross_entropy, entropy
 from dnll_core.methods.base import Batch, Method, NetworkFactory, Output, forward_each, label_each
-from dnll_core.methods.improved_gan import CODE, Dense, Noise
+from dnll_core.methods.declared import Adam, Optimiser, Pixels, Stage
+from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise
 from dnll_core.methods.modes import frozen, frozen_statistics
-from dnll_core.methods.stages import Adam, Optimiser, Pixels, Stage
 from dnll_core.models import Dropout, GlobalAveragePool, Network
 from dnll_core.schedules import Clock, sigmoid_ramp
 
@@ -117,25 +116,6 @@ class Discriminator(nn.Module):
         return self.layers(self.pixels(images), classes).squeeze(1).float()
 
 
-class Generator(nn.Module):
-    """Uniform numbers (B, CODE), classes (B,) int64 -> images (B, C, H, W) as networks see them."""
-
-    def __init__(self, pixels: Pixels, num_classes: int, width: int = 500):
-        super().__init__()
-        self.pixels = pixels
-        layers: list[nn.Module] = []
-        for inputs in (CODE, width):
-            linear = nn.Linear(inputs + num_classes, width, bias=False)
-            nn.init.xavier_uniform_(linear.weight)
-            layers.append(nn.Sequential(linear, nn.BatchNorm1d(width, eps=1e-4), nn.Softplus()))
-        inputs, values = width + num_classes, math.prod(pixels.shape)
-        last = Dense(inputs, values, learns=True, std=math.sqrt(2 / (inputs + values)))
-        self.layers = GivenClass(num_classes, [*layers, nn.Sequential(last, nn.Sigmoid())])
-
-    def forward(self, code: Tensor, classes: Tensor) -> Tensor:
-        return self.pixels.normalise(self.layers(code, classes).view(-1, *self.pixels.shape))
-
-
 def judging(real: Tensor, told: Tensor, made: Tensor) -> Tensor:
     """The discriminator's loss of its logits: (A,), (B,), (C,) -> 0-dim."""
     return F.softplus(-real).mean() + 0.5 * F.softplus(told).mean() + 0.5 * F.softplus(made).mean()
@@ -143,9 +123,8 @@ def judging(real: Tensor, told: Tensor, made: Tensor) -> Tensor:
 
 def entropy_and_balance(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Mean entropy of the softmax, and cross-entropy of the uniform to its mean: (B, K) -> 0-dim each."""
-    log_p = torch.log_softmax(logits, dim=1)
-    mean = torch.logsumexp(log_p, dim=0) - math.log(len(logits))
-    return -(log_p.exp() * log_p).sum(dim=1).mean(), -mean.mean()
+    mean = torch.logsumexp(torch.log_softmax(logits, dim=1), dim=0) - math.log(len(logits))
+    return entropy(logits).mean(), -mean.mean()
 
 
 def late(clock: Clock) -> Tensor:
@@ -163,7 +142,9 @@ class TripleGAN(Method):
         super().__init__()
         self.experiment, self.num_classes = experiment, num_classes
         self.classifier = build()
-        self.generator, self.discriminator = Generator(pixels, num_classes), Discriminator(pixels, num_classes)
+        norm, given = partial(nn.BatchNorm1d, eps=1e-4), partial(GivenClass, num_classes)
+        self.generator = Generator(pixels, norm, num_classes, given)
+        self.discriminator = Discriminator(pixels, num_classes)
         self.last = (
             self.classifier.heads[0],
         )  # apart: where iterations are tried, a stand-in without heads takes the classifier's place
@@ -210,9 +191,9 @@ class TripleGAN(Method):
             u = u[-self._told(batch) :]
         [[labelled, logits]] = forward_each([self.classifier], [[batch.labelled[0], u]], joint=e.shared_bn)
         supervised = cross_entropy(labelled, batch.targets)
-        entropy, balance = entropy_and_balance(logits)
-        unsupervised = ENTROPY * entropy + BALANCE[self.stage] * balance
-        metrics = {"supervised": supervised.detach(), "entropy": entropy.detach()}
+        unsure, balance = entropy_and_balance(logits)
+        unsupervised = ENTROPY * unsure + BALANCE[self.stage] * balance
+        metrics = {"supervised": supervised.detach(), "entropy": unsure.detach()}
         if self.stage:
             p, classes = torch.softmax(logits, dim=1).max(dim=1)
             with torch.no_grad():

@@ -19,8 +19,6 @@ No code was published, and the paper could not be read. Our reading:
   start without pseudo-labels. Fields that are shared keep the defaults published for the methods they name.
 
 One image far out sends all other r to about 1.
-
-Host reads: none in an iteration or in the hooks.
 """
 
 from __future__ import annotations
@@ -31,11 +29,11 @@ from torch import Tensor, nn
 from dnll_core.losses import cross_entropy
 from dnll_core.memory import check_room
 from dnll_core.methods.base import Batch, Output, forward_each, softmax_mse
+from dnll_core.methods.declared import Pool
 from dnll_core.methods.label_propagation import SpreadLabels, Spreads
 from dnll_core.methods.mean_teacher import MeanTeacher
 from dnll_core.methods.neighbours import distance_to_neighbours
 from dnll_core.methods.pi_model import PiModel
-from dnll_core.methods.stages import Pool
 from dnll_core.schedules import Clock, sigmoid_ramp
 
 # logits and hidden layers of labelled images, those of unlabelled ones, and logits (U, K)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dnll_core.losses import cross_entropy
+from dnll_core.losses import cross_entropy, entropy
 from dnll_core.methods.base import Batch, OneNetwork, Output, forward_each
 from dnll_core.methods.modes import frozen_statistics, without_dropout
 from dnll_core.schedules import Clock, sigmoid_ramp
@@ -55,10 +55,10 @@ class VAT(OneNetwork):
                 d = improve(g, d.detach())
         return unit(d)
 
-    def direction(self, x: Tensor, u: Tensor, generator: torch.Generator) -> Tensor:
+    def direction(self, x: Tensor, u: Tensor, generator: torch.Generator, improve: Callable = lambda g, d: g) -> Tensor:
         """d of unit length for each image of u, (U, C, H, W), without gradient; arguments as in `search`."""
         d = torch.randn(u.shape, generator=generator, device=u.device)
-        return self.search(x, u, d, lambda d: self.experiment.vat_xi * d)
+        return self.search(x, u, d, lambda d: self.experiment.vat_xi * d, improve)
 
     def perturbations(self, x: Tensor, u: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         """What is added to the images u for each smoothness that is asked for, by its name in the record."""
@@ -75,16 +75,15 @@ class VAT(OneNetwork):
                 [[_, moved]] = forward_each([self.network], [[x, u + r]], joint=e.shared_bn)
             terms[name] = kl(plain.detach(), moved).mean()
         supervised = cross_entropy(labelled, batch.targets)
-        log_p = torch.log_softmax(plain, dim=1)
-        entropy = -(log_p.exp() * log_p).sum(dim=1).mean()
-        unsupervised = sum(terms.values()) + e.vat_entropy * entropy
+        unsure = entropy(plain).mean()
+        unsupervised = sum(terms.values()) + e.vat_entropy * unsure
         return Output(
             loss=supervised + e.lam * sigmoid_ramp(clock, e.ramp_epochs) * unsupervised,
             labelled_logits=[labelled.detach()],
             student_logits=[plain],
             teacher_logits=[plain.detach()],
             metrics={name: term.detach() for name, term in ({"supervised": supervised} | terms).items()}
-            | {"entropy": entropy.detach()},
+            | {"entropy": unsure.detach()},
         )
 
 

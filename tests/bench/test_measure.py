@@ -305,8 +305,8 @@ def test_profiling_leaves_nothing_behind():
     assert "draw_batch" not in vars(trainer)
     assert not {"compute", "after_step"} & vars(trainer.learner.method).keys()
     assert (
-        not trainer.learner.optimisers.torch["main"]._optimizer_step_pre_hooks
-        and not trainer.learner.optimisers.torch["main"]._optimizer_step_post_hooks
+        not trainer.learner.optimisers.each["main"]._optimizer_step_pre_hooks
+        and not trainer.learner.optimisers.each["main"]._optimizer_step_post_hooks
     )
     for module in trainer.learner.method.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks

@@ -54,7 +54,7 @@ def test_three_steps_are_those_of_the_package(lines, monkeypatch, wrong):
         ours = lines["losses"](mine, *views, weight, lambda predicted, labels=labels: next(labels).double())
         apart.append(abs(float(sum(ours).detach() - theirs.loss.detach())))
         for loss, optimiser in zip(ours, optimisers):
-            optimiser.param_groups[0]["lr"] = float(learner.optimisers.torch["main"].param_groups[0]["lr"])
+            optimiser.param_groups[0]["lr"] = float(learner.optimisers.each["main"].param_groups[0]["lr"])
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

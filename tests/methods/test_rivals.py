@@ -24,11 +24,11 @@ from dnll_core.methods import build_method
 from dnll_core.methods.base import Batch, Method, OneNetwork, Output, forward_each
 from dnll_core.methods.co_training import gradient_sign, jensen_shannon, soft_cross_entropy
 from dnll_core.methods.curriculum import NONE, dynamic_weight, most_confident, reinitialise_
+from dnll_core.methods.declared import Pool, Stage
 from dnll_core.methods.dnll import Negatives
 from dnll_core.methods.label_propagation import SpreadLabels
 from dnll_core.methods.neighbours import certainty, neighbours, normalised_graph, propagate, unit_rows
 from dnll_core.methods.sntg import pair_loss
-from dnll_core.methods.stages import Pool, Stage
 from dnll_core.models import build_network
 from dnll_core.run import prepare
 from dnll_core.stages import starts_of
@@ -443,11 +443,11 @@ def test_a_round_begins_anew_with_more_images():
             after = learner.method.network.state_dict()
             assert not torch.equal(before["body.0.weight"], after["body.0.weight"])
             assert after["body.1.running_mean"].abs().sum() == 0
-            sgd = learner.optimisers.torch["main"]
+            sgd = learner.optimisers.each["main"]
             assert all(state["momentum_buffer"].abs().sum() == 0 for state in sgd.state.values())
             assert all(map(torch.equal, learner.average.state_dict().values(), learner.method.state_dict().values()))
         trainer.train_step(step % learner.steps_per_epoch)
-        lr = float(learner.optimisers.torch["main"].param_groups[0]["lr"])
+        lr = float(learner.optimisers.each["main"].param_groups[0]["lr"])
         assert lr == pytest.approx(0.05 * 0.5 * (1 + math.cos(math.pi * (step % 6) / 6)), rel=1e-5)
     assert seen[3] == {*range(pool)} and len(seen[1] & seen[2]) > 0
 

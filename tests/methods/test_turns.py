@@ -15,9 +15,9 @@ from dnll_core import Experiment
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.methods import build_method, triple_gan
 from dnll_core.methods.base import Method
-from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise, feature_matching, real_or_made
+from dnll_core.methods.declared import Adam, Optimiser, Pixels, Stage
+from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise, Shifted, feature_matching, real_or_made
 from dnll_core.methods.modes import frozen
-from dnll_core.methods.stages import Adam, Optimiser, Pixels
 from dnll_core.methods.triple_gan import GivenClass, entropy_and_balance, judging, late
 from dnll_core.models import build_network
 from dnll_core.optimisers import Optimisers
@@ -50,7 +50,6 @@ def reference(p, grads, lr, kind, e):
             first = e.momentum * first + g
             w = w - lr(t - 1) * (g + e.momentum * first)
             continue
-        g = g + kind.weight_decay * w
         b1, b2 = kind.betas
         first, second = b1 * first + (1 - b1) * g, b2 * second + (1 - b2) * g * g
         w = w - lr(t - 1) * (first / (1 - b1**t)) / ((second / (1 - b2**t)).sqrt() + kind.eps)
@@ -68,8 +67,11 @@ class Weights(Method):
     def optimisers(self):
         return self.wanted
 
+    def turns(self):
+        return dict.fromkeys(self.wanted)
 
-@pytest.mark.parametrize("adam", [None, Adam(), Adam((0.5, 0.9), eps=0.1), Adam(weight_decay=0.2)])
+
+@pytest.mark.parametrize("adam", [None, Adam(), Adam((0.5, 0.9), eps=0.1)])
 @pytest.mark.parametrize("rate", [cosine, constant])
 def test_steps_are_those_of_the_definitions(adam, rate):
     e = Experiment(lr=0.1, weight_decay=0.01)
@@ -114,6 +116,22 @@ def test_their_state_goes_on_in_others_and_a_restart_forgets_it():
     assert places == {name: value.data_ptr() for name, value in second.state().items()}
     second.restart()
     assert all(torch.equal(value, fresh[name]) for name, value in second.state().items())
+
+
+def test_what_no_optimiser_or_two_would_move_is_refused():
+    method, e, cpu = Weights(None, cosine), Experiment(), torch.device("cpu")
+    method.wanted["other"] = Optimiser((method,))
+    with pytest.raises(TypeError, match=r"Weights: the weight parts.0.weight is in 2 of its optimisers"):
+        Optimisers(method, e, cpu)
+    del method.wanted["other"]
+    with pytest.raises(TypeError, match=r"the weight parts.1.weight is in 0 of .*requires_grad_\(False\)"):
+        Optimisers(method, e, cpu)
+    method.parts[1].requires_grad_(False)
+    assert [*Optimisers(method, e, cpu).state()] == ["momentum.0"]
+    method.stages = (Stage("first"), Stage("second"))
+    method.turns = lambda: {"one": None} | ({"two": None} if method.stage else {})
+    with pytest.raises(TypeError, match=r"\(\) has none for 'two', a turn of stage 'second'; there are one"):
+        Optimisers(method, e, cpu)
 
 
 def test_pixels_are_what_they_were_and_their_moments_are_no_state():
@@ -224,7 +242,7 @@ def test_both_turns_of_an_improved_gan(own, shared):
 
 def test_made_images_are_pixels_as_networks_see_them():
     pixels = Pixels((3, 5, 4), (0.2, 0.4, 0.5), (0.3, 0.2, 0.1))
-    made = pixels(Generator(pixels)(torch.rand(8, CODE)))
+    made = pixels(Generator(pixels, Shifted)(torch.rand(8, CODE)))
     assert made.shape == (8, 3, 5, 4)
     assert 0 <= float(made.min()) < float(made.max()) <= 1
 
@@ -449,7 +467,8 @@ def test_a_class_is_a_vector_beside_each_layers_input():
         assert torch.equal(x[:, width:], torch.tensor([[0.0, 0, 1], [1, 0, 0]]))
     assert torch.equal(seen[0][:, :5], random(2, 5)) and torch.equal(seen[1][:, :1], random(2, 5)[:, :1])
     pixels = Pixels((1, 28, 28))
-    generator, discriminator = triple_gan.Generator(pixels, 10), triple_gan.Discriminator(pixels, 10)
+    generator = Generator(pixels, nn.BatchNorm1d, 10, partial(GivenClass, 10))
+    discriminator = triple_gan.Discriminator(pixels, 10)
     made = generator(torch.rand(4, CODE), torch.arange(4))
     assert made.shape == (4, 1, 28, 28) and 0 <= float(made.min()) < float(made.max()) <= 1
     assert discriminator(made, torch.arange(4)).shape == (4,)

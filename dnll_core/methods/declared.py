@@ -53,17 +53,15 @@ class Adam:
 
     Attributes:
         eps: beside the root of the mean square, as torch has it.
-        weight_decay: added to the gradient, times the weights.
     """
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """What moves some of a method's weights; each weight is in one optimiser at most.
+    """What moves some of a method's weights.
 
     Attributes:
         modules: whose weights these are.
