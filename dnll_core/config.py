@@ -141,6 +141,7 @@ class Experiment:
     adversarial_eps: NonNegative = 0.08  # co-training: normalised pixels, 0.02 of 0...1 [its authors]
     ccl_passes: Annotated[Whole, Field(ge=1, le=100)] = 4  # filtering-ccl, temperature-ccl: of the teacher [ours]
     ccl_strength: NonNegative = 0.5  # both: share left out at first; heat of the least certain beyond 1 [ours]
+    ccn_corrects: Flag = True  # ccn; False: mutual consistency, and a corrector that nobody listens to [ours]
     own_networks: Flag = True  # improved-gan, triple-gan: the published classifier; False: `network`
     tnar_start: Annotated[Real, Field(ge=0.01, le=0.99)] = 0.2  # tnar: share of the VAE [its code: 121 of 622 epochs]
     tnar_tangent: NonNegative = 2.0  # tnar: [ours] length along the manifold, in latent space; 0: without

@@ -20,7 +20,7 @@ def each(names, value):
 
 
 OPTIONAL = ("source", "labels", "size", "dropout")
-FLAGS = ("include_labelled", "label_updates_bn", "shared_bn", "nesterov", "own_networks")
+FLAGS = ("include_labelled", "label_updates_bn", "shared_bn", "nesterov", "own_networks", "ccn_corrects")
 VIEWS = {"auto", "identity", "noise", "crop+flip", "noise+crop", "crop + flip"}
 SETS = {"digits", "mnist", "folder:x", "folder:a:b"}
 WORDS = {

@@ -15,7 +15,7 @@ No code was published, and the paper could not be read. Our reading:
   first network is drawn to the second one's own predictions; that both predict.
 
 Where the first network fits its few labelled images, C has nothing to correct and learns that; without a correction
-this is mutual consistency.
+(ccn_corrects=False) this is mutual consistency.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class CCN(TwoNetworks):
         supervised = cross_entropy(labelled_1, batch.targets) + cross_entropy(labelled_2, batch.targets)
         corrected = labelled_1.detach() + self.corrector(labelled_1, hidden_of_labelled)
         correction = cross_entropy(corrected, batch.targets)
-        target = (logits_1 + self.corrector(logits_1, hidden)).detach()
+        target = logits_1.detach()
+        if e.ccn_corrects:
+            target = (logits_1 + self.corrector(logits_1, hidden)).detach()
         consistency = softmax_mse(logits_1, logits_2.detach()).mean() + softmax_mse(logits_2, target).mean()
         return Output(
             loss=supervised + correction + e.lam * sigmoid_ramp(clock, e.ramp_epochs) * consistency,

@@ -314,6 +314,19 @@ def test_a_corrector_begins_by_correcting_nothing_and_that_is_mutual_consistency
     assert method.corrector.layers[-1].weight.grad.abs().sum() > 0
 
 
+def test_a_corrector_that_nobody_listens_to_learns_and_teaches_nothing():
+    method, b = corrects(build("ccn", lam=3.0, ccn_corrects=False)), batch(views=(2, 2))
+    blank = build("ccn", lam=3.0)
+    blank.submodels.load_state_dict(method.submodels.state_dict())
+    output, expected = compute(method, b), compute(blank, b)
+    assert output.metrics["corrected"] == 0
+    for o in (output, expected):
+        o.loss.backward()
+    for mine, theirs in zip(method.submodels.parameters(), blank.submodels.parameters(), strict=True):
+        close(mine.grad, theirs.grad)
+    assert method.corrector.layers[-1].weight.grad.abs().sum() > 0
+
+
 def by_hand(method, b, lam):
     """Of both networks and the corrector: their losses, and the logits of its corrections."""
     (x1, _), (x2, h2) = (
