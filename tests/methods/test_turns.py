@@ -3,6 +3,7 @@
 import copy
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -513,6 +514,21 @@ def test_a_stage_has_the_least_it_asks_for():
 
 
 # ------------------------------------------------------------------------------------------------ all of them, in place
+
+
+def test_the_readmes_method_of_two_turns_runs_as_it_stands(monkeypatch):
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split("## Add a method")[1]
+    names = {}
+    exec(text.split("```python\n")[1].split("```")[0], names)
+    monkeypatch.setattr(
+        "dnll_core.run.build_method",
+        lambda e, build, num_classes, *rest, **more: names["Deceiving"](build, e, num_classes),
+    )
+    trainer, _ = prepare(Experiment(**FAST), 0, progress=False)
+    before = [p.detach().clone() for p in trainer.learner.method.parameters()]
+    trainer.fit(progress=False)
+    assert all(not torch.equal(p, b) for p, b in zip(trainer.learner.method.parameters(), before))
+    assert all(row["critic"] > 0 and row["deceived"] > 0 for row in trainer.history)
 
 
 @pytest.mark.parametrize("name", METHODS)
