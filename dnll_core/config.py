@@ -122,14 +122,16 @@ class Experiment:
     ensemble_decay: Annotated[Real, Field(ge=0, le=0.9999)] = 0.6  # temporal-ensembling: alpha, an epoch [its paper]
     vat_eps: NonNegative = 6.0  # vat, tnar: length of a perturbation, normalised pixels [Oliver et al. 2018, CIFAR-10]
     vat_xi: Positive = 0.1  # both: [ours] length in the finite difference; at the published 1e-6 float32 rounds it away
-    vat_iterations: Annotated[Whole, Field(ge=1, le=100)] = 1  # vat: power iterations [Miyato et al., section 4]
-    vat_entropy: NonNegative = 0.0  # vat: weight of the entropy term beside it; 1 is "VAT + EntMin" of its paper
+    vat_iterations: Annotated[Whole, Field(ge=1, le=100)] = 1  # both: power iterations [Miyato et al., section 4]
+    vat_entropy: NonNegative = 0.0  # both: weight of the entropy term beside it; 1 is "VAT + EntMin" of its paper
     sharpening: Positive = 0.5  # mixmatch: temperature T [its paper, section 4]
     mixup_alpha: Annotated[Real, Field(ge=0, le=1000)] = 0.75  # mixmatch, dmt, curriculum-labeling: Beta; 0: no mixup
     fixmatch_threshold: Share = 0.95  # fixmatch: confidence that a pseudo-label needs [its paper, section 4]
     sntg_weight: NonNegative = 40.0  # pi-model+sntg: of pairs [its code, CIFAR-10: 0.4 of consistency's 100]; tssdl
     sntg_margin: Positive = 1.0  # pi-model+sntg: that different classes keep [its code]; tssdl: the same distance
-    lp_start: Annotated[Real, Field(ge=0, le=0.99)] = 0.1  # label-propagation, +lp, tssdl: [ours] share without
+    lp_start: Annotated[Real, Field(ge=0, le=0.99)] = (
+        0.1  # label-propagation, +lp, tssdl: [ours] of the run, before labels
+    )
     lp_every: Count = 1  # these: epochs from graph to graph [label propagation's code]
     lp_neighbours: Count = 50  # these: of an image in the graph [label propagation's code]
     lp_gamma: Annotated[Real, Field(gt=0, le=1000)] = 3.0  # label-propagation, +lp: power of the similarity [its code]

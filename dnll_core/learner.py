@@ -21,8 +21,9 @@ from dnll_core.data.host_pool import HostPool
 from dnll_core.data.placing import TrainingData
 from dnll_core.device import Compute
 from dnll_core.evaluation import in_batches
-from dnll_core.methods.base import Batch, Method, Output, of_all_turns
+from dnll_core.methods.base import Batch, Method, Output
 from dnll_core.methods.declared import Pool
+from dnll_core.methods.turns import checked, of_all_turns
 from dnll_core.optimisers import Optimisers
 from dnll_core.schedules import Clock, ema_update_, floats
 from dnll_core.stages import Stages
@@ -102,7 +103,7 @@ class Learner:
         batch, outputs = self.draw_batch(i), []
         for name, compute in self.method.turns().items():
             with self.compute.autocast():
-                outputs.append(compute(batch, self.clock, self.generator))
+                outputs.append(checked(compute(batch, self.clock, self.generator), self.method, name))
             self.optimisers.zero_grad()
             outputs[-1].loss.backward()
             self.optimisers.step(name, self.clock)

@@ -28,16 +28,18 @@ class Optimisers:
         parameters: of all of them, in the order of the method.
 
     Raises:
-        TypeError: if a turn of the method has no optimiser, or a weight that learns none, or two.
+        TypeError: if turns and optimisers of the method differ, or a weight that learns has none, or two.
     """
 
     def __init__(self, method: Method, experiment: Experiment, device: torch.device):
         self.experiment, self.device, self.wanted = experiment, device, method.optimisers()
         whose = type(method).__name__
-        for stage in in_each_stage(method):
-            if lacking := [name for name in method.turns() if name not in self.wanted]:
-                turn = f"{lacking[0]!r}, a turn of stage {stage.name!r}"
-                raise TypeError(f"{whose}.optimisers() has none for {turn}; there are {', '.join(self.wanted)}.")
+        turns = {turn for _ in in_each_stage(method) for turn in method.turns()}
+        if turns != {*self.wanted}:
+            names = [", ".join(sorted(of)) for of in (turns, self.wanted)]
+            raise TypeError(
+                f"{whose}: its turns are {names[0]}, and its optimisers {names[1]}; names must be the same."
+            )
         self.each = {name: self._build(optimiser) for name, optimiser in self.wanted.items()}
         mine = Counter(id(p) for optimizer in self.each.values() for p in optimizer.param_groups[0]["params"])
         learning = {name: p for name, p in method.named_parameters() if p.requires_grad}

@@ -105,7 +105,7 @@ def passes(experiment: Experiment) -> str:
 
 def rivals_table(folder: Path | None = None) -> str:
     """RIVALS and what they add to: length, accuracies, and what the addition makes of the same splits."""
-    names = {"digits": "20 digits labels", "mnist": "MNIST, 100", "cifar10": "CIFAR-10, 4000"}
+    names = {"digits": "digits, 20 labels", "mnist": "MNIST, 100", "cifar10": "CIFAR-10, 4000"}
     at, lines, everything = {}, [], []
     for dataset in names:
         where = (folder or results.root()) / ("rivals" if dataset == "digits" else f"rivals-{dataset}")
@@ -118,7 +118,10 @@ def rivals_table(folder: Path | None = None) -> str:
         line = {"method": style.label_of(name), "passes": passes(e)}
         for dataset, group in own.items():  # readings run on the digits alone
             line[f"{names[dataset]} (%)"] = "–" if group is None else percent(results.accuracies(group), 1)
-        line |= {"adds to": "–" if base is None else style.label_of(base), "points": difference}
+        line |= {
+            "adds to": "–" if base is None else style.label_of(base),
+            "points (± half a 95 % interval)": difference,
+        }
         found = [group for group in own.values() if group is not None]
         lines.append(line | {"n": ", ".join(str(len(group)) for group in found)})
         everything += itertools.chain(*found)
@@ -135,7 +138,8 @@ def systems_table() -> str:
     lines = []
     for row, tables in in_tables.items():
         name = named.get(row.casefold())
-        after = "quoted alone" if name is None else "our reading" if name in READINGS else "code"
+        found = "code, not the authors'" if name == "co-training" else "code"
+        after = "quoted alone" if name is None else "our reading" if name in READINGS else found
         here = f"`{name}`" if name else "–"
         told = ", ".join(map(str, dict.fromkeys(tables)))
         lines.append({"row of the paper": row, "tables": told, "here": here, "made after": after})

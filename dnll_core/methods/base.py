@@ -7,7 +7,6 @@ from a `Batch`, and names what is evaluated; then name it in `methods/__init__.p
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,7 +93,7 @@ class Method(nn.Module):
         raise NotImplementedError
 
     def turns(self) -> dict[str, Callable[[Batch, Clock, torch.Generator], Output]]:
-        """Name -> loss, in this order: gradients are cleared, the loss is computed, the optimiser of its name steps.
+        """Name -> loss, in this order: it is computed, gradients are cleared and computed, its optimiser steps.
 
         All see the same batch. One of several tells classes, in `labelled_logits`; no two have a metric of one name.
         Which there are may depend on `stage` alone.
@@ -130,15 +129,6 @@ def in_each_stage(method: Method) -> Iterator[Stage]:
         method.stage = i
         yield stage
     method.stage = before
-
-
-def of_all_turns(outputs: Sequence[Output]) -> Output:
-    """The Output of the turn that tells classes, with the sum of all losses and the metrics of all."""
-    if len(outputs) == 1:
-        return outputs[0]
-    main = next((output for output in outputs if output.labelled_logits), outputs[-1])
-    metrics = {name: value for output in outputs for name, value in output.metrics.items()}
-    return dataclasses.replace(main, loss=sum(output.loss.detach() for output in outputs), metrics=metrics)
 
 
 NetworkFactory = Callable[[], nn.Module]

@@ -3,8 +3,8 @@
 loss = CE_1 + CE_2 + CE(corrected) + lam * ramp * (MSE(p_1, p_2) + MSE(p_2, softmax(z_1 + C(p_1, h_2))))
 
 z and p are logits and softmax of a network, h_2 the second one's last hidden layer. C is a small network, learnt from
-labelled images alone (the third term), whose inputs and corrections are taken without gradient. MSEs are on unlabelled
-images, one view for each network, and their second argument has no gradient.
+labelled images alone (the third term); z_1, p_1 and h_2 carry no gradient there, nor does a correction elsewhere. MSEs
+are on unlabelled images, one view for each network, and their second argument has no gradient.
 
 No code was published, and the paper could not be read. Our reading:
 - known, from the abstract and from DNLL's section 5: two networks of the same structure; on top of them one that maps

@@ -73,6 +73,10 @@ class Optimiser:
     adam: Adam | None = None
     rate: Callable[[Clock], Tensor] = cosine
 
+    def __post_init__(self):
+        if isinstance(self.modules, nn.Module):
+            raise TypeError(f"modules of an Optimiser are a tuple, ({type(self.modules).__name__},), not one module.")
+
 
 class Pixels(nn.Module):
     """Images as a method's networks see them, of mean 0 and standard deviation 1, and as pixels 0...1.

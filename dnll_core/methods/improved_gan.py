@@ -19,7 +19,8 @@ moving at full speed); the classifier's average with a decay of 0.9999 is evalua
 labelled_batch=100 and unlabelled_batch=200, with lam=1, no ramp, include_labelled=True and no augmentation.
 
 Differs from the original: validation images are not in the pool; both real batches of an iteration come from one
-permutation of it; the average begins with the initial weights, not with 0.
+permutation of it; the average begins with the initial weights, not with 0; the generator's last weights begin normal
+instead of uniform.
 """
 
 from __future__ import annotations
@@ -93,8 +94,8 @@ class Generator(nn.Module):
 
     Args:
         norm: of so many units.
-        more: inputs that each layer has beside the units before it. join: makes a network of the layers, which gives
-            them, and takes what else `forward` is given.
+        more: inputs that each layer has beside the units before it.
+        join: of the layers, a network that takes the code and what else `forward` is given, and supplies `more`.
     """
 
     def __init__(self, pixels: Pixels, norm: Callable, more: int = 0, join: Callable | None = None, width: int = 500):
@@ -147,7 +148,7 @@ class ImprovedGAN(Method):
         self.experiment, self.classifier, self.generator = experiment, build(), Generator(pixels, Shifted)
 
     def at_stage(self, pool: Pool, generator: torch.Generator) -> None:
-        if self.experiment.own_networks:  # what `look` gives it are the images as they are, of which nothing is asked
+        if self.experiment.own_networks:  # `forward` hands through the plain views that `look` makes
             x = pool.look(self.classifier, pool.unlabelled[:FIRST], forward=lambda images: images)
             for layer in (*self.classifier.body, *self.classifier.heads[0]):
                 if isinstance(layer, Dense):

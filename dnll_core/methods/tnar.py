@@ -6,9 +6,9 @@
 The first share `tnar_start` of the iterations teaches the VAE, without labels; the classifier keeps its initial weights
 meanwhile. Then the VAE is frozen, in evaluation mode, z = mu(x), and D gives images as networks see them.
 
-Tangent: t = D(z + tnar_tangent * e) - D(z). e is of length 1 in latent space: random at first, then `vat_iterations`
-times g, the gradient of KL(p(x) || p(x + D(z + vat_xi * e) - D(z))), and four steps of conjugate gradients towards
-(J'J)^-1 g, with J the Jacobian of D at z: steepest for the length that t has in pixels, not e in latent space.
+Tangent: t = D(z + tnar_tangent * e) - D(z). e is of length 1 in latent space: random at first, then, `vat_iterations`
+times, what four steps of conjugate gradients make of (J'J)^-1 g, with J the Jacobian of D at z, and g the gradient of
+KL(p(x) || p(x + D(z + vat_xi * e) - D(z))): steepest for the length that t has in pixels, not e in latent space.
 Normal: n = vat_eps * q. q is of length 1 in pixels: random at first, then `vat_iterations` times
 Hq + tnar_zeta * (q - (s . q) s), with s the direction of t and Hq VAT's gradient divided by vat_xi^2, the curvature of
 KL. At a large zeta q is random but for being orthogonal to t.
@@ -25,10 +25,10 @@ the last 40 epochs for the classifier; CNN-13 without weight norm. All weights a
 0.001, one power iteration; steps of 1e-6 in the search, with dropout.
 
 Differs from the original: lengths are L2; there a vector is divided by its largest entry, and the result of a second
-division, by its length, is dropped, so that lengths are several times larger and differ from image to image. KL counts
-in zeta for each image, there as a mean over a batch (128 times smaller), and pixels are normalised, there 0...1. The
-search is VAT's, without dropout and with its step and float32. The classifier learns by the experiment's optimiser;
-batch norm is as in VAT, there only labelled images move its statistics; the VAE's has torch's defaults.
+division, by its length, is dropped, so that lengths are several times larger and differ from image to image. zeta
+stands beside each image's own KL, there beside a batch's mean (128 times smaller), and pixels are normalised, there
+0...1. The search is VAT's, without dropout and with its step and float32. The classifier learns by the experiment's
+optimiser; batch norm is as in VAT, there only labelled images move its statistics; the VAE's has torch's defaults.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def jtj(decoder: Callable[[Tensor], Tensor], z: Tensor) -> Callable[[Tensor], Te
 
 
 def conjugate_gradients(product: Callable[[Tensor], Tensor], g: Tensor) -> Tensor:
-    """About B^-1 g for each row of g (U, L), of length 1 or 0; `product` is p -> Bp, B symmetric, no eigenvalue < 0.
+    """About B^-1 g for each row of g (U, L), which has length 1 or 0; p -> Bp: B symmetric, no eigenvalue below 0.
 
     Finite for all of them, and once a row is solved it hardly moves: p'Bp counts as 1e-12 at least.
     """

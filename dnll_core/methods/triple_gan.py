@@ -7,10 +7,10 @@
 
 An iteration is a turn of each in this order. H(p) is the mean entropy of the classifier's p on unlabelled images,
 H(uniform, mean p) the cross-entropy of the uniform to their mean. "Made" images are of a class that the generator is
-given, "told" ones are unlabelled with the classifier's own: its largest p, through which alone D teaches it. "Real" are
-labelled images, one in a hundred of their batch, and other unlabelled ones with the classifier's class again, so that
-its classes stand on both sides. Before the game the classifier is trained alone, without made or told images and with
-0.3 for 0.001, at 0.3 of the rate. `late` is 0 or 1, from 0.3 of the game.
+given, "told" ones are unlabelled with the class of the classifier's largest p; D teaches it through that p alone.
+"Real" are labelled images, one in a hundred of their batch, and other unlabelled ones with the classifier's class
+again, so that its classes stand on both sides. Before the game the classifier is trained alone, without made or told
+images and with 0.3 for 0.001, at 0.3 of the rate. `late` is 0 or 1, from 0.3 of the game.
 
 Of an unlabelled batch the first four fifths are real, the last fifth is told and is the classifier's; twice as many
 images are made as told, as many of each class. labelled_batch=100 and unlabelled_batch=500 are the published 1 + 400
@@ -28,10 +28,11 @@ batch-norm statistics; lam=1 without ramp, shared_bn=False, include_labelled=Tru
 
 Differs from the original: validation images are not in the pool. With 50 and 20 labels it had 200 and 500 told images
 an iteration. All images of an iteration are of one permutation. The training before the game had batches of their own
-and beta_1 = 0.9, and was left out with more than 100 labels; here its share is counted in iterations, and the average
-begins anew with the game, as Adam does. Running batch-norm statistics follow the passes that the classifier learns
-from, of images that are not made. The second layer of D had its class under noise, too; probabilities were clipped at
-1e-6. The generator's last weights begin normal instead of uniform. Images under 12 pixels are padded throughout.
+and beta_1 = 0.9, was left out with more than 100 labels, and took 3600 iterations before 600,000, here 30 of 1030
+parts; the average begins anew with the game, as Adam does. Running batch-norm statistics follow the passes that the
+classifier learns from, of images that are not made. The second layer of D had its class under noise, too; probabilities
+were clipped at 1e-6. The generator's last weights begin normal instead of uniform. Images under 12 pixels are padded
+throughout.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ from dnll_core.schedules import Clock, sigmoid_ramp
 
 ENTROPY, LAST_WEIGHTS, ADVERSARIAL, MADE = 0.3, 1e-4, 0.5, 0.1  # weights in the classifier's loss
 BALANCE = (0.3, 1e-3)  # before the game and in it
-BEFORE, PASSES, LATE = 30, 1000, 0.3  # passes before the game and in it; from where in the game the rate falls
+BEFORE, PASSES, LATE = (
+    30,
+    1000,
+    0.3,
+)  # passes before the game and in it; from where in it the rate falls and made images teach
 
 
 def classifier(pixels: Pixels, num_classes: int) -> Network:
@@ -145,9 +150,8 @@ class TripleGAN(Method):
         norm, given = partial(nn.BatchNorm1d, eps=1e-4), partial(GivenClass, num_classes)
         self.generator = Generator(pixels, norm, num_classes, given)
         self.discriminator = Discriminator(pixels, num_classes)
-        self.last = (
-            self.classifier.heads[0],
-        )  # apart: where iterations are tried, a stand-in without heads takes the classifier's place
+        # apart: where iterations are tried, a stand-in without heads takes the classifier's place
+        self.last = (self.classifier.heads[0],)
 
     def turns(self) -> dict[str, Callable]:
         game = {"discriminator": self.judge, "generator": self.deceive} if self.stage else {}

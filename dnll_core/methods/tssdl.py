@@ -1,13 +1,14 @@
 """TSSDL and TSSDL-MT (Shi et al., ECCV 2018), our reading: pseudo-labels weighed by how crowded their place is.
 
 loss = cross-entropy + ramp * (lam * mean(r cross-entropy to the pseudo-label) + sntg_weight * min-max)
-       + consistency_scale * ramp * consistency
+       + consistency_scale * its own ramp * consistency
 min-max = mean over pairs of r_i r_j (d^2 if labels agree, else max(0, sntg_margin^2 - d^2))
 
-Consistency is that of the Π model, or of Mean Teacher. The first share `lp_start` of the iterations has it alone. Then,
-every `lp_every` epochs, the network labels the unlabelled images and describes all, by its last hidden layer. With D
-the sum of an unlabelled image's squared distances to its `lp_neighbours` nearest, r = 1 - D / (largest of them);
-labelled images have r = 1. d^2 is the mean squared difference of two last hidden layers in the batch, as in `sntg`.
+Consistency is that of the Π model, or of Mean Teacher. The first share `lp_start` of the iterations has it alone. Then
+both ramps, of `ramp_epochs` and `consistency_ramp_epochs`, and the cosine of the rate begin anew, and every `lp_every`
+epochs the network labels the unlabelled images and describes all, by its last hidden layer. With D the sum of an
+unlabelled image's squared distances to its `lp_neighbours` nearest, r = 1 - D / (largest of them); labelled images have
+r = 1. d^2 is the mean squared difference of two last hidden layers in the batch, as in `sntg`.
 
 No code was published, and the paper could not be read. Our reading:
 - known, from others who quote it: hard pseudo-labels that are renewed, weights from distances to neighbours, clusters
@@ -16,7 +17,8 @@ No code was published, and the paper could not be read. Our reading:
   1 as its margin; there neighbours are 10 of the batch;
 - guesses: neighbours among all images, once an epoch; which layer, as it is; images described as they are; labels for
   the first view alone; means over labelled images, unlabelled ones, pairs and features; every weight and ramp; the
-  start without pseudo-labels. Fields that are shared keep the defaults published for the methods they name.
+  start without pseudo-labels, and that all begins anew after it. Fields that are shared keep the defaults published for
+  the methods they name.
 
 One image far out sends all other r to about 1.
 """

@@ -65,9 +65,9 @@ def rivals(dataset: str = "digits") -> dict[str, Experiment]:
 def gans() -> dict[str, Experiment]:
     """Table 4's systems that make images, as they were published for MNIST, by name and number of labels.
 
-    ImprovedGAN with 100 labels at its published length of 180,000 iterations, 606 passes with 297 each, else at a
-    third. "..., our network" has the classifier and images of Table 4 at profile "laptop". Triple GAN at a tenth of its
-    600,000. Views are plain, as noise would tell real images from made ones.
+    ImprovedGAN with 100 labels at its published length of 180,000 iterations, else at a third. "..., our network"
+    has the classifier and images of Table 4 at profile "laptop". Triple GAN at a tenth of its 600,000. Views are
+    plain, as noise would tell real images from made ones.
     """
     own = {"dataset": "mnist", "weak": "identity", "labels": 100, "include_labelled": True, "labelled_batch": 100}
     own |= {"ramp_epochs": 0.0}
@@ -84,14 +84,14 @@ def gans() -> dict[str, Experiment]:
 def tangents() -> dict[str, Experiment]:
     """TNAR beside VAT on CIFAR-10 at 16x16 pixels with 4000 labels, for the classifier as many passes as `rivals` has.
 
-    Weights as published, VAT's length as the shorter ones did better in short trials; nothing else was tried.
+    Weights as published, lengths not: VAT's is the shorter one, which did better in short trials, TNAR's are defaults.
     """
     vat = rivals("cifar10")["supervised"].replace(method="vat", vat_eps=1.0, vat_entropy=1.0)
     return {"vat": vat, "tnar": vat.replace(method="tnar", epochs=2 * vat.epochs, tnar_start=0.5)}
 
 
 def making_images() -> dict[str, Experiment]:
-    """Both and TNAR on the digits, with the network of the others for their classifier; nothing was chosen for them."""
+    """Both GANs and TNAR on the digits, with the others' network for a classifier; nothing was chosen for them."""
     start = METHODS["supervised"].replace(own_networks=False, shared_bn=False, strong="identity")
     fields = {"lr": 0.003, "ramp_epochs": 0.0, "weak": "identity"}
     found = {name: start.replace(method=name, **fields) for name in ("improved-gan", "triple-gan")}
@@ -99,5 +99,5 @@ def making_images() -> dict[str, Experiment]:
 
 
 def boxes() -> dict[tuple[int, str, int], Experiment]:
-    """Table, row and labels of the paper's cells that these systems fill -> the run, with the networks quoted there."""
+    """Table, row and labels of cells that these systems fill -> the run, with the networks of the quoted papers."""
     return {(4, NAMED[e.method].row, e.labels): e for e in gans().values() if e.own_networks}

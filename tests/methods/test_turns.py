@@ -15,11 +15,12 @@ from torch import nn
 from dnll_core import Experiment
 from dnll_core.config import METHODS, ConfigError
 from dnll_core.methods import build_method, triple_gan
-from dnll_core.methods.base import Method
+from dnll_core.methods.base import Method, Output
 from dnll_core.methods.declared import Adam, Optimiser, Pixels, Stage
 from dnll_core.methods.improved_gan import CODE, Dense, Generator, Noise, Shifted, feature_matching, real_or_made
 from dnll_core.methods.modes import frozen
 from dnll_core.methods.triple_gan import GivenClass, entropy_and_balance, judging, late
+from dnll_core.methods.turns import checked, of_all_turns
 from dnll_core.models import build_network
 from dnll_core.optimisers import Optimisers
 from dnll_core.run import prepare
@@ -129,10 +130,33 @@ def test_what_no_optimiser_or_two_would_move_is_refused():
         Optimisers(method, e, cpu)
     method.parts[1].requires_grad_(False)
     assert [*Optimisers(method, e, cpu).state()] == ["momentum.0"]
+    with pytest.raises(TypeError, match=r"a tuple, \(Linear,\), not one module"):
+        Optimiser(method.parts[0])
     method.stages = (Stage("first"), Stage("second"))
     method.turns = lambda: {"one": None} | ({"two": None} if method.stage else {})
-    with pytest.raises(TypeError, match=r"\(\) has none for 'two', a turn of stage 'second'; there are one"):
+    with pytest.raises(TypeError, match="Weights: its turns are one, two, and its optimisers one;"):
         Optimisers(method, e, cpu)
+
+
+def test_what_a_turn_gives_back_is_looked_at():
+    method, loss = Weights(None, cosine), torch.ones((), requires_grad=True)
+    for output, told in (
+        (None, "gave NoneType, not an Output"),
+        (Output(loss.detach(), []), "a loss that is no 0-dim tensor with a gradient"),
+        (Output(loss.expand(2), []), "a loss that is no 0-dim"),
+        (Output(loss, [], metrics={"fine": loss.detach(), "mean": 0.5}), "a metric 'mean' that is no 0-dim tensor"),
+        (Output(loss, [], metrics={"mean": loss}), "a metric 'mean' that is no 0-dim tensor without gradient"),
+    ):
+        with pytest.raises(TypeError, match=f"Weights: the turn 'one' .*{told}"):
+            checked(output, method, "one")
+    good, told = (Output(loss, found, metrics={"mean": loss.detach()}) for found in ([], [loss]))
+    assert checked(good, method, "one") is good
+    other = Output(loss, [], metrics={"other": loss.detach()})
+    assert float(of_all_turns([good, other]).loss) == 2
+    assert of_all_turns([told, other]).labelled_logits
+    for outputs in ([good, told], [told, Output(loss, [loss])]):
+        with pytest.raises(ValueError, match="two turns of an iteration"):
+            of_all_turns(outputs)
 
 
 def test_pixels_are_what_they_were_and_their_moments_are_no_state():
