@@ -42,7 +42,7 @@ from dnll_core.provenance import made
 from dnll_core.resume import exclusive
 from dnll_core.signals import Stop
 from dnll_core.trainer import Trainer
-from dnll_core.trial import as_config_error, batches_in_words, checked_images, try_once, warn_if_cut_short
+from dnll_core.trial import as_config_error, batches_in_words, checked_images, if_it_fits, try_once, warn_if_cut_short
 
 
 @dataclass
@@ -225,7 +225,7 @@ def prepare(
     """
     e = experiment
     compute = choose_compute(device, precision, e.network)  # first: a device that is not there needs no data
-    with compute.own_threads():
+    with compute.own_threads(), out_of_memory(f"{batches_in_words(e)}: what a run begins with", compute.device):
         if dataset is None:
             dataset = load(e.dataset, root, size=e.size, progress=progress)
         source = None if e.source is None else load(e.source, root, size=e.size, progress=progress)
@@ -239,7 +239,8 @@ def prepare(
             classes = dataset.num_classes
             build = partial(build_network, e.network, classes, dataset.channels, dataset.size, heads(e), e.dropout)
             pixels = Pixels((dataset.channels, *dataset.size), dataset.mean, dataset.std)
-            method = build_method(e, build, classes, pool=len(split.unlabelled), pixels=pixels)
+            make = partial(build_method, e, build, classes, len(split.unlabelled), pixels)
+            method = if_it_fits(make, e, pixels.shape, compute.device)
             strengths = {"noise_std": e.noise_std, "crop_padding": e.crop_padding, "translation": e.translation}
             strengths["jitter"] = (e.jitter, e.jitter, e.jitter, e.jitter_hue)
             view = partial(Augmentation, mean=dataset.mean, std=dataset.std, **strengths)

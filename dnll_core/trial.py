@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.learner import Learner
-from dnll_core.memory import check_room
+from dnll_core.memory import check_room, is_out_of_memory
 from dnll_core.methods import own_network
-from dnll_core.methods.base import Batch, Logits, in_each_stage
+from dnll_core.methods.base import Batch, Logits, Method, in_each_stage
 from dnll_core.models import Network
 from dnll_core.schedules import Clock
 
@@ -48,6 +48,28 @@ def try_once(learner: Learner) -> None:
 def batches_in_words(e: Experiment) -> str:
     size = "" if e.size is None else f", size={e.size}"
     return f"labelled_batch={e.labelled_batch}, unlabelled_batch={e.unlabelled_batch}{size}"
+
+
+def if_it_fits(make: Callable[[], Method], e: Experiment, shape: torch.Size, device: torch.device) -> Method:
+    """What `make` makes. Networks that surely do not fit are refused before they are there: some grow with the image.
+
+    What counts is what they hold, once more for the average, what optimisers keep, and the gradients of one of them.
+
+    Args:
+        shape: (C, H, W) of the images. device: of the run; networks are made on the CPU.
+    """
+    with torch.device("meta"):  # takes no memory; what it imports, optimisers do, too
+        method, learnt, kept = make(), [], 0
+        held = sum(tensor.nbytes for tensor in (*method.parameters(), *method.buffers()))
+        for optimiser in method.optimisers().values():
+            weights = [p for p in nn.ModuleList(optimiser.modules).parameters() if p.requires_grad]
+            learnt.append(sum(p.nbytes for p in weights))
+            kept += learnt[-1] * (e.momentum > 0 if optimiser.adam is None else 2)
+    what = f"method={e.method!r}, size={e.size}: learning networks for images of {_words(shape)}"
+    check_room(held * (1 + (e.ema_decay > 0)) + kept + max(learnt), what, device)
+    if device.type != "cpu":
+        check_room(held, what)
+    return make()
 
 
 def _named(e: Experiment) -> tuple[str, str]:
@@ -92,6 +114,8 @@ def _refused_by(field: str, value: str, shape: torch.Size) -> Iterator[None]:
     try:
         yield
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(f"{field}={value!r} cannot take images of {_words(shape)}: {error}.") from None
 
 

@@ -6,7 +6,7 @@ import psutil
 import pytest
 import torch
 
-from dnll_core import Experiment, load_data, memory
+from dnll_core import Experiment, load_data, memory, run
 from dnll_core.augment import Augmentation
 from dnll_core.config import METHODS
 from dnll_core.data.images import read_pictures
@@ -14,6 +14,7 @@ from dnll_core.device import choose_compute
 from dnll_core.evaluation import in_batches
 from dnll_core.fields import ConfigError
 from dnll_core.memory import check_room, free_memory, out_of_memory
+from dnll_core.methods.improved_gan import Dense
 from dnll_core.run import prepare
 
 GIB = 2**30
@@ -122,15 +123,24 @@ class _Bytes:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_batch_is_refused_that_would_fit(method, free, monkeypatch):
-    """What is asked for is less than what an iteration keeps for its backward pass, and no small part of it."""
+    """What is asked for is less than what an iteration keeps for its backward pass, and no small part of it.
+
+    Of the networks it is what they, their average, optimisers and gradients take in the end.
+    """
     asked = []
     monkeypatch.setattr("dnll_core.trial.check_room", lambda needed, what, *_: asked.append(needed))
-    e = Experiment(**SMALL, network="wrn28-2", own_networks=False, method=method)
+    e = Experiment(**SMALL, network="wrn28-2", own_networks=False, method=method, ema_decay=0.9)
     trainer, _ = prepare(e, 0, progress=False)
     learner, kept = trainer.learner, _Bytes()
-    plan, batch = asked
+    networks, plan, batch = asked
     assert plan == 16 * learner.steps_per_epoch * (20 + 64)
-    most = 0
+    most, gradients, step_of = 0, [], learner.optimisers.step
+
+    def note(*how):
+        gradients.append(sum(p.grad.nbytes for p in learner.optimisers.parameters if p.grad is not None))
+        step_of(*how)
+
+    monkeypatch.setattr(learner.optimisers, "step", note)
     for step in learner.stages.starts:
         learner.clock.step.fill_(step)
         learner.begin(step)
@@ -139,6 +149,40 @@ def test_no_batch_is_refused_that_would_fit(method, free, monkeypatch):
             learner.iterate(step % learner.steps_per_epoch)
         most = max(most, sum(kept.seen.values()))
     assert 0.05 * most < batch < most
+    held = [*learner.method.parameters(), *learner.average.parameters()]
+    held += [*learner.method.buffers(), *learner.average.buffers()]
+    held += [value for name, value in learner.optimisers.state().items() if not name.startswith("steps")]
+    assert networks == sum(tensor.nbytes for tensor in held) + max(gradients)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("method", ["improved-gan", "triple-gan"])
+def test_networks_that_grow_with_the_image_are_refused_before_they_are_made(method, own, free, monkeypatch):
+    made, init = [], Dense.__init__
+
+    def noted(self, *sizes, **how):
+        init(self, *sizes, **how)
+        made.append(self.v.device.type)
+
+    monkeypatch.setattr(Dense, "__init__", noted)
+    free(GIB // 4)
+    message = rf"^method='{method}', size=256: learning networks for images of 1 channel and 256x256 pixels takes at "
+    with pytest.raises(ConfigError, match=message):
+        prepare(Experiment(**SMALL, network="small", own_networks=own, method=method, size=256), 0, progress=False)
+    assert {*made} == {"meta"}
+
+
+def test_what_fails_before_the_first_iteration_for_want_of_memory_says_so(monkeypatch):
+    """In the networks, where it is no fault of the image's size, and elsewhere."""
+
+    def fail(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes.")
+
+    message = "^labelled_batch=20, unlabelled_batch=64: what a run begins with takes more memory than there is"
+    for place in ("dnll_core.run.build_network", "dnll_core.run.load_data", "dnll_core.models.Network.features"):
+        with monkeypatch.context() as patched, pytest.raises(ConfigError, match=message):
+            patched.setattr(place, fail)
+            prepare(Experiment(**SMALL), 0, progress=False, load=lambda *how, **more: run.load_data(*how, **more))
 
 
 def test_a_batch_and_a_plan_that_do_not_fit_are_named(free):
