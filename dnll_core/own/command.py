@@ -81,13 +81,7 @@ def parser() -> argparse.ArgumentParser:
         default=RULES[0],
         help="centres (the default; all kinds there are), margin (the most doubtful), random",
     )
-    own(
-        "--labels",
-        type=user_path,
-        metavar="CSV",
-        action="append",
-        help="known labels, which are left out; as for train",
-    )
+    own("--labels", type=user_path, metavar="CSV", action="append", help="known labels, left out here; as for train")
     own("--csv", type=user_path, default=Path("label.csv"), help="table to fill in (label.csv); the sheet is beside it")
     return whole
 

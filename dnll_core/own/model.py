@@ -24,11 +24,11 @@ from dnll_core.checks import opened, sealed
 from dnll_core.common import atomic_file, brief, user_path
 from dnll_core.data.errors import DataError
 from dnll_core.data.images import as_trained, read_any
-from dnll_core.datafiles import read_whole, tensors_of
+from dnll_core.datafiles import MOST_JSON, read_whole, tensors_of
 from dnll_core.device import ALONE, Compute, choose_compute, usual_torch
 from dnll_core.evaluation import in_batches
 from dnll_core.fields import RULES, Count, OrNone, Positive, Real, Whole, checked
-from dnll_core.memory import out_of_memory
+from dnll_core.memory import check_room, out_of_memory
 from dnll_core.methods import Pixels, heads, own_network
 from dnll_core.models import NETWORKS, build_network
 from dnll_core.provenance import commit
@@ -37,7 +37,7 @@ from dnll_core.study.calibration import at_temperature, temperature_of
 from dnll_core.trial import checked_images
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
-LARGEST, FEW = 2**28, 30  # bytes of weights; images, of which a temperature says little
+FEW = 30  # images, of which a temperature says little
 Side = Annotated[Whole, Field(ge=1, le=4096)]
 
 
@@ -197,9 +197,7 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
         told = opened(read_whole(folder / CARD))
         told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
         told["accuracy"] = {name: tuple(value) for name, value in told.get("accuracy", {}).items()}
-        card, data = Card(**told), read_whole(folder / WEIGHTS, LARGEST)
-        if hashlib.sha256(data).hexdigest() != card.weights_sha256:
-            raise ValueError(f"{WEIGHTS} has another SHA-256 than {CARD} says")
+        card = Card(**told)
         if {len(card.mean), len(card.std)} != {card.channels} or len(card.classes) < 2:
             raise ValueError(f"mean and std are not of {card.channels} channels, or it has less than two classes")
         pixels = Pixels((card.channels, *card.size), card.mean, card.std)
@@ -207,6 +205,11 @@ def load_model(folder: str | Path, device: str = "auto") -> Model:
         make = (card.network, len(card.classes), card.channels, card.size, card.heads)
         with usual_torch(), torch.device("meta"):  # takes no memory, of which a card may ask for any
             networks = nn.ModuleList(own(pixels, make[1]) if own else build_network(*make) for _ in card.predictors)
+        held = sum(value.nbytes for value in networks.state_dict().values())  # some networks grow with the image
+        check_room(2 * held, f"size={card.size}, method={card.method!r}: reading a model")
+        data = read_whole(folder / WEIGHTS, held + MOST_JSON)
+        if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+            raise ValueError(f"{WEIGHTS} has another SHA-256 than {CARD} says")
         networks.load_state_dict(tensors_of(data)[0], assign=True)
     except FileNotFoundError as error:
         raise ModelError(f"{folder} holds no model: {error.filename} is not there") from None

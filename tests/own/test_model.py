@@ -7,9 +7,11 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from photos import fill, pets, texture
@@ -20,8 +22,11 @@ import dnll_core
 from dnll_core import DNLLClassifier, Experiment, load_data, load_model, train
 from dnll_core.checks import sealed
 from dnll_core.data import DataError
+from dnll_core.device import choose_compute
 from dnll_core.fields import ConfigError
-from dnll_core.own.model import CARD, WEIGHTS, ModelError, model_of
+from dnll_core.methods import Pixels
+from dnll_core.methods.improved_gan import classifier
+from dnll_core.own.model import CARD, WEIGHTS, Model, ModelError, model_of
 from dnll_core.study.calibration import temperature_of
 
 FAST = {"labels": None, "size": 8, "network": "small", "weak": "identity", "strong": "noise", "m": 2, "epochs": 3}
@@ -102,6 +107,23 @@ def test_each_kind_of_model_comes_back(folder, tmp_path, fields):
     assert torch.equal(model.embed(images), run.embed(images))
     assert model.card.heads == (2 if "dual-student" in fields.get("method", "") else 1)
     assert model.card.predictors == tuple(run.trainer.predictors())
+
+
+def test_networks_that_grow_with_the_image_come_back_from_any_size(kept, tmp_path, monkeypatch):
+    """Weights of 272 MB, and of none that are there."""
+    card = load_model(kept).card
+    card = dataclasses.replace(card, size=(150, 150), method="improved-gan", predictors=("classifier",), experiment={})
+    network = classifier(Pixels((3, *card.size), card.mean, card.std), len(card.classes))
+    folder = Model(card, torch.nn.ModuleList([network]), choose_compute("cpu")).save(tmp_path / "m")
+    assert (folder / WEIGHTS).stat().st_size > 2**28
+    found = load_model(folder, device="cpu").networks[0].state_dict()
+    assert found.keys() == network.state_dict().keys()
+    assert all(torch.equal(value, found[name]) for name, value in network.state_dict().items())
+    with_card(size=[4096, 4096])(folder)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**30))
+    message = r"size=\(4096, 4096\), method='improved-gan': reading a model takes at least 37\d.* GiB"
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
 
 
 def test_its_temperature_is_that_of_the_validation_images(run, kept, folder):
