@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from dnll_core.bars import watched
-from dnll_core.bench.subject import Setting, Subject, profile
-from dnll_core.bench.timing import ceiling, count_flops, peak_memory
+from dnll_core.bench.subject import Setting, Subject
+from dnll_core.bench.timing import Mark, ceiling, count_flops, peak_memory
 from dnll_core.checks import sealed
 from dnll_core.common import atomic_file, today
 from dnll_core.device import choose_compute, own_random_state
+from dnll_core.methods.base import Method
 from dnll_core.provenance import source_hash
+from dnll_core.trainer import Trainer
+
+# What an iteration consists of, its turns together. "label passes" are those without gradient, which also make images;
+# "label draw" is that of negatives; "losses" what else a turn does outside the networks; "after step" moves averages
+# and Pr; "rest" is the trainer's bookkeeping.
+PARTS = (
+    *("batch and views", "label passes", "label draw", "forward", "losses", "backward", "optimiser", "after step"),
+    "rest",
+)
 
 
 def interleaved(
@@ -128,3 +140,80 @@ def save(record: dict, path: str | Path) -> None:
     """Writes a record of `measure` as JSON, atomically, with its SHA-256."""
     with atomic_file(path) as file:
         file.write((json.dumps(sealed(record), indent=1) + "\n").encode())
+
+
+# -- the parts of an iteration -----------------------------------------------------------------------------------------
+
+
+def networks_of(module: nn.Module) -> Iterator[nn.Module]:
+    """All that a method calls as a network: classifiers, and what makes or judges images."""
+    for child in module.children():
+        if isinstance(child, Method | nn.ModuleList):
+            yield from networks_of(child)
+        else:
+            yield child
+
+
+@contextlib.contextmanager
+def _watch(trainer: Trainer, enter: Callable[[str], None]) -> Iterator[None]:
+    """Calls `enter(part)` whenever an iteration of `trainer` passes from one of PARTS to another."""
+    with contextlib.ExitStack() as stack:
+
+        def around(owner: object, name: str, part: str, following: str) -> None:
+            inner = getattr(owner, name)
+
+            def watched_call(*args, **kwargs):
+                enter(part)
+                result = inner(*args, **kwargs)
+                enter(following)
+                return result
+
+            setattr(owner, name, watched_call)  # on this object alone; removed below
+            stack.callback(delattr, owner, name)
+
+        method = trainer.learner.method
+        around(trainer.learner, "draw_batch", "batch and views", "rest")
+        around(method, "after_step", "after step", "rest")
+        for turn in method.turns().values():
+            around(method, turn.__name__, "losses", "backward")
+        if hasattr(method, "draw"):
+            around(method, "draw", "label draw", "losses")
+        hooks = []
+        for optimizer in trainer.learner.optimisers.each.values():
+            hooks.append(optimizer.register_step_pre_hook(lambda *_: enter("optimiser")))
+            hooks.append(optimizer.register_step_post_hook(lambda *_: enter("rest")))
+        for network in networks_of(method):
+            # labels are made without gradient
+            passes = network.register_forward_pre_hook(
+                lambda *_: enter("forward" if torch.is_grad_enabled() else "label passes")
+            )
+            hooks += [passes, network.register_forward_hook(lambda *_: enter("losses"))]
+        for hook in hooks:
+            stack.callback(hook.remove)
+        yield
+
+
+def profile(subject: Subject, iterations: int) -> dict[str, list[float]]:
+    """Seconds of each of PARTS in each of `iterations` more iterations, each on an idle device.
+
+    They are watched by wrappers around the trainer's and method's steps and by hooks on networks and optimiser, which
+    timed iterations do not have. On CUDA a part lasts as the device sees it, its waiting for the host included.
+    """
+    seconds: dict[str, list[float]] = {part: [] for part in PARTS}
+    marks: list[tuple[str, Mark]] = []
+
+    def enter(part: str) -> None:
+        marks.append((part, subject.timer.mark()))
+
+    with subject.uncaptured(), _watch(subject.trainer, enter), subject.at_work():
+        for _ in range(iterations):
+            subject.timer.wait()
+            marks.clear()
+            enter("rest")
+            subject.step()
+            enter("end")
+            for part in PARTS:
+                seconds[part].append(0.0)
+            for (part, start), (_, end) in itertools.pairwise(marks):
+                seconds[part][-1] += subject.timer.between(start, end)
+    return seconds

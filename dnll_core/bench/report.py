@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dnll_core.bench.subject import PARTS
+from dnll_core.bench.measure import PARTS
 from dnll_core.checks import opened
 from dnll_core.common import brief, user_path
 from dnll_core.config import Experiment

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import numpy as np
@@ -21,7 +20,7 @@ from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
-from dnll_core.bench.timing import Mark, Timer, to_last_stage
+from dnll_core.bench.timing import Timer, to_last_stage
 from dnll_core.captured import try_to_capture
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
@@ -30,7 +29,7 @@ from dnll_core.data.sets import NAMES, SETS
 from dnll_core.device import own_random_state
 from dnll_core.evaluation import BATCH as EVALUATION_BATCH
 from dnll_core.fields import RULES, checked
-from dnll_core.models import Dropout, Network
+from dnll_core.models import Dropout
 from dnll_core.run import prepare
 from dnll_core.trainer import Trainer
 
@@ -227,74 +226,3 @@ def make_plain(trainer: Trainer) -> None:
     data.labelled = data.labelled.contiguous()
     if isinstance(data.unlabelled, torch.Tensor):
         data.unlabelled = data.unlabelled.contiguous()
-
-
-# What an iteration consists of. "label draw" is that of negatives; "losses" what else `Method.compute` does outside the
-# networks; "after step" moves averages and Pr; "rest" is the trainer's bookkeeping.
-PARTS = (
-    *("batch and views", "label passes", "label draw", "forward", "losses", "backward", "optimiser", "after step"),
-    "rest",
-)
-
-
-@contextlib.contextmanager
-def _watch(trainer: Trainer, enter: Callable[[str], None]) -> Iterator[None]:
-    """Calls `enter(part)` whenever an iteration of `trainer` passes from one of PARTS to another."""
-    with contextlib.ExitStack() as stack:
-
-        def around(owner: object, name: str, part: str, following: str) -> None:
-            inner = getattr(owner, name)
-
-            def watched_call(*args, **kwargs):
-                enter(part)
-                result = inner(*args, **kwargs)
-                enter(following)
-                return result
-
-            setattr(owner, name, watched_call)  # on this object alone; removed below
-            stack.callback(delattr, owner, name)
-
-        around(trainer.learner, "draw_batch", "batch and views", "rest")
-        around(trainer.learner.method, "compute", "losses", "backward")
-        around(trainer.learner.method, "after_step", "after step", "rest")
-        if hasattr(trainer.learner.method, "draw"):
-            around(trainer.learner.method, "draw", "label draw", "losses")
-        hooks = []
-        for optimizer in trainer.learner.optimisers.each.values():
-            hooks.append(optimizer.register_step_pre_hook(lambda *_: enter("optimiser")))
-            hooks.append(optimizer.register_step_post_hook(lambda *_: enter("rest")))
-        for network in (module for module in trainer.learner.method.modules() if isinstance(module, Network)):
-            # labels are made without gradient
-            passes = network.register_forward_pre_hook(
-                lambda *_: enter("forward" if torch.is_grad_enabled() else "label passes")
-            )
-            hooks += [passes, network.register_forward_hook(lambda *_: enter("losses"))]
-        for hook in hooks:
-            stack.callback(hook.remove)
-        yield
-
-
-def profile(subject: Subject, iterations: int) -> dict[str, list[float]]:
-    """Seconds of each of PARTS in each of `iterations` more iterations, each on an idle device.
-
-    They are watched by wrappers around the trainer's and method's steps and by hooks on networks and optimiser, which
-    timed iterations do not have. On CUDA a part lasts as the device sees it, its waiting for the host included.
-    """
-    seconds: dict[str, list[float]] = {part: [] for part in PARTS}
-    marks: list[tuple[str, Mark]] = []
-
-    def enter(part: str) -> None:
-        marks.append((part, subject.timer.mark()))
-
-    with subject.uncaptured(), _watch(subject.trainer, enter), subject.at_work():
-        for _ in range(iterations):
-            subject.timer.wait()
-            marks.clear()
-            enter("rest")
-            subject.step()
-            enter("end")
-            for part in PARTS:
-                seconds[part].append(0.0)
-            for (part, start), (_, end) in itertools.pairwise(marks):
-                seconds[part][-1] += subject.timer.between(start, end)
-    return seconds

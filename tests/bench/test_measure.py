@@ -12,7 +12,7 @@ from torch import nn
 from dnll_core import figures, load_data
 from dnll_core.bench import timing
 from dnll_core.bench.command import main
-from dnll_core.bench.measure import interleaved, measure, save
+from dnll_core.bench.measure import PARTS, interleaved, measure, profile, save
 from dnll_core.bench.report import (
     describe,
     frame,
@@ -26,7 +26,7 @@ from dnll_core.bench.report import (
     shown,
     slope,
 )
-from dnll_core.bench.subject import HELD_OUT, PARTS, Setting, Subject, in_turn, profile, synthetic
+from dnll_core.bench.subject import HELD_OUT, Setting, Subject, in_turn, synthetic
 from dnll_core.bench.timing import Timer, count_flops
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.data import split_labels
@@ -190,6 +190,14 @@ def test_flops_of_an_iteration_are_those_of_its_passes(method, networks, labelli
     assert count_flops(subject.step) == networks * ((3 * (B + U) + labelling) * one - learnt * first + perception)
 
 
+@pytest.mark.parametrize("method", ["vat", "tnar", "co-training"])
+def test_flops_are_counted_where_a_method_differentiates_by_what_a_network_is_given(method):
+    subject = Subject(with_method(method))
+    with torch.no_grad():
+        one = count_flops(lambda: subject.network(torch.zeros(1, 1, 8, 8)))
+    assert count_flops(subject.step) > (B + U) * one
+
+
 # -- settings in turn, and statistics ----------------------------------------------------------------------------------
 
 
@@ -271,9 +279,11 @@ class Ticks:
         return self.now
 
 
-@pytest.mark.parametrize(
-    "method, passes", [("dnll", (2, 2)), ("mean-teacher", (1, 1)), ("dual-student", (2, 2)), ("supervised", (0, 1))]
-)
+PASSES = {"dnll": (2, 2), "mean-teacher": (1, 1), "dual-student": (2, 2), "supervised": (0, 1), "ccn": (0, 4)}
+PASSES |= {"improved-gan": (1, 3), "triple-gan": (4, 5)}  # without gradient and with, of all turns and networks
+
+
+@pytest.mark.parametrize("method, passes", PASSES.items())
 def test_parts_tile_the_iteration(monkeypatch, method, passes):
     subject, clock = Subject(with_method(method)), Ticks()
     monkeypatch.setattr(timing, "time", clock)
@@ -286,8 +296,10 @@ def test_parts_tile_the_iteration(monkeypatch, method, passes):
     assert (parts["label passes"][0], parts["forward"][0]) == passes
     draws = parts["label draw"][0]
     assert draws == (2 if method == "dnll" else 0)
-    assert parts["losses"][0] == 1 + sum(passes) + draws  # before, between and after the passes and draws
-    assert [parts[part][0] for part in ("batch and views", "backward", "optimiser", "after step")] == [1] * 4
+    turns = len(subject.learner.method.turns())
+    assert parts["losses"][0] == turns + sum(passes) + draws  # before, between and after the passes and draws
+    expected = {"batch and views": 1, "backward": turns, "optimiser": turns, "after step": 1}
+    assert {part: parts[part][0] for part in expected} == expected
 
 
 def test_parts_are_within_the_whole():
@@ -298,18 +310,16 @@ def test_parts_are_within_the_whole():
     assert parts["forward"][0] > 0 and parts["backward"][0] > 0
 
 
-def test_profiling_leaves_nothing_behind():
-    subject = Subject(FAST)
+@pytest.mark.parametrize("method", ["dnll", "triple-gan"])
+def test_profiling_leaves_nothing_behind(method):
+    subject = Subject(with_method(method))
+    learner = subject.learner
+    own = {*vars(learner)}, {*vars(learner.method)}
     profile(subject, 1)
-    trainer = subject.trainer
-    assert "draw_batch" not in vars(trainer)
-    assert not {"compute", "after_step"} & vars(trainer.learner.method).keys()
-    assert (
-        not trainer.learner.optimisers.each["main"]._optimizer_step_pre_hooks
-        and not trainer.learner.optimisers.each["main"]._optimizer_step_post_hooks
-    )
-    for module in trainer.learner.method.modules():
-        assert not module._forward_hooks and not module._forward_pre_hooks
+    assert own == ({*vars(learner)}, {*vars(learner.method)})
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in learner.method.modules())
+    for optimizer in learner.optimisers.each.values():
+        assert not optimizer._optimizer_step_pre_hooks and not optimizer._optimizer_step_post_hooks
 
 
 # -- devices -----------------------------------------------------------------------------------------------------------
