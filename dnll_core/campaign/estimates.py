@@ -20,6 +20,7 @@ from dnll_core.campaign.worker import Task
 from dnll_core.config import Experiment
 from dnll_core.data.sets import SETS
 from dnll_core.device import choose_compute, cpu_name
+from dnll_core.methods import own_network
 from dnll_core.methods.classical import Classical
 from dnll_core.provenance import where_made
 from dnll_core.study.records import config_of
@@ -38,7 +39,9 @@ def kind_of(e: Experiment | Classical | None, device: str, precision: str) -> Ki
         return None
     if isinstance(e, Classical):
         return e, device
-    return e.network, shape_of(e), e.method, e.labelled_batch, e.unlabelled_batch, device, precision
+    network = None if own_network(e.to_dict()) else e.network
+    passes = e.ccl_passes, e.vat_iterations  # with these fields an iteration takes several times as long
+    return network, shape_of(e), e.method, e.labelled_batch, e.unlabelled_batch, *passes, device, precision
 
 
 def shape_of(e: Experiment) -> tuple:

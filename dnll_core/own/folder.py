@@ -19,6 +19,7 @@ from dnll_core.data.folders import Tables
 from dnll_core.data.folds import folds
 from dnll_core.data.load import load_data
 from dnll_core.data.splits import split_labels
+from dnll_core.methods import own_network
 from dnll_core.own.model import FEW, Model, model_of
 from dnll_core.run import Run, prepare, train
 from dnll_core.study.calibration import temperature_of
@@ -134,10 +135,11 @@ def _plan(e: Experiment, parts: list[tuple[str, Dataset]], seed: int, device: st
     colour = "grey" if images.channels == 1 else "colour"
     without = int((images.y_train < 0).sum())
     pool = f"{without} without a label" if without else "none without a label, so that the labelled ones serve as such"
+    network = "networks of its own" if own_network(e.to_dict()) else f"network {e.network}"
     several = f"{len(parts) - 1} trainings to measure, then one with all labels, each of " if len(parts) > 1 else ""
     return (
         f"{len(learner.data.labelled)} labelled images, {len(held_out['validation'][0])} for validation, "
         f"{len(held_out['test'][0])} to test with, {pool}; {images.size[0]}x{images.size[1]} pixels in {colour}; "
-        f"{e.method}, network {e.network}; views {e.weak} and {e.strong}{flips}; {several}{total} steps, "
+        f"{e.method}, {network}; views {e.weak} and {e.strong}{flips}; {several}{total} steps, "
         f"{about} on {learner.compute.describe()}"
     )

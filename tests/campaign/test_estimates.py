@@ -67,9 +67,18 @@ def test_seconds_are_the_median_of_the_same_kind(tmp_path):
     known = measured([tmp_path])
     assert seconds_left(Task(FAST, 7), known) == pytest.approx(0.25 * iterations(FAST))
     other = [{"unlabelled_batch": 128}, {"labelled_batch": 10}, {"method": "supervised"}, {"size": 16}]
+    other += [{"network": "cnn6"}, {"ccl_passes": 8}, {"vat_iterations": 2}]
     for changes in other:
         assert seconds_left(Task(FAST.replace(**changes), 0), known) is None
     assert seconds_left(Task(FAST.replace(labels=21), 0), known) is None
+
+
+def test_networks_of_a_methods_own_are_another_kind(tmp_path):
+    gan = FAST.replace(method="improved-gan")
+    results.save(record(gan, 0, 20.0), tmp_path)
+    known = measured([tmp_path])
+    assert seconds_left(Task(gan.replace(network="cnn6"), 0), known) == pytest.approx(0.2 * iterations(gan))
+    assert seconds_left(Task(gan.replace(own_networks=False), 0), known) is None
 
 
 @pytest.mark.parametrize("where", [{"device": "another machine"}, {"precision": "float16"}])

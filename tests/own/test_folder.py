@@ -106,6 +106,14 @@ def test_a_plan_without_images_to_spare(tmp_path):
     assert "8x8 pixels in grey; supervised, network small; views crop+flip and noise; 6 steps" in said[0]
 
 
+def test_networks_of_a_methods_own_are_no_field_of_the_experiment(photos):
+    said = []
+    train_folder(photos, **QUICK, method="improved-gan", say=said.append)
+    assert "improved-gan, networks of its own; views" in said[0]
+    train_folder(photos, **QUICK, method="improved-gan", own_networks=False, say=said.append)
+    assert any("improved-gan, network small; views" in line for line in said)
+
+
 def test_what_is_said_is_what_was_counted(photos, tmp_path):
     done = train_folder(photos, out=tmp_path / "m", say=quiet, **QUICK)
     model, said = load_model(tmp_path / "m"), "\n".join(done.lines)
