@@ -55,7 +55,7 @@ def sigmoid_ramp(clock: Clock, epochs: float) -> Tensor:
     """exp(-5 (1 - t)^2) with t = epoch / epochs up to 1, then 1. The ramp of the Temporal Ensembling lineage."""
     if epochs == 0:
         return torch.ones_like(clock.step)
-    t = (clock.epoch / epochs).clamp(0, 1)
+    t = (clock.epoch / max(epochs, 1e-30)).clamp(0, 1)  # of less float32 makes 0, and 0 / 0 of the first step
     return torch.exp(-5 * (1 - t) ** 2)
 
 

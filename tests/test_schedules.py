@@ -17,6 +17,12 @@ def test_sigmoid_ramp(step, t):
     assert sigmoid_ramp(clock(step), 5).item() == pytest.approx(math.exp(-5 * (1 - t) ** 2))
 
 
+@pytest.mark.parametrize("epochs", [1e-300, 1e-45, 1e-30, 1e300])
+def test_a_ramp_of_any_length_is_finite(epochs):
+    assert sigmoid_ramp(clock(0), epochs).item() == pytest.approx(math.exp(-5))
+    assert sigmoid_ramp(clock(1), epochs).item() == pytest.approx(1 if epochs < 1 else math.exp(-5))
+
+
 def test_no_ramp():
     assert sigmoid_ramp(clock(0), 0).item() == 1
 

@@ -197,4 +197,4 @@ class TNAR(VAT):
     def across(self, s: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """What makes the next q of the gradient and of q; s: the tangents' directions, (U, C, H, W) each."""
         e = self.experiment
-        return lambda g, q: g / e.vat_xi**2 + e.tnar_zeta * (q - _dot(s, q) * s)
+        return lambda g, q: g / (e.vat_xi * e.vat_xi) + e.tnar_zeta * (q - _dot(s, q) * s)

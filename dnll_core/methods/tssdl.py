@@ -56,7 +56,7 @@ def min_max_loss(hidden: Tensor, classes: Tensor, weights: Tensor, margin: float
         products = hidden @ hidden.T
     squares = products.diagonal()
     apart = (squares[:, None] + squares - 2 * products) / hidden.shape[1]  # (N, N); 0 of an image to itself
-    pairs = torch.where(classes[:, None] == classes, apart, (margin**2 - apart).clamp(min=0))
+    pairs = torch.where(classes[:, None] == classes, apart, (margin * margin - apart).clamp(min=0))
     return (weights[:, None] * weights * pairs).sum() / (len(hidden) * (len(hidden) - 1))
 
 

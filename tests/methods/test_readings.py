@@ -72,6 +72,7 @@ def test_min_max_and_sntgs_pairs_agree_where_they_must():
         assert float(both[0]) == pytest.approx(0.5 if alike and j == 3 else 1 if j == 1 and not alike else 0)
     apart = torch.tensor([[0.0, 0.0], [0.6, 0.8]])  # d^2 = 0.5: 1 - 0.5 against (1 - 0.71)^2
     assert float(min_max_loss(apart, torch.tensor([0, 1]), torch.ones(2), 1.0)) == pytest.approx(0.5)
+    assert min_max_loss(apart, torch.tensor([0, 1]), torch.ones(2), 1e300).isinf()  # no OverflowError
 
 
 @pytest.mark.parametrize("name", ["tssdl", "mean-teacher+tssdl"])

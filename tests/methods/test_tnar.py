@@ -232,6 +232,8 @@ def test_one_step_towards_the_normal():
     projected = torch.stack([float((s[i].double() * q[i]).sum()) * s[i].double() for i in range(7)])
     expected = unit(g / 0.05**2 + 2.0 * (q - projected))
     close(method.direction(x, u, seeded(), method.across(s)).double(), expected, 1e-3)
+    method, _ = linear(random(16, 3), vat_xi=1e300)
+    assert method.across(s)(u, u).isfinite().all()  # no OverflowError
 
 
 def test_lengths_of_zero_leave_out_their_term():
