@@ -250,14 +250,7 @@ def prepare(
             try_once(learner)
     trainer = Trainer(learner)
     observers = [transfer_observer(truth.to(compute.device))] if measure else []
-    if observer is not None:
-        observers.append(observer)
-    if observers:
-        trainer.observer = together(observers, method)
-    provenance = {
-        "labels_sha256": split.hash(),
-        "python": platform.python_version(),
-        **made(trainer.sittings),
-        **dataset.about_images(),
-    }
-    return trainer, provenance
+    observers += [] if observer is None else [observer]
+    trainer.observer = together(observers, method) if observers else None
+    provenance = {"labels_sha256": split.hash(), "python": platform.python_version()}
+    return trainer, provenance | made(trainer.sittings) | dataset.about_images()

@@ -23,7 +23,9 @@ from dnll_core.checkpoint import CheckpointError, load_checkpoint, save_checkpoi
 from dnll_core.common import today
 from dnll_core.data.domain import without_labels
 from dnll_core.evaluation import accuracy, in_batches
+from dnll_core.fields import ConfigError
 from dnll_core.learner import Learner
+from dnll_core.memory import check_room
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
 from dnll_core.resume import InUse, as_checkpoint_error, check_same_run, check_standing, warn_of_rounding
@@ -213,10 +215,12 @@ class Trainer:
         return [*self.earlier, *([] if self.earlier and not any(done) else mine)]
 
     def save(self, folder: str | Path) -> None:
-        """Writes everything that the rest of the run depends on."""
+        """Writes everything that the rest of the run depends on. Raises ConfigError where memory is too small."""
         standing = {"step": self.step, "seconds": self.seconds, "history": self.history}
         standing |= {"counts": self.learner.counts, "sittings": self.sittings, "finished": self.finished}
-        save_checkpoint(folder, self.learner.state(), self._identity() | standing)
+        tensors = self.learner.state()
+        check_room(2 * sum(tensor.nbytes for tensor in tensors.values()), "a checkpoint")  # copied, then put together
+        save_checkpoint(folder, tensors, self._identity() | standing)
 
     def load(self, folder: str | Path) -> bool:
         """Continues from the checkpoint in `folder`; False if there is none.
@@ -262,14 +266,14 @@ class Trainer:
         }
 
     def _save_or_warn(self, folder: str | Path) -> bool:
-        """A disk that is full or gone must not end a run that is otherwise well; another process in its folder must."""
+        """A full disk or memory must not end a run that is otherwise well; another process in its folder must."""
         try:
             if self.keep is not None:
                 self.keep()
             self.save(folder)
         except InUse:
             raise
-        except (OSError, CheckpointError) as error:
+        except (OSError, CheckpointError, ConfigError) as error:
             warnings.warn(f"no checkpoint was written to {folder} ({error}); training goes on", stacklevel=2)
             return False
         return True

@@ -110,6 +110,24 @@ def test_an_allocation_that_fails_is_the_experiments_fault(monkeypatch):
         train(Experiment(**SMALL), 0, progress=False, observer=ask)
 
 
+def test_a_checkpoint_that_does_not_fit_is_a_warning_and_training_goes_on(tmp_path, monkeypatch):
+    asked = []
+
+    def refuse(needed, what):
+        asked.append(needed)
+        check_room(2**60, what)
+
+    monkeypatch.setattr("dnll_core.trainer.check_room", refuse)
+    message = r"no checkpoint was written to .* \(a checkpoint takes at least 1,073,741,824.0 GiB .*; training goes on"
+    with pytest.warns(UserWarning, match=message):
+        done = run.train(Experiment(**SMALL), 0, checkpoint=tmp_path, progress=False)
+    assert done.trainer.is_finished and not (tmp_path / "checkpoint.safetensors").exists()
+    monkeypatch.undo()
+    done.trainer.save(tmp_path)
+    size = (tmp_path / "checkpoint.safetensors").stat().st_size
+    assert 0.9 * 2 * size < asked[0] < 2 * size
+
+
 class _Bytes:
     """Counts the bytes that a training iteration keeps for its backward pass, and its images."""
 
