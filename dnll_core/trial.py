@@ -57,6 +57,9 @@ def if_it_fits(make: Callable[[], Method], e: Experiment, shape: torch.Size, dev
 
     Args:
         shape: (C, H, W) of the images. device: of the run; networks are made on the CPU.
+
+    Raises:
+        ConfigError: with method, size, what it takes and what is free.
     """
     with torch.device("meta"):  # takes no memory; what it imports, optimisers do, too
         method, learnt, kept = make(), [], 0
