@@ -44,7 +44,8 @@ def execute(notebook: Path) -> str:
     """Executes a copy of a notebook, which then says what it was `made` with; returns what went wrong, or ""."""
     copy = COPIES / notebook.name
     how = {} if notebook.name.startswith(TIMED) else SIDE_BY_SIDE
-    options = ("ExecutePreprocessor.record_timing=False", "CoalesceStreamsPreprocessor.enabled=True")
+    options = ["ExecutePreprocessor.record_timing=False", "CoalesceStreamsPreprocessor.enabled=True"]
+    options += ["KernelManager.transport=ipc"] * (os.name == "posix")  # two that start at once can choose the same port
     words = ("--execute", "--log-level", "ERROR", *(f"--{option}" for option in options))
     command = (sys.executable, "-m", "nbconvert", "--to", "notebook", *words, "--output-dir", COPIES, notebook)
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "encoding": "utf-8"}

@@ -693,8 +693,8 @@ def test_when_hooks_are_called(monkeypatch, wrapped):
 
     def build(*args, **kwargs):
         made.append(Recorder())
-        made[0].students = 1
-        return Negatives(made[0], Experiment(), 10) if wrapped else made[0]
+        made[-1].students = 1
+        return Negatives(made[-1], Experiment(), 10) if wrapped else made[-1]
 
     monkeypatch.setattr("dnll_core.run.build_method", build)
     monkeypatch.setattr("dnll_core.run.try_once", lambda learner: None)
@@ -707,7 +707,7 @@ def test_when_hooks_are_called(monkeypatch, wrapped):
     trainer.fit(progress=False)
     first = [("stage", 0), *[("step", i, i, 4) for i in range(4)]]
     second = [("stage", 1), *[("step", i, i - 4, 8) for i in range(4, 8)], ("epoch", 2)]
-    assert made[0].calls == [*first, *second, *[("step", i, i - 4, 8) for i in range(8, 12)]]
+    assert made[-1].calls == [*first, *second, *[("step", i, i - 4, 8) for i in range(8, 12)]]
     assert {*trainer.learner.plan["unlabelled"].flatten().tolist()} == {*range(5, 50)}
 
 
