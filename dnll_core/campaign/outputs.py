@@ -44,8 +44,7 @@ def execute(notebook: Path) -> str:
     """Executes a copy of a notebook, which then says what it was `made` with; returns what went wrong, or ""."""
     copy = COPIES / notebook.name
     how = {} if notebook.name.startswith(TIMED) else SIDE_BY_SIDE
-    options = ["ExecutePreprocessor.record_timing=False", "CoalesceStreamsPreprocessor.enabled=True"]
-    options += ["KernelManager.transport=ipc"] * (os.name == "posix")  # two that start at once can choose the same port
+    options = ("ExecutePreprocessor.record_timing=False", "CoalesceStreamsPreprocessor.enabled=True")
     words = ("--execute", "--log-level", "ERROR", *(f"--{option}" for option in options))
     command = (sys.executable, "-m", "nbconvert", "--to", "notebook", *words, "--output-dir", COPIES, notebook)
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "encoding": "utf-8"}
@@ -53,6 +52,8 @@ def execute(notebook: Path) -> str:
     RUNNING.add(done)
     said = done.communicate()[1]
     RUNNING.remove(done)
+    if done.returncode and "Address already in use" in said:  # two kernels that start at once can choose the same port
+        return execute(notebook)
     print(f"{notebook.name}: {'failed' if done.returncode else 'executed'}", flush=True)
     if done.returncode:
         return f"{notebook.name}:\n{said.strip()}"
