@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class Optimiser:
 
     modules: tuple[nn.Module, ...]
     adam: Adam | None = None
-    rate: Callable[[Clock], Tensor] = cosine
+    rate: Callable[[Clock], Tensor] = field(default_factory=lambda: cosine)  # no method of the class, as `= cosine` is
 
     def __post_init__(self):
         if isinstance(self.modules, nn.Module):
