@@ -100,3 +100,23 @@ def test_a_number_that_does_not_exist_is_named(notebooks):
 def test_what_it_was_made_with():
     made = outputs.made()
     assert {*made} >= {"commit", "processor", "python", "torch"} and all(made[name] for name in outputs.VERSIONS)
+
+
+def test_kernels_that_chose_the_same_port_start_again(monkeypatch, tmp_path, capsys):
+    begun = []
+
+    class Process:
+        def __init__(self, *command, **how):
+            begun.append(command)
+            self.returncode = len(begun) == 1
+
+        def communicate(self):
+            return None, "zmq.error.ZMQError: Address already in use (addr='tcp://127.0.0.1:34487')" * self.returncode
+
+    monkeypatch.setattr(outputs, "COPIES", tmp_path)
+    monkeypatch.setattr(outputs, "made", dict)
+    monkeypatch.setattr(outputs.subprocess, "Popen", Process)
+    (tmp_path / "01_a.ipynb").write_text('{"metadata": {}}')
+    assert outputs.execute(tmp_path / "01_a.ipynb") == "" and len(begun) == 2
+    assert capsys.readouterr().out == "01_a.ipynb: executed\n"
+    assert not outputs.RUNNING
