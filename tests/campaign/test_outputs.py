@@ -116,7 +116,7 @@ def test_kernels_that_chose_the_same_port_start_again(monkeypatch, tmp_path, cap
     monkeypatch.setattr(outputs, "COPIES", tmp_path)
     monkeypatch.setattr(outputs, "made", dict)
     monkeypatch.setattr(outputs.subprocess, "Popen", Process)
-    (tmp_path / "01_a.ipynb").write_text('{"metadata": {}}')
+    (tmp_path / "01_a.ipynb").write_text('{"metadata": {}}', encoding="utf-8")
     assert outputs.execute(tmp_path / "01_a.ipynb") == "" and len(begun) == 2
     assert capsys.readouterr().out == "01_a.ipynb: executed\n"
     assert not outputs.RUNNING
