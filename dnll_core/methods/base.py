@@ -122,12 +122,12 @@ class Method(nn.Module):
         raise NotImplementedError
 
 
-def in_each_stage(method: Method) -> Iterator[Stage]:
+def in_each_stage(method: Method) -> Iterator[None]:
     """The method in each of its stages in turn, then as it was."""
     before = method.stage
-    for i, stage in enumerate(method.stages):
-        method.stage = i
-        yield stage
+    for stage in range(len(method.stages)):
+        method.stage = stage
+        yield
     method.stage = before
 
 

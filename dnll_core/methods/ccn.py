@@ -61,7 +61,7 @@ class CCN(TwoNetworks):
         correction = cross_entropy(corrected, batch.targets)
         target = logits_1.detach()
         if e.ccn_corrects:
-            target = (logits_1 + self.corrector(logits_1, hidden)).detach()
+            target = target + self.corrector(logits_1, hidden).detach()
         consistency = softmax_mse(logits_1, logits_2.detach()).mean() + softmax_mse(logits_2, target).mean()
         return Output(
             loss=supervised + correction + e.lam * sigmoid_ramp(clock, e.ramp_epochs) * consistency,

@@ -55,8 +55,7 @@ def gradient_sign(network: nn.Module, x: Tensor, labels: Tensor, eps: float) -> 
     """
     x = x.detach().requires_grad_()
     with evaluating(network), torch.autocast(x.device.type, enabled=False):
-        seen = x.view_as(x)  # torch's FLOP counter takes no leaf that needs a gradient
-        [[logits]] = forward_each([network], [[seen]], joint=False)
+        [[logits]] = forward_each([network], [[x]], joint=False)
         [gradient] = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), [x])
     return (x + eps * gradient.sign()).detach()
 

@@ -57,11 +57,8 @@ from dnll_core.schedules import Clock, sigmoid_ramp
 
 ENTROPY, LAST_WEIGHTS, ADVERSARIAL, MADE = 0.3, 1e-4, 0.5, 0.1  # weights in the classifier's loss
 BALANCE = (0.3, 1e-3)  # before the game and in it
-BEFORE, PASSES, LATE = (
-    30,
-    1000,
-    0.3,
-)  # passes before the game and in it; from where in it the rate falls and made images teach
+BEFORE, PASSES = 30, 1000  # passes before the game and in it
+LATE = 0.3  # from where in the game the rate falls and made images teach
 
 
 def classifier(pixels: Pixels, num_classes: int) -> Network:
