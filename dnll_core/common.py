@@ -13,6 +13,7 @@ import json
 import os
 import re
 import reprlib
+import sys
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator
@@ -41,8 +42,14 @@ def as_on_disk(text: str) -> bytes:
 
 
 def tell(text: object, **how: object) -> None:
-    """Prints what may hold names of files and classes. how: see `print`."""
-    print(printable(str(text)), **how)
+    """Prints what may hold names of files and classes; nothing more once nobody reads, as behind `| head`.
+
+    how: see `print`.
+    """
+    try:
+        print(printable(str(text)), **{"flush": True} | how)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), how.get("file", sys.stdout).fileno())
 
 
 def brief(text: object, most: int = 300) -> str:
@@ -57,11 +64,11 @@ def shown(value: object) -> str:
 
 
 def unknown(argument: str, got: object, accepted: Iterable[str]) -> str:
-    """The message for a name that does not exist: what was given, the nearest valid name, and all that are accepted."""
+    """The message for a name that does not exist: what was given, a close one that is valid, all that are accepted."""
     accepted = [*map(str, accepted)]
     folded = {name.lower(): name for name in accepted}
     name = got[:100] if isinstance(got, str) else shown(got)
-    near = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name.lower(), folded, n=1) or [long for long in folded if name.lower() in long]
     hint = f" Did you mean {folded[near[0]]!r}?" if near else ""
     return f"{argument}={shown(got)} is not known.{hint} Accepted: {', '.join(accepted)}."
 

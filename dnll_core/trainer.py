@@ -7,6 +7,7 @@ One epoch is one pass over the unlabelled images, less the remainder of the last
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -151,10 +152,12 @@ class Trainer:
         bad = (~torch.isfinite(self.learner.losses[: i + 1])).nonzero()
         if not len(bad) and all(torch.isfinite(p).all() for p in self.learner.optimisers.parameters):
             return
-        where = self.step - 1 - (i - int(bad[0]) if len(bad) else 0)
-        e, epoch = self.learner.experiment, where // self.learner.steps_per_epoch
-        raise TrainingDiverged(
-            f"the loss stopped being finite at iteration {where + 1} (epoch {epoch + 1}); "
+        raise self._diverged("loss", self.step - (i - int(bad[0]) if len(bad) else 0))
+
+    def _diverged(self, what: str, iterations: int) -> TrainingDiverged:
+        e, epoch = self.learner.experiment, math.ceil(iterations / self.learner.steps_per_epoch)
+        return TrainingDiverged(
+            f"the {what} stopped being finite at iteration {iterations} (epoch {epoch}); "
             f"lr={e.lr} and lam={e.lam} are the first things to lower. A checkpoint written before that is kept."
         )
 
@@ -194,10 +197,16 @@ class Trainer:
         return results
 
     def predict(self, images: Tensor, view: Augmentation | None = None, check: Callable | None = None) -> Tensor:
-        """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32."""
+        """Class probabilities of each predictor: (N, C, H, W) uint8 -> (S, N, K) float32.
+
+        Raises TrainingDiverged where one is not finite, as it can be though loss and weights are.
+        """
         how = (images, view or self.plain, self.learner.generator, self.learner.compute)
-        logits = [in_batches(network, *how, check=check) for network in self.predictors().values()]
-        return torch.softmax(torch.stack(logits), dim=-1)
+        logits = torch.stack([in_batches(network, *how, check=check) for network in self.predictors().values()])
+        probabilities = torch.softmax(logits, dim=-1)
+        if not probabilities.isfinite().all():
+            raise self._diverged("predictions", self.step)
+        return probabilities
 
     def embed(self, images: Tensor) -> Tensor:
         """The last hidden layer of the first predictor: (N, C, H, W) uint8 -> (N, F) float32."""

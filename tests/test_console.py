@@ -34,6 +34,18 @@ from dnll_core.study.markdown import recorded_table
 from dnll_core.study.records import Records
 
 
+@pytest.mark.parametrize("lines", [1, 10_000])
+def test_a_reader_that_goes_away_is_no_error(lines):
+    script = f"from dnll_core.common import tell\ninput()\nfor _ in range({lines}): tell('a line')\nprint('the end')"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script], cwd=PACKAGE.parent, **pipes) as talker:
+        talker.stdout.close()
+        talker.stdin.write(b"\n")
+        talker.stdin.close()
+        assert talker.stderr.read() == b""
+        assert talker.wait() == 0
+
+
 @pytest.mark.parametrize(
     ("kernel", "server", "wanted", "expected"),
     [

@@ -473,6 +473,15 @@ def test_divergence_is_an_error_that_says_where_and_keeps_the_checkpoint(tmp_pat
     assert load_checkpoint(tmp_path)[1]["step"] == 0
 
 
+def test_predictions_that_are_no_numbers_are_not_scored():
+    trainer, _ = prepare(Experiment(**FAST), 0, progress=False)
+    head = next(iter(trainer.predictors().values())).heads[0]
+    with torch.no_grad():
+        head.weight.fill_(torch.finfo().max)  # finite; sums of hidden units times it are not
+    with pytest.raises(TrainingDiverged, match=r"the predictions stopped being finite at iteration 0 \(epoch 0\)"):
+        trainer.evaluate()
+
+
 def test_training_leaves_the_global_random_state_alone():
     torch.manual_seed(123)
     expected = torch.rand(3)

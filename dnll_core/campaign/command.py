@@ -32,7 +32,7 @@ from dnll_core.campaign.plan import campaign_tasks, missing, rename_checkpoints,
 from dnll_core.campaign.pool import Pool, WorkerDied, processes
 from dnll_core.campaign.tasks import Report, run_tasks
 from dnll_core.campaign.worker import Task
-from dnll_core.common import NoHome, positive, program, unknown, user_path
+from dnll_core.common import NoHome, positive, program, tell, unknown, user_path
 from dnll_core.config import ConfigError
 from dnll_core.provenance import commit
 from dnll_core.signals import STOP_SIGNALS, Flag, interrupt_once, stop_signals
@@ -192,7 +192,7 @@ def _main(options: argparse.Namespace, started: float) -> None:
     planned_runs = planned(options)
     tasks = missing(planned_runs)
     if options.dry_run:
-        print(describe(tasks, options.out))
+        tell(describe(tasks, options.out))
         return
     if tasks:
         check_commit(options.uncommitted)

@@ -28,7 +28,7 @@ from dnll_core.campaign.plan import missing, rename_checkpoints
 from dnll_core.campaign.tasks import run_tasks
 from dnll_core.campaign.worker import AFTERWARDS, Task
 from dnll_core.checks import opened_file, sealed
-from dnll_core.common import atomic_file, positive, program, unknown
+from dnll_core.common import atomic_file, positive, program, tell, unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.names import run_name
 from dnll_core.provenance import WHOLE
@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> None:
         out = options.out.resolve()
         to_run = missing([task for name, search in searches.items() for task in trial_tasks(name, search, out)])
         if options.dry_run:
-            print(command.describe(to_run, out))
+            tell(command.describe(to_run, out))
             return
         if to_run:
             command.check_commit(options.uncommitted)
