@@ -16,7 +16,9 @@ batch norm, `shared_bn` decides whether labelled, real and made images go throug
 Published for MNIST: 300 passes with both batches of 100, 180,000 iterations; Adam at a constant 0.003 with beta_1 = 0.5
 and 1e-8 under its root (torch adds beside the root, so 1e-4: it keeps a classifier that is right about everything from
 moving at full speed); the classifier's average with a decay of 0.9999 is evaluated. Those are lr, ema_decay,
-labelled_batch=100 and unlabelled_batch=200, with lam=1, no ramp, include_labelled=True and no augmentation.
+labelled_batch=100 and unlabelled_batch=200, with lam=1, no ramp, include_labelled=True and no augmentation. The first
+public version of its code has 0.001, towards 0 over the last third, and no average; which of the two the published
+numbers are from is not known. With 20 labels only 0.001 came near them here, see notebook 16.
 
 Differs from the original: validation images are not in the pool; both real batches of an iteration come from one
 permutation of it; the average begins with the initial weights, not with 0; the generator's last weights begin normal

@@ -66,8 +66,10 @@ def gans() -> dict[str, Experiment]:
     """Table 4's systems that make images, as they were published for MNIST, by name and number of labels.
 
     ImprovedGAN with 100 labels at its published length of 180,000 iterations, else at a third. "..., our network"
-    has the classifier and images of Table 4 at profile "laptop". Triple GAN at a tenth of its 600,000. Views are
-    plain, as noise would tell real images from made ones.
+    has the classifier and images of Table 4 at profile "laptop". With 20 and 50 labels the learning rate is that of the
+    first public version of its code, as with the later 0.003 the classifier gets worse with 20, as "..., lr 0.003" has
+    it; on validation images of seeds 300 and 301 it was chosen. Triple GAN at a tenth of its 600,000. Views are plain,
+    as noise would tell real images from made ones.
     """
     own = {"dataset": "mnist", "weak": "identity", "labels": 100, "include_labelled": True, "labelled_batch": 100}
     own |= {"ramp_epochs": 0.0}
@@ -75,7 +77,8 @@ def gans() -> dict[str, Experiment]:
     whole = Experiment(epochs=606, eval_every=20, **adam)
     third = {"epochs": 202, "eval_every": 10}
     small = laptop("supervised", "mnist").replace(**adam | third, own_networks=False)
-    few = {f"improved-gan {labels}": whole.replace(labels=labels, **third) for labels in (20, 50)}
+    few = {f"improved-gan {labels}": whole.replace(labels=labels, lr=0.001, **third) for labels in (20, 50)}
+    few["improved-gan 20, lr 0.003"] = whole.replace(labels=20, **third)
     game = {"lr": 0.001, "ema_decay": 0.99, "unlabelled_batch": 500, "shared_bn": False, "method": "triple-gan"}
     triple = Experiment(epochs=509, eval_every=10, **own | game)
     return {"improved-gan 100": whole, "improved-gan 100, our network": small, **few, "triple-gan 100": triple}
@@ -100,4 +103,4 @@ def making_images() -> dict[str, Experiment]:
 
 def boxes() -> dict[tuple[int, str, int], Experiment]:
     """Table, row and labels of cells that these systems fill -> the run, with the networks of the quoted papers."""
-    return {(4, NAMED[e.method].row, e.labels): e for e in gans().values() if e.own_networks}
+    return {(4, NAMED[e.method].row, e.labels): e for name, e in gans().items() if "," not in name}
