@@ -49,7 +49,8 @@ def tell(text: object, **how: object) -> None:
     try:
         print(printable(str(text)), **{"flush": True} | how)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), how.get("file", sys.stdout).fileno())
+        with open(os.devnull, "wb") as nobody:
+            os.dup2(nobody.fileno(), how.get("file", sys.stdout).fileno())
 
 
 def brief(text: object, most: int = 300) -> str:
