@@ -23,8 +23,8 @@ from dnll_core.bench.report import load_benchmarks
 from dnll_core.campaign import command, gpu, search
 from dnll_core.campaign.notebooks import run_cells
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
-from dnll_core.common import positive, program, user_path
-from dnll_core.config import ConfigError, Experiment
+from dnll_core.common import positive, program, unknown, user_path
+from dnll_core.config import METHODS, ConfigError, Experiment
 from dnll_core.figures import style
 from dnll_core.provenance import PACKAGE
 from dnll_core.resume import exclusive
@@ -32,6 +32,16 @@ from dnll_core.signals import Stopped
 from dnll_core.study.embeddings import UNTRAINED, load_figure5
 from dnll_core.study.markdown import recorded_table
 from dnll_core.study.records import Records
+
+
+@pytest.mark.parametrize(
+    ("got", "hint"),
+    [("Mean Teacher", "'mean-teacher'"), ("pimodel", "'pi-model'"), ("gan", "'improved-gan'"), ("ladder", None)],
+)
+def test_a_name_is_suggested_only_if_it_is_close(got, hint):
+    said = unknown("method", got, METHODS)
+    assert said.startswith(f"method={got!r} is not known.") and said.endswith(f"Accepted: {', '.join(METHODS)}.")
+    assert (f"Did you mean {hint}?" in said) if hint else ("Did you mean" not in said)
 
 
 @pytest.mark.parametrize("lines", [1, 10_000])
