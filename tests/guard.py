@@ -61,8 +61,8 @@ def experiments_named() -> dict[str, dict]:
             with contextlib.suppress(ValueError):  # a profile may lack a table
                 for cell in tables.cells(table, profile):
                     found[f"{profile} table {table} {cell.name}"] = cell.experiment.to_dict()
-    for name, runs in plan.CAMPAIGNS.items():
-        for i, run in enumerate(getattr(runs, "runs", runs)()):
+    for name, campaign in plan.CAMPAIGNS.items():
+        for i, (_, run) in enumerate(campaign.named()):
             found[f"campaign {name} {i}"] = fields_of(run)
     for name, search in settings.SEARCHES.items():
         start, trials = search if isinstance(search, tuple) else (search.start, search.candidates)

@@ -513,8 +513,8 @@ def test_self_training_with_its_defaults_is_recorded_under_the_name_of_its_task(
 
 def test_the_quickstarts_campaign_is_recorded_whole_and_holds_nothing_else():
     """All methods on the same splits, so that differences can be taken."""
-    runs = CAMPAIGNS["quickstart"].runs()
-    names = {run_name(config.to_dict(), seed) for config in runs for seed in REPORTED}
+    runs = CAMPAIGNS["quickstart"].named()
+    names = {run_name(config.to_dict(), seed) for _, config in runs for seed in REPORTED}
     assert {path.stem for path in (results.root() / "quickstart").glob("*.json")} == names
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dnll_core.campaign.plan import TABLES
-from dnll_core.common import atomic_file
+from dnll_core.common import atomic_file, tell
 
 RENEWED_AFTER = 60.0  # seconds
 AT_MOST = 10_000_000  # bytes
@@ -78,4 +78,4 @@ class Archive:
 
 def _print(text: str) -> None:
     with contextlib.suppress(OSError):  # a terminal that is gone must not cost what is kept in files
-        print(text, flush=True)
+        tell(text)

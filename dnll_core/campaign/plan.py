@@ -39,8 +39,8 @@ def campaign_tasks(name: str, seeds: int | None, out: Path) -> list[Task]:
         raise ConfigError(
             f"--seeds={seeds}: seeds from {CHOOSING[0]} on choose settings, so {name} does not take them."
         )
-    runs = campaign.runs()
-    return [Task(config, seed, out / name, measure=campaign.measured) for seed in own for config in runs]
+    named = campaign.named()
+    return [Task(config, seed, out / name, title, campaign.measured) for seed in own for title, config in named]
 
 
 def table_tasks(

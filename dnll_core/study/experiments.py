@@ -194,12 +194,12 @@ def limits() -> dict[str, Experiment]:
     }
 
 
-def _adaptation(campaign: str, source: str, target: str) -> list[Experiment]:
-    return [*adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign]).values()]
+def _adaptation(campaign: str, source: str, target: str) -> dict[str, Experiment]:
+    return adaptation(source, target, epochs=ADAPTATION_EPOCHS[campaign])
 
 
-def _gans(*names: str) -> list[Experiment]:
-    return [gans()[f"improved-gan {name}"] for name in names]
+def _gans(*names: str) -> dict[str, Experiment]:
+    return {name: gans()[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -207,14 +207,19 @@ class Campaign:
     """Runs that are recorded under one name.
 
     Attributes:
-        runs: what is run with each seed.
+        runs: what is run with each seed, also by name, which is then said where runs are told.
         seeds: its own; the command may ask for fewer or more.
         measured: runs also count what the submodels pass to each other, see `run.train`.
     """
 
-    runs: Callable[[], list[Experiment | Classical]]
+    runs: Callable[[], list[Experiment | Classical] | dict[str, Experiment | Classical]]
     seeds: range = range(3)
     measured: bool = False
+
+    def named(self) -> list[tuple[str, Experiment | Classical]]:
+        """Name ("" if it has none) and run of each."""
+        runs = self.runs()
+        return [*runs.items()] if isinstance(runs, dict) else [("", run) for run in runs]
 
 
 def _perturbed(experiments: Iterable[Experiment], number: int) -> list[Experiment]:
@@ -233,22 +238,24 @@ CAMPAIGNS = {
     "perturbed": Campaign(lambda: _perturbed(_live(), PERTURBATIONS)),
     "falls": Campaign(lambda: _perturbed([FALLING], 5), CHOOSING[:8], measured=True),
     "earlier": Campaign(lambda: [FALLING], REPORTED),
-    "transfers": Campaign(lambda: [*transfers().values()], measured=True),
-    "epm": Campaign(lambda: [*where_epm_acts().values()], REPORTED[:10], measured=True),
+    "transfers": Campaign(transfers, measured=True),
+    "epm": Campaign(where_epm_acts, REPORTED[:10], measured=True),
     "algorithm-1": Campaign(lambda: [as_algorithm_1(50)], REPORTED[:10]),
-    "methods": Campaign(lambda: [*methods().values()]),
-    "rivals": Campaign(lambda: [*rivals().values()], REPORTED[:10]),
-    "rivals-mnist": Campaign(lambda: [*rivals("mnist").values()], REPORTED[:1]),
-    "rivals-cifar10": Campaign(lambda: [*rivals("cifar10").values()], REPORTED[:1]),
-    "gans": Campaign(lambda: _gans("100", "100, our network", "20, lr 0.003"), REPORTED[:1]),
-    "gans-few": Campaign(lambda: _gans("20", "50"), REPORTED[:3]),
-    "triple-gan": Campaign(lambda: [gans()["triple-gan 100"]], REPORTED[:1]),  # most of a day on a CPU core
-    "tangents": Campaign(lambda: [*tangents().values()], REPORTED[:1]),
-    "addons": Campaign(lambda: [*addons("cifar10").values()]),
+    "methods": Campaign(methods),
+    "rivals": Campaign(rivals, REPORTED[:10]),
+    "rivals-mnist": Campaign(lambda: rivals("mnist"), REPORTED[:1]),
+    "rivals-cifar10": Campaign(lambda: rivals("cifar10"), REPORTED[:1]),
+    "gans": Campaign(
+        lambda: _gans("improved-gan 100", "improved-gan 100, our network", "improved-gan 20, lr 0.003"), REPORTED[:1]
+    ),
+    "gans-few": Campaign(lambda: _gans("improved-gan 20", "improved-gan 50"), REPORTED[:3]),
+    "triple-gan": Campaign(lambda: _gans("triple-gan 100"), REPORTED[:1]),  # most of a day on a CPU core
+    "tangents": Campaign(tangents, REPORTED[:1]),
+    "addons": Campaign(lambda: addons("cifar10")),
     "adaptation": Campaign(lambda: _adaptation("adaptation", "usps", "mnist")),
     "adaptation-full": Campaign(lambda: _adaptation("adaptation-full", "usps", "mnist")),
     "adaptation-reverse": Campaign(lambda: _adaptation("adaptation-reverse", "mnist", "usps")),
-    "adaptation-ramps": Campaign(lambda: [*ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"]).values()]),
-    "adaptation-batch-norm": Campaign(lambda: [*batch_norms("usps", "mnist", epochs=4).values()]),
-    "limits": Campaign(lambda: [*limits().values()], measured=True),
+    "adaptation-ramps": Campaign(lambda: ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"])),
+    "adaptation-batch-norm": Campaign(lambda: batch_norms("usps", "mnist", epochs=4)),
+    "limits": Campaign(limits, measured=True),
 }

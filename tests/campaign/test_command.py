@@ -144,6 +144,13 @@ def test_dry_run_runs_nothing_and_adds_up_what_is_known(monkeypatch, tmp_path, c
     assert not list(tmp_path.iterdir())
 
 
+def test_runs_that_a_campaign_names_are_told_apart(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(CAMPAIGNS, "tiny", Campaign(lambda: {"one": FAST, "the other": FAST.replace(lr=0.2)}))
+    command.main(["tiny", "--seeds", "2", "--dry-run", "--out", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.endswith(f"  {name}") for line, name in zip(lines, ["one", "the other"] * 2)] == [True] * 4
+
+
 def test_dry_run_with_the_real_records(tmp_path, capsys):
     command.main(["quickstart", "--tables", "1", "--seeds", "1", "--dry-run", "--out", str(tmp_path)])
     out = capsys.readouterr().out
