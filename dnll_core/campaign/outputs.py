@@ -40,7 +40,7 @@ def made() -> dict[str, str]:
     return {"commit": provenance.commit(), "processor": processor(), "python": platform.python_version()} | versions
 
 
-def execute(notebook: Path) -> str:
+def execute(notebook: Path, tries: int = 3) -> str:
     """Executes a copy of a notebook, which then says what it was `made` with; returns what went wrong, or ""."""
     copy = COPIES / notebook.name
     how = {} if notebook.name.startswith(TIMED) else SIDE_BY_SIDE
@@ -52,8 +52,8 @@ def execute(notebook: Path) -> str:
     RUNNING.add(done)
     said = done.communicate()[1]
     RUNNING.remove(done)
-    if done.returncode and "Address already in use" in said:  # two kernels that start at once can choose the same port
-        return execute(notebook)
+    if done.returncode and "Address already in use" in said and tries > 1:
+        return execute(notebook, tries - 1)  # two kernels that start at once can choose the same port
     print(f"{notebook.name}: {'failed' if done.returncode else 'executed'}", flush=True)
     if done.returncode:
         return f"{notebook.name}:\n{said.strip()}"
