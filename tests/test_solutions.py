@@ -125,6 +125,8 @@ def names(statement):
         read |= {s.get_name() for s in scope.get_symbols() if s.is_global() and s.is_referenced()}
         scopes += scope.get_children()
     for node in ast.walk(statement):
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):  # which symbols call assigned alone
+            read.add(node.target.id)
         store = isinstance(node, ast.Subscript | ast.Attribute) and isinstance(node.ctx, ast.Store)
         call = isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
         target = node if store else node.value.func if call else None
@@ -158,6 +160,7 @@ b += a
 print(d)
 x = d[0] = b
 def f(): return b
+if g := x: d += 1
 """
 
 
@@ -165,7 +168,8 @@ def f(): return b
     ("wanted", "lines"),
     [
         ("f", "a = 1|b = 2|b += a|def f():"),
-        ("d", "a = 1|c = []|c.append(a)|d = [e for e in c]|b = 2|b += a|x = d[0] = b"),
+        ("d", "a = 1|c = []|c.append(a)|d = [e for e in c]|b = 2|b += a|x = d[0] = b|if (g := x):"),
+        ("g", "a = 1|c = []|c.append(a)|d = [e for e in c]|b = 2|b += a|x = d[0] = b|if (g := x):"),
     ],
 )
 def test_what_is_needed_by_hand(wanted, lines):
