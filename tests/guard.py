@@ -69,7 +69,7 @@ def experiments_named() -> dict[str, dict]:
         for i, changes in enumerate(trials):
             trial = {**start, **changes} if isinstance(start, dict) else start.replace(**changes)
             found[f"search {name} {i}"] = fields_of(trial)
-    for name in ("quickstart", "transfers", "methods", "addons", "adaptation", "limits"):
+    for name in ("quickstart", "transfers", "methods", "addons", "adaptation", "limits", "collapses"):
         for key, experiment in getattr(experiments, name)().items():
             found[f"{name} {key}"] = experiment.to_dict()
     return found
