@@ -16,6 +16,7 @@ from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
     ADAPTATION_CHOSEN,
     METHODS,
+    OWN_WEIGHTS,
     QUICKSTART,
     RAMPS,
     at_length,
@@ -83,6 +84,14 @@ def where_epm_acts() -> dict[str, Experiment]:
     changes = {"weak": "noise", "noise_std": 1.5, "epm_accumulation": "epoch", "labelled_batch": 128, "epochs": 25}
     named = transfers(500)
     return {selection: named[f"dnll both {selection}"].replace(**changes) for selection in ("ep", "epm")}
+
+
+def where_epm_falls() -> dict[str, Experiment]:
+    """EP and EPM in cells of Table 5 on two CPU cores, by their names there: R of the whole epoch before loses there."""
+    ep = OWN_WEIGHTS[3]
+    epm = ep.replace(selection="epm")
+    by_epoch = epm.replace(epm_accumulation="epoch")
+    return {"EP m=3": ep, "EPM m=3": epm, "EPM m=3 by epoch": by_epoch, "EPM m=1 by epoch": by_epoch.replace(m=1)}
 
 
 def methods(labels: int = 20, **changes) -> dict[str, Experiment]:
@@ -255,6 +264,7 @@ CAMPAIGNS = {
     "earlier": Campaign(lambda: [FALLING], REPORTED),
     "transfers": Campaign(transfers, measured=True),
     "epm": Campaign(where_epm_acts, REPORTED[:10], measured=True),
+    "epm-cifar10": Campaign(where_epm_falls, range(1), measured=True),
     "algorithm-1": Campaign(lambda: [as_algorithm_1(50)], REPORTED[:10]),
     "methods": Campaign(methods),
     "rivals": Campaign(rivals, REPORTED[:10]),
