@@ -87,7 +87,7 @@ def where_epm_acts() -> dict[str, Experiment]:
 
 
 def where_epm_falls() -> dict[str, Experiment]:
-    """EP and EPM in cells of Table 5 on two CPU cores, by their names there: R of the whole epoch before loses there."""
+    """EP and EPM in cells of Table 5 on two CPU cores, by their names: R of a whole epoch loses there."""
     ep = OWN_WEIGHTS[3]
     epm = ep.replace(selection="epm")
     by_epoch = epm.replace(epm_accumulation="epoch")
