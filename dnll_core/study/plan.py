@@ -36,8 +36,8 @@ def rules() -> list[str]:
         "λ has no cell of its own). If m = 3 is ahead in the first alone, it was the weight.",
         "EPM against EP: a run records the total variation between R and equal probability. A reading of EPM with less "
         f"than {EVEN:g}, mean of epochs and runs, counts as equal probability: one sentence, no verdict.",
-        f"At once: {n} claims have an interval, so {n * MISSED:.1f} false verdicts are to be expected if none of the "
-        "differences existed. Nothing is corrected for that. Nine of them are asked of Tables 1, 2, 5 and 6.",
+        f"At once: {n} claims have an interval, so up to {n * MISSED:.1f} false verdicts are to be expected. "
+        "Nothing is corrected for that. Nine of them are asked of Tables 1, 2, 5 and 6.",
         "Another network or size of images than the paper's answers the paper's questions, not its percentages.",
     ]
 

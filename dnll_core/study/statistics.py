@@ -191,6 +191,6 @@ def at_once(findings: pd.DataFrame) -> str:
     """How many claims of `study.scorecard.findings` are judged at once, and how many false verdicts that may bring."""
     n = len(with_interval(findings))
     return (
-        f"{n} claims are judged at once, each by a 95 % interval of its own: if none of these differences existed, "
-        f"{n * MISSED:.1f} false verdicts would be expected among them"
+        f"{n} claims are judged at once, each by a 95 % interval of its own, so up to {n * MISSED:.1f} false verdicts "
+        "are to be expected among them"
     )

@@ -213,4 +213,4 @@ def test_a_claim_says_what_it_was_judged_on_and_how_many_there_are(tmp_path):
     assert (other["verdict"], other["n"]) == ("undecided", 1) and math.isnan(other["low"])
     told = at_once(table)  # five times and one lead
     assert told.startswith("6 claims are judged at once")
-    assert f"{6 * 0.05:.1f} false verdicts would be expected" in told
+    assert f"so up to {6 * 0.05:.1f} false verdicts are to be expected" in told
