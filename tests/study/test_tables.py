@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import statistics
 from pathlib import Path
 
 import guard
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from dnll_core import results
-from dnll_core.bench.report import real_epoch
+from dnll_core.bench.report import load_benchmarks, real_epoch
 from dnll_core.bench.subject import synthetic
 from dnll_core.checks import opened
 from dnll_core.config import ConfigError, Experiment
@@ -334,6 +335,13 @@ def test_laptop_is_table_1_with_every_method_as_it_was_searched():
             assert long.printed is None and confident.printed is None  # no readings of a number of the paper
     assert one["Mean Teacher 4000 lineage"].printed == 88.59
     assert min(cell.experiment.epochs * cell.experiment.evaluations for cell in one.values()) >= 20  # for Figure 4
+
+
+def test_as_long_is_dnlls_time_on_the_machine_that_was_measured():
+    [record] = [record for name, record in load_benchmarks().items() if name.startswith("cnn6-")]
+    each = {name: statistics.median(setting["train"]) for name, setting in record["settings"].items()}
+    for method, epochs in EPOCHS["as-long"].items():
+        assert epochs * each[method] == pytest.approx(9 * each["dnll"], rel=0.04), method
 
 
 def test_each_m_has_the_weight_that_its_search_found_best():
