@@ -186,8 +186,8 @@ class Trainer:
         """Whether an evaluation comes before iteration `i` of an epoch, or at its end, where `i` is how many it has."""
         e, steps = self.learner.experiment, self.learner.steps_per_epoch
         due = (epoch + 1) % e.eval_every == 0 or epoch + 1 == e.epochs
-        at = {steps * k // e.evaluations for k in range(1, e.evaluations + 1)} - {0}
-        return due and i in at and self.step not in {row["step"] for row in self.within}
+        k = -(-i * e.evaluations // steps)  # the first evaluation that is not earlier
+        return due and i == steps * k // e.evaluations > 0 and self.step not in {row["step"] for row in self.within}
 
     def predictors(self) -> dict[str, nn.Module]:
         """What is evaluated: the method's networks, or their averages over the steps if `ema_decay` is above 0."""
