@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 
 from dnll_core.config import Experiment
-from dnll_core.study.searches import chosen, perturbed
+from dnll_core.study.searches import perturbed
 from dnll_core.study.settings import (
     AS_RECORDED,
     CIFAR_CHOSEN,
@@ -62,9 +62,7 @@ def experiments(table: int, dataset: str) -> dict[str, Experiment]:
 
 def beside_rivals(found: dict[str, Experiment]) -> list[tuple[str, str, dict, str]]:
     """Beside the cells of Table 1: method, reading, the fields that it changes, a note."""
-    sure = chosen("table1-mutual-learning-sure")
-    changes = {"threshold": sure.threshold, "lam": sure.lam}
-    more = [("mutual-learning", "confident", changes, f"labels of a confidence of {sure.threshold} or more alone")]
+    more = []
     for method, epochs in EPOCHS["as-long"].items():
         long = at_length(found[method], epochs)
         changes = {name: getattr(long, name) for name in ("epochs", *RAMPS)} | {"evaluations": _enough(epochs)}
