@@ -260,11 +260,10 @@ def figures() -> dict[str, Figure]:
     levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS if groups[name]}
     digits = load_data("digits")
     three = images.channels_last(digits.x_train[digits.y_train == 3][0])
-    drawn = {
+    small = {f"table{table}_laptop.png": laptop_groups(table) for table in (1, 4)}
+    drawn = {name: points_of_cells(groups) for name, groups in small.items() if any(groups.values())} | {
         "idea.png": images.idea(three, digits.classes, 3, 0.7),
         "quickstart_curves.png": curves.curves({"": networks}, levels=levels),
-        "table1_laptop.png": points_of_cells(laptop_groups(1)),
-        "table4_laptop.png": points_of_cells(laptop_groups(4)),
         "scorecard.png": scorecard_figure(scorecard.rows()),
     }
     record = recorded_study("labelling")

@@ -202,6 +202,8 @@ def laptop_groups(table: int, folder: str | Path | None = None) -> dict[Cell, li
 def laptop_table(table: int, folder: str | Path | None = None) -> str:
     """A line for each method, a column for each number of labels, then DNLL's leads; caveats below."""
     groups = laptop_groups(table, folder)
+    if not any(groups.values()):
+        return "Not recorded yet."
     notes = [markdown(leads)] if (leads := leads_by_labels(groups)) else []
     notes += [unsearched_note()] if any(cell.caveat for cell in groups) else []
     return with_provenance(by_labels(groups), itertools.chain(*groups.values()), *notes)
