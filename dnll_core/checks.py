@@ -131,7 +131,7 @@ def check_so_far(info: dict) -> None:
     for epoch, row in enumerate(info["history"], start=1):
         _check_epoch(row, epoch, step, dict.fromkeys(SETS), due=False)
         step = row["step"]
-    _check_within(info.get("within", []), step, None, dict.fromkeys(SETS))
+    _check_within(info.get("within", []), step, info["step"] + 1, dict.fromkeys(SETS))
 
 
 def _check_experiment(record: dict) -> None:
@@ -206,13 +206,15 @@ def _check_epoch(row: dict, epoch: int, before: int, submodels: dict[str, int | 
             raise ValueError(f"it has no {name!r}")
 
 
-def _check_within(rows: list, before: int, end: int | None, submodels: dict[str, int | None]) -> None:
-    """The evaluations before the end of an epoch, which is at step `end`; None: it has not ended."""
+def _check_within(rows: list, before: int, end: int, submodels: dict[str, int | None]) -> None:
+    """The evaluations within an epoch, after step `before` and before step `end`."""
     if not isinstance(rows, list):
         raise ValueError(f"what it says of evaluations within it is {shown(rows)}")
     for row in rows:
         _keys(row, "an evaluation within it", ("step",))
-        if not _whole(row["step"], before + 1) or (end is not None and row["step"] >= end):
+        if strange := row.keys() - {"step", *SETS, "target"}:
+            raise ValueError(f"an evaluation within it says {shown(min(strange))}")
+        if not _whole(row["step"], before + 1) or row["step"] >= end:
             raise ValueError(f"an evaluation within it says step {row['step']!r}, after step {before}")
         before = row["step"]
         for name, number in submodels.items():

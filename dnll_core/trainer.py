@@ -111,6 +111,7 @@ class Trainer:
                 began, epoch = time.perf_counter(), len(self.history)
                 i = self.step - epoch * steps
                 if between := i < steps and self.is_due(epoch, i):
+                    self.check_finite(i - 1)
                     with contextlib.suppress(Stopped):
                         self.within.append({"step": self.step} | self.evaluate(stop.check))
                 elif i < steps:  # else only the evaluation of this epoch is missing
@@ -131,7 +132,7 @@ class Trainer:
                 longest = max(longest, time.perf_counter() - began)
                 stopping = stop(longest)  # read once: what is announced below is what was saved
                 if checkpoint is not None and (stopping or due or self.is_finished):
-                    self.check_finite(min(i, steps - 1))
+                    self.check_finite(i - 1 if between else min(i, steps - 1))
                     saved = self._save_or_warn(checkpoint)
                     last_saved = time.perf_counter()
             if stop.signalled.is_set() or not self.is_finished:
@@ -175,9 +176,8 @@ class Trainer:
         if self.is_due(epoch, self.learner.steps_per_epoch):
             row |= self.evaluate(check)
         self.history.append(row | ({"within": self.within} if self.within else {}))
-        self.within = []
         self.finished = today() if self.is_finished else None
-        self.learner.counts = {}
+        self.within, self.learner.counts = [], {}
         self.learner.clear_sums()
 
     # -- evaluation ----------------------------------------------------------------------------------------------------

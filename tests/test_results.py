@@ -140,6 +140,7 @@ DAMAGE = [
         put([{"step": 17}, {"step": 32}], "history", 1, "within"),
         r"epoch 2 of its history: an evaluation within it says step 32, after step 17",
     ),
+    (put([{"step": 17, "seed": 3}], "history", 1, "within"), r"epoch 2 .*: an evaluation within it says 'seed'"),
     (put([{"step": 17, "test": {}}], "history", 1, "within"), r"epoch 2 of its history: test does not hold"),
     (put([{}], "history", 1, "within"), r"epoch 2 of its history: an evaluation within it has no 'step'"),
     (put(0, "history", 1, "step"), r"epoch 2 of its history: it says epoch 2 and step 0"),

@@ -197,6 +197,16 @@ def test_an_evaluation_within_an_epoch_that_is_cut_short_is_made_when_the_run_go
         same(whole, train(e, 0, checkpoint=folder))
 
 
+def test_a_loss_that_is_not_finite_is_found_before_an_evaluation_within_the_epoch():
+    e = Experiment(**FAST).replace(lr=1e18, unlabelled_batch=53)  # twenty iterations an epoch
+    told = []
+    for n in (1, 2):
+        with pytest.raises(TrainingDiverged, match="the loss stopped being finite at iteration") as error:
+            train(e.replace(evaluations=n), 0)
+        told.append(str(error.value))
+    assert told[0] == told[1]
+
+
 def test_who_asks_to_stop_is_heard_in_an_evaluation(tmp_path):
     e, batches = Experiment(**FAST), []
 

@@ -26,7 +26,7 @@ from dnll_core.provenance import where_made
 from dnll_core.study.records import config_of
 
 AROUND = 8.0  # seconds of a run around its iterations: data to the device, checkpoint, record
-MARGIN = 1.05  # what evaluation adds to iterations that were timed alone, and runs that took longer
+MARGIN = 1.05  # runs that took longer than others
 Kind = tuple  # what two runs must share to take equally long for an iteration
 
 
@@ -40,7 +40,7 @@ def kind_of(e: Experiment | Classical | None, device: str, precision: str) -> Ki
     if isinstance(e, Classical):
         return e, device
     network = None if own_network(e.to_dict()) else e.network
-    passes = e.ccl_passes, e.vat_iterations  # with these fields an iteration takes several times as long
+    passes = e.ccl_passes, e.vat_iterations, e.evaluations  # with these fields an iteration takes longer
     return network, shape_of(e), e.method, e.labelled_batch, e.unlabelled_batch, *passes, device, precision
 
 
@@ -113,11 +113,16 @@ def iterations(experiment: Experiment) -> int | None:
 
 
 def iteration_seconds(order: tuple[Experiment, bool]) -> float:
-    """In a worker: seconds of an iteration of (experiment, capture), on random images."""
+    """In a worker, seconds of an iteration of (experiment, capture), random images, with its part of evaluations."""
     experiment, capture = order
     subject = Subject(Setting(experiment, unlabelled=5000, step="fast" if capture else "uncaptured"))
     subject.train_seconds(5)  # warm-up
-    return subject.train_seconds(10)
+    seconds, look = subject.train_seconds(10), subject.evaluation()
+    if experiment.dataset not in SETS:
+        return seconds
+    iterations, images = report.real_epoch(experiment)
+    share = experiment.evaluations / (iterations * experiment.eval_every)
+    return seconds + share * images * look["seconds"] / look["images"]
 
 
 class Expected:

@@ -71,7 +71,7 @@ def beside_rivals(found: dict[str, Experiment]) -> list[tuple[str, str, dict, st
 
 
 def _enough(epochs: int) -> int:
-    """Evaluations of an epoch, so that a curve has twenty points."""
+    """Evaluations of an epoch, so that a curve has at least twenty points."""
     return math.ceil(20 / epochs)
 
 

@@ -114,14 +114,16 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
 
 
 def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
-    """How far DNLL is ahead of each other line of `by_labels`, seed by seed; a reading that DNLL has, in that reading.
+    """How far DNLL is ahead of each other line of `by_labels`, seed by seed.
 
-    None where two seeds with both are in no column.
+    A line is compared with DNLL in the same reading, and where DNLL has none like it, in its first. Lines that share
+    two seeds with it in no column are left out.
     """
     rows, columns = _rows_and_columns(groups)
-    ours = {(cell.labels, cell.reading): groups[cell] for cell in groups if cell.method == "dnll"}
-    first = {cell.labels: groups[cell] for cell in groups if cell.method == "dnll"}
-    lines = []
+    ours, first, lines = {}, {}, []
+    for cell in (cell for cell in groups if cell.method == "dnll"):
+        ours[cell.labels, cell.reading] = groups[cell]
+        first.setdefault(cell.labels, groups[cell])
     for name, of in rows.items():
         found = {
             n: [*paired(ours.get((n, cell.reading), first.get(n, [])), groups[cell]).values()] for n, cell in of.items()

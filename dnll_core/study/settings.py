@@ -83,7 +83,7 @@ _FILE = read(Path(__file__).with_suffix(".toml"))
 NAMED = _FILE.methods
 TITLES = {name: method.title for name, method in NAMED.items() if method.title}
 READINGS = {int(table): of for table, of in _FILE.readings.items()}
-EPOCHS = _FILE.epochs  # profile -> kind of data -> passes over the unlabelled images
+EPOCHS = _FILE.epochs  # profile -> kind of data -> passes over the unlabelled images; "as-long": method -> passes
 
 # What the searches chose: for every method on the digits, for the quickstart, for domain adaptation, and on two CPU
 # cores for Table 4, for Table 1, and for Tables 5 and 6, where each number m of negatives has a λ of its own.

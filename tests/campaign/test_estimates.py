@@ -67,7 +67,7 @@ def test_seconds_are_the_median_of_the_same_kind(tmp_path):
     known = measured([tmp_path])
     assert seconds_left(Task(FAST, 7), known) == pytest.approx(0.25 * iterations(FAST))
     other = [{"unlabelled_batch": 128}, {"labelled_batch": 10}, {"method": "supervised"}, {"size": 16}]
-    other += [{"network": "cnn6"}, {"ccl_passes": 8}, {"vat_iterations": 2}]
+    other += [{"network": "cnn6"}, {"ccl_passes": 8}, {"vat_iterations": 2}, {"evaluations": 2}]
     for changes in other:
         assert seconds_left(Task(FAST.replace(**changes), 0), known) is None
     assert seconds_left(Task(FAST.replace(labels=21), 0), known) is None
