@@ -197,10 +197,8 @@ def curves_of_cells(groups: Groups, title: str | None = None, floor: float | Non
     settled = runs.loc[runs["epoch"] > runs["epoch"].max() / 4, "test"]  # the first rise need not be seen in full
     lowest = max(0, min([settled.min(), *printed]) - 0.01) if floor is None else floor
     ylim = (lowest, min(1, max([settled.max(), *printed]) + 0.01))
-    panels = {title or title_of(drawn): {cell.name: records for cell, records in drawn.items()}}
-    figure = curves(
-        panels, looks=looks, ends=[(level, f"the paper {level:.2%}", BLACK) for level in printed], ylim=ylim
-    )
+    panel, ends = {c.name: of for c, of in drawn.items()}, [(x, f"the paper {x:.2%}", BLACK) for x in printed]
+    figure = curves({title or title_of(drawn): panel}, looks=looks, ends=ends, ylim=ylim)
     for axis in figure.axes:
         for level in printed:
             axis.axhline(level, color=BLACK, linestyle=PAPER, linewidth=1.1, zorder=1)
