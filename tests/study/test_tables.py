@@ -318,7 +318,8 @@ def test_laptop_is_table_1_with_every_method_as_it_was_searched():
             assert cell.experiment == e.replace(labels=labels, evaluations=3, **own if method == "dnll" else {})
     assert {cell.labels for cell in one.values()} == {1000, 4000} and {cell.runs for cell in one.values()} == {5}
     methods = {cell.method for cell in one.values()}
-    assert methods == set(CIFAR_CHOSEN) == {*COMPARED, "fixmatch-randaugment", "mutual-learning"}
+    # Dual Student has no search on CIFAR-10 yet
+    assert methods == set(CIFAR_CHOSEN) == {*COMPARED, "fixmatch-randaugment", "mutual-learning"} - {"dual-student"}
     # of Table 5's cell it differs in what was searched anew alone
     assert differing(one["DNLL 1000 lineage"].experiment, named(5, "laptop")["EPM m=3"].experiment) <= {
         *("weight_decay", "lam", "evaluations"),
