@@ -131,6 +131,7 @@ def check_so_far(info: dict) -> None:
     for epoch, row in enumerate(info["history"], start=1):
         _check_epoch(row, epoch, step, dict.fromkeys(SETS), due=False)
         step = row["step"]
+    _check_within(info.get("within", []), step, info["step"] + 1, dict.fromkeys(SETS))
 
 
 def _check_experiment(record: dict) -> None:
@@ -194,14 +195,31 @@ def _check_epoch(row: dict, epoch: int, before: int, submodels: dict[str, int | 
         raise ValueError(f"it says epoch {row['epoch']!r} and step {row['step']!r}, after step {before}")
     if "seconds" in row:
         _seconds(row["seconds"], "it")
+    _check_within(row.get("within", []), before, row["step"], submodels)
     for name, value in row.items():
-        if not isinstance(value, int | float | dict | None) or name in OF_A_RUN:
+        if name != "within" and (not isinstance(value, int | float | dict | None) or name in OF_A_RUN):
             raise ValueError(f"it says {shown(name)}: {shown(value)}")
     for name, number in submodels.items():
         if name in row:
             _accuracies(row[name], name, ACCURACIES, number)
         elif due:
             raise ValueError(f"it has no {name!r}")
+
+
+def _check_within(rows: list, before: int, end: int, submodels: dict[str, int | None]) -> None:
+    """The evaluations within an epoch, after step `before` and before step `end`."""
+    if not isinstance(rows, list):
+        raise ValueError(f"what it says of evaluations within it is {shown(rows)}")
+    for row in rows:
+        _keys(row, "an evaluation within it", ("step",))
+        if strange := row.keys() - {"step", *SETS, "target"}:
+            raise ValueError(f"an evaluation within it says {shown(min(strange))}")
+        if not _whole(row["step"], before + 1) or row["step"] >= end:
+            raise ValueError(f"an evaluation within it says step {row['step']!r}, after step {before}")
+        before = row["step"]
+        for name, number in submodels.items():
+            if name in row:
+                _accuracies(row[name], name, ACCURACIES, number)
 
 
 def _accuracies(scores: dict, where: str, keys: frozenset = ACCURACIES, submodels: int | None = None) -> None:

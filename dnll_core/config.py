@@ -159,6 +159,7 @@ class Experiment:
     epochs: Annotated[Whole, Field(ge=1, le=10**6)] = 100  # [ours] passes over the unlabelled images; add-on code: 100
     ema_decay: Annotated[Real, Field(ge=0, le=0.99999)] = 0.0  # [ours] a step; above 0 averaged weights are evaluated
     eval_every: Count = 1  # epochs between evaluations; the last epoch is always evaluated
+    evaluations: Count = 1  # of each epoch that is evaluated: the last at its end, the others evenly within it
 
     @field_validator("*", mode="before")
     @classmethod

@@ -11,7 +11,8 @@ from torch import Tensor
 from dnll_core.config import ConfigError
 from dnll_core.methods.base import Batch, Method, Observer, Output
 
-OF_THE_TRAINER = ("epoch", "step", "seconds", "loss", "validation", "test", "target")  # in each row of a history
+# in each row of a history
+OF_THE_TRAINER = ("epoch", "step", "seconds", "loss", "validation", "test", "target", "within")
 
 
 def transfer_observer(truth: Tensor) -> Observer:

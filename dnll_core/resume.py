@@ -14,6 +14,9 @@ from dnll_core.checkpoint import CheckpointError, place_of
 from dnll_core.checks import check_so_far
 from dnll_core.common import brief, locked
 from dnll_core.device import Compute
+from dnll_core.learner import Learner
+
+NAMED_FILES = 2**24  # letters of a folder's names; a checkpoint has no room for many more, and has their digest anyway
 
 
 class InUse(CheckpointError):
@@ -89,6 +92,19 @@ def check_same_run(folder: str | Path, theirs: dict, mine: dict) -> None:
             f"the checkpoint in {folder} belongs to another run: {_difference(name, one, other)}. "
             "Give this run another folder, or delete that one."
         )
+
+
+def identity_of(learner: Learner) -> dict:
+    """What a checkpoint must share with a run that continues it."""
+    files = learner.data.files
+    return {
+        "experiment": learner.experiment.to_dict(),
+        "seed": learner.seed,
+        "images": learner.data.images,
+        "files": dict(files) if len(ascii(dict(files))) <= NAMED_FILES else {},
+        "split": learner.data.split,
+        "device": learner.device.type,
+    }
 
 
 def check_standing(info: dict, tensors: dict[str, Tensor], steps: int, total: int) -> None:

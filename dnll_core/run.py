@@ -51,7 +51,7 @@ class Run:
 
     Attributes:
         history: one dict for each epoch: "epoch", "step", "seconds", "loss", the method's metrics, and where evaluated
-            "validation" and "test": {"submodels": [accuracy 0...1, ...], "ensemble": accuracy}.
+            "validation" and "test": {"submodels": [accuracy 0...1, ...], "ensemble": accuracy}, and so "within" it.
         final: the last epoch: {"validation" and "test": {"mean", "submodels", "ensemble"}}.
         provenance: device, precision, versions, hashes, seconds.
     """

@@ -29,11 +29,10 @@ from dnll_core.learner import Learner
 from dnll_core.memory import check_room
 from dnll_core.methods.base import Observer
 from dnll_core.provenance import sitting
-from dnll_core.resume import InUse, as_checkpoint_error, check_same_run, check_standing, warn_of_rounding
+from dnll_core.resume import InUse, as_checkpoint_error, check_same_run, check_standing, identity_of, warn_of_rounding
 from dnll_core.signals import Stopped, deferred_interrupt
 
 CHECK_EVERY = 50  # iterations between looks at the loss; each look waits for the device
-NAMED_FILES = 2**24  # letters of a folder's names; a checkpoint has no room for many more, and has their digest anyway
 CRITERION_IMAGES = 5000  # of the unlabelled pool, or a few more, for the criteria that need no labels
 
 
@@ -52,6 +51,7 @@ class Trainer:
         self.learner, self.plain = learner, learner.views["plain"]
         self.step = 0
         self.history: list[dict] = []
+        self.within: list[dict] = []  # evaluations of the epoch that has not ended
         self.seconds = 0.0  # spent in `fit`, over all its interruptions
         self.observer: Observer | None = None
         self.may_capture = learner.device.type == "cuda"
@@ -110,7 +110,11 @@ class Trainer:
             while not stopping and not self.is_finished:
                 began, epoch = time.perf_counter(), len(self.history)
                 i = self.step - epoch * steps
-                if i < steps:  # else only the evaluation of this epoch is missing
+                if between := i < steps and self.is_due(epoch, i):
+                    self.check_finite(i - 1)
+                    with contextlib.suppress(Stopped):
+                        self.within.append({"step": self.step} | self.evaluate(stop.check))
+                elif i < steps:  # else only the evaluation of this epoch is missing
                     if self.learner.begin(self.step) or not sitting:  # a stage may be of other instructions
                         sitting, self.captured = True, self._capture()
                     loss = self.train_step(i)
@@ -120,15 +124,15 @@ class Trainer:
                         bar.set_postfix(self._shown(loss), refresh=False)
                     bar.update()
                     self.seconds = time.perf_counter() - started
-                if i >= steps - 1:
+                if i >= steps - 1 and not between:
                     with contextlib.suppress(Stopped):
                         self.end_epoch(epoch, stop.check)
-                    self.seconds = time.perf_counter() - started
+                self.seconds = time.perf_counter() - started
                 due = time.perf_counter() - last_saved > 60 * every_minutes
                 longest = max(longest, time.perf_counter() - began)
                 stopping = stop(longest)  # read once: what is announced below is what was saved
                 if checkpoint is not None and (stopping or due or self.is_finished):
-                    self.check_finite(min(i, steps - 1))
+                    self.check_finite(i - 1 if between else min(i, steps - 1))
                     saved = self._save_or_warn(checkpoint)
                     last_saved = time.perf_counter()
             if stop.signalled.is_set() or not self.is_finished:
@@ -169,14 +173,21 @@ class Trainer:
             total, *of = self.learner.sums[name].view(-1).tolist()  # (2,) is a sum and over how many, see `Observer`
             if (of := of[0] if of else count) > 0:
                 row[name] = round(total / of, 6)
-        if (epoch + 1) % self.learner.experiment.eval_every == 0 or epoch + 1 == self.learner.experiment.epochs:
+        if self.is_due(epoch, self.learner.steps_per_epoch):
             row |= self.evaluate(check)
-        self.history.append(row)
+        self.history.append(row | ({"within": self.within} if self.within else {}))
         self.finished = today() if self.is_finished else None
-        self.learner.counts = {}
+        self.within, self.learner.counts = [], {}
         self.learner.clear_sums()
 
     # -- evaluation ----------------------------------------------------------------------------------------------------
+
+    def is_due(self, epoch: int, i: int) -> bool:
+        """Whether an evaluation comes before iteration `i` of an epoch, or at its end, where `i` is how many it has."""
+        e, steps = self.learner.experiment, self.learner.steps_per_epoch
+        due = (epoch + 1) % e.eval_every == 0 or epoch + 1 == e.epochs
+        k = -(-i * e.evaluations // steps)  # the first evaluation that is not earlier
+        return due and i == steps * k // e.evaluations > 0 and self.step not in {row["step"] for row in self.within}
 
     def predictors(self) -> dict[str, nn.Module]:
         """What is evaluated: the method's networks, or their averages over the steps if `ema_decay` is above 0."""
@@ -225,11 +236,11 @@ class Trainer:
 
     def save(self, folder: str | Path) -> None:
         """Writes everything that the rest of the run depends on. Raises ConfigError where memory is too small."""
-        standing = {"step": self.step, "seconds": self.seconds, "history": self.history}
+        standing = {"step": self.step, "seconds": self.seconds, "history": self.history, "within": self.within}
         standing |= {"counts": self.learner.counts, "sittings": self.sittings, "finished": self.finished}
         tensors = self.learner.state()
         check_room(2 * sum(tensor.nbytes for tensor in tensors.values()), "a checkpoint")  # copied, then put together
-        save_checkpoint(folder, tensors, self._identity() | standing)
+        save_checkpoint(folder, tensors, identity_of(self.learner) | standing)
 
     def load(self, folder: str | Path) -> bool:
         """Continues from the checkpoint in `folder`; False if there is none.
@@ -247,11 +258,12 @@ class Trainer:
         tensors, info = found
         with as_checkpoint_error(folder):
             fields = type(self.learner.experiment)().to_dict() | info["experiment"]  # a younger field has its default
-            check_same_run(folder, info | {"experiment": fields}, self._identity())
+            check_same_run(folder, info | {"experiment": fields}, identity_of(self.learner))
             check_standing(info, tensors, self.learner.steps_per_epoch, self.learner.clock.total_steps)
             self.learner.restore(tensors)
             self.learner.counts = info["counts"]
             self.step, self.seconds, self.history = info["step"], info["seconds"], info["history"]
+            self.within = info.get("within", [])
             self.earlier, self._began = info["sittings"], (self.step, self.seconds)
             self.finished = info["finished"]
             if not self.is_finished:
@@ -261,18 +273,6 @@ class Trainer:
             if begun:
                 self.learner.plan_epoch(epoch)
         return True
-
-    def _identity(self) -> dict:
-        """What a checkpoint must share with a run that continues it."""
-        learner, files = self.learner, self.learner.data.files
-        return {
-            "experiment": learner.experiment.to_dict(),
-            "seed": learner.seed,
-            "images": learner.data.images,
-            "files": dict(files) if len(ascii(dict(files))) <= NAMED_FILES else {},
-            "split": learner.data.split,
-            "device": learner.device.type,
-        }
 
     def _save_or_warn(self, folder: str | Path) -> bool:
         """A full disk or memory must not end a run that is otherwise well; another process in its folder must."""

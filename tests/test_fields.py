@@ -36,7 +36,7 @@ WORDS = {
     "consistency_view": {"strong", "weak"},
 }
 LOWEST = {  # of whole numbers
-    **each("labels size m vat_iterations labelled_batch unlabelled_batch epochs eval_every", 1),
+    **each("labels size m vat_iterations labelled_batch unlabelled_batch epochs eval_every evaluations", 1),
     **each("lp_every lp_neighbours rounds ccl_passes", 1),
     **each("translation crop_padding", 0),
 }

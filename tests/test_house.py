@@ -13,12 +13,12 @@ FLOORS = [
     {"fields"},
     {"datafiles"},
     {"paper", "config", "augment", "randaugment", "models", "negatives", "losses", "schedules", "device", "checkpoint"}
-    | {"results", "names", "checks", "provenance", "colour", "resume", "memory"},
+    | {"results", "names", "checks", "provenance", "colour", "memory"},
     {"data"},
     {"methods"},
     {"evaluation", "observers", "optimisers", "stages"},
     {"learner"},
-    {"captured"},
+    {"captured", "resume"},
     {"trainer", "trial"},
     {"run"},
     {"bench"},
@@ -31,7 +31,7 @@ FLOORS = [
 INSIDE = {("config", "augment"), ("augment", "randaugment"), ("augment", "colour"), ("randaugment", "colour")}
 INSIDE |= {("results", "checks"), ("results", "names"), ("names", "config"), ("results", "provenance")}
 INSIDE |= {("checks", "config"), ("checks", "provenance"), ("provenance", "device")}
-INSIDE |= {("resume", "checkpoint"), ("resume", "checks"), ("resume", "device"), ("__main__", "own.command")}
+INSIDE |= {("__main__", "own.command")}
 # Read at one sitting: the method itself.
 ONE_SITTING = """config fields augment models negatives losses schedules learner trainer evaluation checkpoint run
 results data/sets data/load data/dataset data/splits methods/__init__ methods/base methods/dnll methods/supervised"""

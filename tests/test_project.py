@@ -135,7 +135,6 @@ def test_a_wheel_holds_every_file_of_the_package(wheel):
 ELSEWHERE = """
 from pathlib import Path
 from dnll_core import Experiment, figures, load_data, results, train
-from dnll_core.figures.report import laptop_groups
 from dnll_core.study import markdown, scorecard
 
 assert Path(results.__file__).is_relative_to(SITE)
@@ -148,7 +147,7 @@ three = figures.images.channels_last(images[0])
 figures.style.save(figures.images.idea(three, tuple("0123456789"), 3, 0.7), "idea.png")
 figures.style.save(figures.theory.set_pairs(5, 2), "theory.png")
 figures.style.save(figures.curves.curves({"": {"dnll": [record]}}), "curves.png")
-figures.style.save(figures.tables.points_of_cells(laptop_groups()), "table4.png")
+figures.style.save(figures.tables.points_of_cells(markdown.laptop_groups(4)), "table4.png")
 assert set(scorecard.rows()["verdict"]) == {"missing", "reference", "not attempted"}
 here = str(Path.cwd() / "data" / "results")
 assert here in markdown.recorded_table(4)

@@ -131,6 +131,18 @@ DAMAGE = [
     (put(0, "experiment", "eval_every"), r"its experiment has eval_every=0"),
     (put(5, "experiment", "source"), r"its experiment has source=5"),
     (put(3, "history", 0, "epoch"), r"epoch 1 of its history: it says epoch 3 and step 16"),
+    (put(5, "history", 1, "within"), r"epoch 2 of its history: what it says of evaluations within it is 5"),
+    (
+        put([{"step": 16}], "history", 1, "within"),
+        r"epoch 2 of its history: an evaluation within it says step 16, after step 16",
+    ),
+    (
+        put([{"step": 17}, {"step": 32}], "history", 1, "within"),
+        r"epoch 2 of its history: an evaluation within it says step 32, after step 17",
+    ),
+    (put([{"step": 17, "seed": 3}], "history", 1, "within"), r"epoch 2 .*: an evaluation within it says 'seed'"),
+    (put([{"step": 17, "test": {}}], "history", 1, "within"), r"epoch 2 of its history: test does not hold"),
+    (put([{}], "history", 1, "within"), r"epoch 2 of its history: an evaluation within it has no 'step'"),
     (put(0, "history", 1, "step"), r"epoch 2 of its history: it says epoch 2 and step 0"),
     (put(1.5, "best_on_test", "accuracy"), r"best_on_test: 1.5 is no accuracy"),
     (put(3, "format"), r"its format is 3, and this version reads 1 to 2"),

@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dnll_core import Experiment, evaluation, load_data, provenance, train
+from dnll_core import Experiment, evaluation, load_data, provenance, resume, train
 from dnll_core import trainer as trainer_module
 from dnll_core.checkpoint import CheckpointError, load_checkpoint, read_info, save_checkpoint
 from dnll_core.config import ConfigError
@@ -156,6 +156,55 @@ def test_a_signal_cuts_an_evaluation_short_and_the_run_goes_on_with_it(tmp_path,
     assert set(standing["counts"].values()) == {4}
     whole = train(e, 0, precision=precision)
     same(whole, train(e, 0, precision=precision, checkpoint=tmp_path))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_evaluations_within_an_epoch_say_where_the_run_is_and_change_nothing(tmp_path, precision):
+    e = Experiment(**FAST, dropout=0.3, strong="translate+noise", epm_accumulation="epoch", ema_decay=0.9, eval_every=2)
+    plain, often = (train(e.replace(evaluations=n), 0, precision=precision) for n in (1, 3))
+    found = [row.pop("within", []) for row in often.history]
+    same(plain, often)
+    assert [[row["step"] for row in rows] for rows in found] == [[], [5, 6], [9, 10]]  # 4 iterations an epoch
+    for rows in found[1:]:
+        for row in rows:
+            press_ctrl_c_at(row["step"], e, tmp_path / str(row["step"]), precision=precision)
+            trainer, _ = prepare(e, 0, progress=False, precision=precision)
+            with own_random_state(trainer.learner.device, 0):
+                trainer.load(tmp_path / str(row["step"]))
+                assert row == {"step": row["step"]} | trainer.evaluate()
+
+
+def test_more_evaluations_than_iterations_are_one_after_each():
+    run = train(Experiment(**FAST).replace(epochs=1, evaluations=1000), 0)
+    assert [row["step"] for row in run.history[0]["within"]] == [1, 2, 3]
+
+
+def test_an_evaluation_within_an_epoch_that_is_cut_short_is_made_when_the_run_goes_on(tmp_path):
+    e = Experiment(**FAST, evaluations=3)
+    whole = train(e, 0)
+    for step in (5, 6):
+        folder, asked = tmp_path / str(step), []
+        trainer, _ = prepare(e, 0, progress=False)
+
+        def stop(ahead, trainer=trainer, step=step, asked=asked):
+            asked.extend([trainer.step] if ahead == 0.0 else [])
+            return asked != [] and asked[-1] == step and ahead == 0.0
+
+        with own_random_state(trainer.learner.device, 0), pytest.raises(KeyboardInterrupt):
+            trainer.fit(folder, every_minutes=1e9, progress=False, should_stop=stop)
+        standing = load_checkpoint(folder)[1]
+        assert standing["step"] == step and [row["step"] for row in standing["within"]] == [5][: step - 5]
+        same(whole, train(e, 0, checkpoint=folder))
+
+
+def test_a_loss_that_is_not_finite_is_found_before_an_evaluation_within_the_epoch():
+    e = Experiment(**FAST).replace(lr=1e18, unlabelled_batch=53)  # twenty iterations an epoch
+    told = []
+    for n in (1, 2):
+        with pytest.raises(TrainingDiverged, match="the loss stopped being finite at iteration") as error:
+            train(e.replace(evaluations=n), 0)
+        told.append(str(error.value))
+    assert told[0] == told[1]
 
 
 def test_who_asks_to_stop_is_heard_in_an_evaluation(tmp_path):
@@ -309,10 +358,10 @@ def test_a_checkpoint_goes_on_with_its_own_images_only(tmp_path, change, said):
 def test_of_very_many_images_the_digest_tells_that_they_have_changed(tmp_path, monkeypatch):
     pictures(tmp_path / "pets", CATS)
     letters = len(ascii(dict(load_data(f"folder:{tmp_path / 'pets'}", size=8, progress=False).files)))
-    monkeypatch.setattr(trainer_module, "NAMED_FILES", letters)
+    monkeypatch.setattr(resume, "NAMED_FILES", letters)
     press_ctrl_c_at(3, cats(tmp_path / "pets"), tmp_path / "named")
     assert len(read_info(tmp_path / "named")["files"]) == len(CATS)
-    monkeypatch.setattr(trainer_module, "NAMED_FILES", letters - 1)
+    monkeypatch.setattr(resume, "NAMED_FILES", letters - 1)
     press_ctrl_c_at(3, cats(tmp_path / "pets"), tmp_path / "checkpoint")
     assert read_info(tmp_path / "checkpoint")["files"] == {}
     changed_cats(tmp_path / "pets", "changed")

@@ -196,10 +196,10 @@ def describe(record: dict) -> str:
     for name, setting in settings.items():
         e = Experiment(**setting["experiment"])
         iterations, held_out = real_epoch(e)
-        each = iterations * e.eval_every
+        each = iterations * e.eval_every / e.evaluations
         more = rows.loc[name, "evaluation"] * held_out / (each * rows.loc[name, "train"])
         lines.append(
-            f"{name}: evaluating {held_out} images every {each} iterations, as on {e.dataset}: {more:.0%} more"
+            f"{name}: evaluating {held_out} images every {each:.0f} iterations, as on {e.dataset}: {more:.0%} more"
         )
     return "\n".join(lines)
 

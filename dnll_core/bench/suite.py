@@ -28,6 +28,7 @@ def _dnll(network: str, labelled_batch: int, unlabelled_batch: int, dataset: str
 
 _CNN13 = _dnll("cnn13", 50, 50)  # the paper's batch in Table 7
 _SMALL = _dnll("small", 20, 64, "digits")
+_HALF = {"dataset": "cifar10", "size": 16, "labels": 1000, "network": "cnn6", "translation": 2}
 _RIVALS = ("pi-model+sntg", "label-propagation", "mean-teacher+lp", "curriculum-labeling", "dmt", "co-training")
 # what is measured in turn: name -> name of the setting -> setting
 SUITE = {
@@ -37,12 +38,18 @@ SUITE = {
     "cnn3": in_turn(_dnll("cnn3", 32, 224, "mnist")),
     "small": in_turn(_SMALL, {"method": "mean-teacher"}),
     "rivals": in_turn(_SMALL, *({"method": name} for name in ("mean-teacher", *_RIVALS))),
+    "cnn6": in_turn(  # Table 1 at profile laptop, of which each run has one thread
+        Setting(Experiment(**_HALF, weak="translate+flip", strong="translate+flip"), threads=1),
+        *({"method": name} for name in ("supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")),
+        {"method": "fixmatch", "strong": "translate+flip+randaugment+cutout"},
+        {"method": "mutual-learning"},
+    ),
     "host": in_turn(_SMALL.replace(unlabelled=10**6), {"pool": "host"}, {"pool": "mapped"}),
     "growth": in_turn(_SMALL, *({"unlabelled": 10**power} for power in (5, 6, 7))),  # from 10^4
     "large": in_turn(_dnll("cnn13", 256, 256)),
 }
 # else as many as `measure` takes
-ROUNDS = {"table7": 10, "cnn3": 10, "small": 50, "rivals": 50, "host": 50, "growth": 50}
+ROUNDS = {"table7": 10, "cnn3": 10, "small": 50, "rivals": 50, "cnn6": 20, "host": 50, "growth": 50}
 NEEDS_GPU = ("large",)  # half a minute an iteration on a laptop
 
 

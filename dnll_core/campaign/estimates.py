@@ -26,21 +26,21 @@ from dnll_core.provenance import where_made
 from dnll_core.study.records import config_of
 
 AROUND = 8.0  # seconds of a run around its iterations: data to the device, checkpoint, record
-MARGIN = 1.05  # what evaluation adds to iterations that were timed alone, and runs that took longer
+MARGIN = 1.05  # runs that took longer than others
 Kind = tuple  # what two runs must share to take equally long for an iteration
 
 
-def kind_of(e: Experiment | Classical | None, device: str, precision: str) -> Kind | None:
+def kind_of(e: Experiment | Classical | None, device: str, precision: str, alone: bool = False) -> Kind | None:
     """Network, shape of the images, method and batch, device and precision; None for another version's experiment.
 
-    A method of scikit-learn has no iterations: its runs share all settings.
+    A method of scikit-learn has no iterations: its runs share all settings. alone: of iterations without evaluation.
     """
     if e is None:
         return None
     if isinstance(e, Classical):
         return e, device
     network = None if own_network(e.to_dict()) else e.network
-    passes = e.ccl_passes, e.vat_iterations  # with these fields an iteration takes several times as long
+    passes = e.ccl_passes, e.vat_iterations, None if alone else e.evaluations  # with these an iteration takes longer
     return network, shape_of(e), e.method, e.labelled_batch, e.unlabelled_batch, *passes, device, precision
 
 
@@ -74,8 +74,10 @@ def measured(folders: Iterable[Path]) -> dict[Kind, float]:
             for setting in benchmark["settings"].values():
                 if (setting.get("pool", "auto"), setting.get("step", "fast")) != ("auto", "fast"):
                     continue  # not as a run does it
-                kind = kind_of(config_of(setting["experiment"]), setting["device"], setting["precision"])
+                kind = kind_of(config_of(setting["experiment"]), setting["device"], setting["precision"], alone=True)
                 benchmarks.setdefault(kind, []).extend(setting["train"])
+                if kind is not None and (look := setting.get("evaluation")):
+                    benchmarks.setdefault(("evaluation", *kind), []).append(look["seconds"] / look["images"])
     return {kind: statistics.median(seconds) for kind, seconds in (benchmarks | runs).items() if kind is not None}
 
 
@@ -87,8 +89,10 @@ def seconds_left(task: Task, known: dict[Kind, float]) -> float | None:
     compute = choose_compute(network=experiment.network)
     if compute.device.type == "cpu":
         compute = replace(compute, threads=1)
-    each = known.get(kind_of(experiment, compute.describe(), compute.precision))
-    total = iterations(experiment)
+    kind, alone = (kind_of(experiment, compute.describe(), compute.precision, alone) for alone in (False, True))
+    total, each = iterations(experiment), known.get(kind)
+    if each is None and alone in known and total is not None:
+        each = known[alone] + held_out_images(experiment) * known.get(("evaluation", *alone), 0.0)
     return None if each is None or total is None else each * (total - checkpoint_step(task.checkpoint))
 
 
@@ -113,11 +117,20 @@ def iterations(experiment: Experiment) -> int | None:
 
 
 def iteration_seconds(order: tuple[Experiment, bool]) -> float:
-    """In a worker: seconds of an iteration of (experiment, capture), on random images."""
+    """In a worker, seconds of an iteration of (experiment, capture), random images, with its part of evaluations."""
     experiment, capture = order
     subject = Subject(Setting(experiment, unlabelled=5000, step="fast" if capture else "uncaptured"))
     subject.train_seconds(5)  # warm-up
-    return subject.train_seconds(10)
+    seconds, look = subject.train_seconds(10), subject.evaluation()
+    return seconds + held_out_images(experiment) * look["seconds"] / look["images"]
+
+
+def held_out_images(experiment: Experiment) -> float:
+    """How many are evaluated for each iteration, in the mean of an epoch; of a folder none are counted."""
+    if experiment.dataset not in SETS:
+        return 0.0
+    steps, images = report.real_epoch(experiment)
+    return images * experiment.evaluations / (steps * experiment.eval_every)
 
 
 class Expected:

@@ -144,7 +144,7 @@ def run_cells(archive: Archive, left: list[Task], pool: Pool, expected: Expected
             rows = [row["test"]["submodels"] for row in record["history"] if "test" in row][::-5][::-1]
             curve = " ".join(f"{100 * statistics.fmean(submodels):.1f}" for submodels in rows)
             how = "captured" if "capture_seconds" in record else "not captured"
-            archive.say(f"{task.title}: {record['seconds']:.1f} s, {how}; % at each fifth evaluation: {curve}")
+            archive.say(f"{task.title}: {record['seconds']:.1f} s, {how}; % at each fifth evaluated epoch: {curve}")
         for what in (*report.failures, *["not ended in time, no record"] * len(report.unfinished)):
             archive.say(f"{task.title}: {what}")
         archive.pack()

@@ -154,7 +154,9 @@ def chosen_cells(
                 raise ConfigError(unknown("methods", name, known))
         found = [cell for cell in found if cell.method in wanted]
     passes = count("epochs", epochs, optional=True)
-    return found if passes is None else [shortened(cell, passes) for cell in found]
+    if passes is not None:  # all are as long then
+        found = [shortened(cell, passes) for cell in found if cell.reading != "as long"]
+    return found
 
 
 def shortened(cell: Cell, epochs: int) -> Cell:

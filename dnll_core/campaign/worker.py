@@ -149,10 +149,15 @@ def trial_record(record: dict) -> dict:
     kept = {name: value for name, value in record.items() if name not in ("best_on_test", "test_on_strong_view")}
     kept["final"] = {name: value for name, value in record["final"].items() if name != "test"}
     if "history" in record:
-        kept["history"] = [{name: v for name, v in row.items() if name != "test"} for row in record["history"]]
+        kept["history"] = [_without_test(row) for row in record["history"]]
     if record["experiment"].get("source") is not None:
         kept[AFTERWARDS] = record["final"]["test"]["mean"]
     return kept
+
+
+def _without_test(row: dict) -> dict:
+    found = {name: value for name, value in row.items() if name != "test"}
+    return found | ({"within": [_without_test(part) for part in row["within"]]} if "within" in row else {})
 
 
 def diverged_record(task: Task, error: TrainingDiverged) -> dict:

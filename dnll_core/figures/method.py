@@ -173,7 +173,7 @@ def roles(panels: dict[str, list[dict]]) -> Figure:
     """
     with canvas(1, len(panels), (4.9 * len(panels), 3.6), sharey=True, squeeze=False) as (figure, axes):
         for axis, (title, records) in zip(axes.flat, panels.items()):
-            learns = frame(records).groupby("epoch")["stabilised"].mean()
+            learns = frame(records).dropna(subset="stabilised").groupby("epoch")["stabilised"].mean()
             epochs, learns = learns.index.to_numpy(int), learns.to_numpy()
             shares = [learns, np.minimum(learns, 1 - learns), (1 - 2 * learns).clip(min=0)]
             bottom = np.zeros(len(learns))

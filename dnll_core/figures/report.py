@@ -29,20 +29,20 @@ from dnll_core.provenance import PACKAGE
 from dnll_core.study import scorecard
 from dnll_core.study.experiments import QUICKSTART_LABELS, adaptation, methods, quickstart
 from dnll_core.study.markdown import (
-    by_labels,
     in_order,
+    laptop_groups,
+    laptop_table,
     markdown,
     recorded_groups,
     seconds_of,
-    unsearched_note,
     with_provenance,
 )
 from dnll_core.study.own_images import recorded as recorded_study
-from dnll_core.study.records import NAMES, Records, recorded
+from dnll_core.study.records import NAMES, recorded
 from dnll_core.study.rivals import IN_ROUNDS, READINGS, RIVALS, rivals
 from dnll_core.study.settings import NAMED
 from dnll_core.study.statistics import lead, paired, percent
-from dnll_core.study.tables import SETUP, Cell, cells
+from dnll_core.study.tables import SETUP, cells
 
 ROOT = PACKAGE.parent
 
@@ -168,18 +168,6 @@ def paper_table(folder: Path | None = None) -> str:
     return markdown(lines)
 
 
-def laptop_groups(folder: Path | None = None) -> dict[Cell, list[dict]]:
-    """The cells of Table 4 at profile "laptop" with their records."""
-    records = Records(folder or results.root() / "tables")
-    return {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
-
-
-def laptop_table(folder: Path | None = None) -> str:
-    """Table 4 at profile "laptop": a line for each method, a column for each number of labels; caveats below."""
-    groups = laptop_groups(folder)
-    return with_provenance(by_labels(groups), itertools.chain(*groups.values()), unsearched_note())
-
-
 def speed_table(folder: Path | None = None) -> str:
     """DNLL's iteration beside those of Table 7's other methods, on each machine recorded; a run of the quickstart."""
     folder = folder or results.root()
@@ -250,7 +238,8 @@ def readme() -> str:
     blocks = {
         "quickstart table": quickstart_table(),
         "paper table": paper_table(),
-        "laptop table": laptop_table(),
+        "mnist table": laptop_table(4),
+        "cifar10 table": laptop_table(1),
         "methods table": groups_table(campaign_records("methods", methods())),
         "systems table": systems_table(),
         "rivals table": rivals_table(),
@@ -271,10 +260,10 @@ def figures() -> dict[str, Figure]:
     levels = {name: results.mean_sd(results.accuracies(groups[name]))[0] for name in CLASSIFIERS if groups[name]}
     digits = load_data("digits")
     three = images.channels_last(digits.x_train[digits.y_train == 3][0])
-    drawn = {
+    small = {f"table{table}_laptop.png": laptop_groups(table) for table in (1, 4)}
+    drawn = {name: points_of_cells(groups) for name, groups in small.items() if any(groups.values())} | {
         "idea.png": images.idea(three, digits.classes, 3, 0.7),
         "quickstart_curves.png": curves.curves({"": networks}, levels=levels),
-        "table4_laptop.png": points_of_cells(laptop_groups()),
         "scorecard.png": scorecard_figure(scorecard.rows()),
     }
     record = recorded_study("labelling")

@@ -66,13 +66,14 @@ def title_of(groups: Groups, what: str = "") -> str:
     images = NAMES.get(e.dataset, e.dataset.capitalize() if e.dataset.isalpha() else e.dataset)
     pixels = "" if e.size is None else f" at {e.size} × {e.size} pixels"
     ran = f"{images}{pixels}, {NAMES.get(e.network, f'{e.network} network')}"
+    epochs = "...".join(map(str, sorted({pick(c.experiment.epochs for c in groups) for pick in (min, max)})))
     if not cell.as_in_paper:
         searched = CHOSEN[cell.method].epochs
         about = f"; settings searched at {searched} epochs" * (cell.profile == "quick" and searched != e.epochs)
-        return _two_lines(f"{ran}, {e.epochs} epochs, {n}", f"(stand-in for {what}{about})")
+        return _two_lines(f"{ran}, {epochs} epochs, {n}", f"(stand-in for {what}{about})")
     if cell.profile == "paper":
         return f"{what}: {ran}, {n}"
-    return _two_lines(f"{ran}, {e.epochs} epochs, {n}", f"({what}, profile {cell.profile})")
+    return _two_lines(f"{ran}, {epochs} epochs, {n}", f"({what}, profile {cell.profile})")
 
 
 def _two_lines(text: str, more: str) -> str:
@@ -196,8 +197,7 @@ def curves_of_cells(groups: Groups, title: str | None = None, floor: float | Non
     settled = runs.loc[runs["epoch"] > runs["epoch"].max() / 4, "test"]  # the first rise need not be seen in full
     lowest = max(0, min([settled.min(), *printed]) - 0.01) if floor is None else floor
     ylim = (lowest, min(1, max([settled.max(), *printed]) + 0.01))
-    panel = {cell.name: records for cell, records in drawn.items()}
-    ends = [(level, f"the paper {level:.2%}", BLACK) for level in printed]
+    panel, ends = {c.name: of for c, of in drawn.items()}, [(x, f"the paper {x:.2%}", BLACK) for x in printed]
     figure = curves({title or title_of(drawn): panel}, looks=looks, ends=ends, ylim=ylim)
     for axis in figure.axes:
         for level in printed:

@@ -16,7 +16,7 @@ from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.records import Records
 from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, TITLES, chosen_changes
-from dnll_core.study.statistics import percent, provenance_of, with_minus
+from dnll_core.study.statistics import lead, paired, percent, provenance_of, with_minus
 from dnll_core.study.tables import Cell, cells, profiles_of
 
 Groups = Mapping[Cell, Sequence[dict]]
@@ -97,16 +97,9 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
         which: see `results.accuracies`.
         beside_paper: below each method that has numbers in the paper stand these.
     """
-    first, rows = next(iter(groups)), {}
-    ordered = sorted(cells(first.table, first.profile), key=in_order)
-    several = len({cell.reading for cell in ordered} - {None}) > 1
-    for cell in ordered:
-        reading = f", {cell.reading}" * (several and cell.reading is not None)
-        rows.setdefault(TITLES[cell.method] + reading + f" ({cell.caveat})" * bool(cell.caveat), []).append(cell)
-    rows = {name: {cell.labels: cell for cell in of if cell in groups} for name, of in rows.items()}
-    columns = {f"{cell.labels or 'all'} labels": cell.labels for cell in sorted(groups, key=in_order)}
+    rows, columns = _rows_and_columns(groups)
     what, lines = {"final": "last epoch (%)", "best": "best on test (%)"}[which], []
-    for name, of in ((name, of) for name, of in rows.items() if of):
+    for name, of in rows.items():
         runs = {n: groups[cell] for n, cell in of.items()}
         shown = {column: percent(results.accuracies(runs.get(n, []), which=which)) for column, n in columns.items()}
         many = "...".join(dict.fromkeys(str(pick(map(len, runs.values()))) for pick in (min, max)))
@@ -118,6 +111,39 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
             theirs = {column: f"{printed[n]:.2f}" if n in printed else "–" for column, n in columns.items()}
             lines.append({what: f"*{name}, the paper*", **theirs, **dict.fromkeys(beside, "–")})
     return lines
+
+
+def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
+    """How far DNLL is ahead of each other line of `by_labels`, seed by seed.
+
+    A line is compared with DNLL in the same reading, and where DNLL has none like it, in its first. Lines that share
+    two seeds with it in no column are left out.
+    """
+    rows, columns = _rows_and_columns(groups)
+    ours, first, lines = {}, {}, []
+    for cell in (cell for cell in groups if cell.method == "dnll"):
+        ours[cell.labels, cell.reading] = groups[cell]
+        first.setdefault(cell.labels, groups[cell])
+    for name, of in rows.items():
+        found = {
+            n: [*paired(ours.get((n, cell.reading), first.get(n, [])), groups[cell]).values()] for n, cell in of.items()
+        }
+        if next(iter(of.values())).method != "dnll" and any(len(points) > 1 for points in found.values()):
+            ahead = {column: lead(found.get(n, [])) for column, n in columns.items()}
+            lines.append({"DNLL's lead (points, ± half a 95 % interval)": f"over {name}"} | ahead)
+    return lines
+
+
+def _rows_and_columns(groups: Groups) -> tuple[dict[str, dict[int | None, Cell]], dict[str, int | None]]:
+    """What a line of a table is called -> number of labels -> its cell; what a column is called -> number of labels."""
+    first, rows = next(iter(groups)), {}
+    ordered = sorted(cells(first.table, first.profile), key=in_order)
+    several = len({cell.reading for cell in ordered} - {None}) > 1
+    for cell in (cell for cell in ordered if cell in groups):
+        reading = f", {cell.reading}" * (several and cell.reading is not None)
+        name = TITLES[cell.method] + reading + f" ({cell.caveat})" * bool(cell.caveat)
+        rows.setdefault(name, {})[cell.labels] = cell
+    return rows, {f"{cell.labels or 'all'} labels": cell.labels for cell in sorted(groups, key=in_order)}
 
 
 def recorded_groups(table: int, folder: str | Path | None = None) -> dict[str, dict[Cell, list[dict]]]:
@@ -161,12 +187,28 @@ def recorded_table(table: int, folder: str | Path | None = None) -> str:
             parts.append(markdown(frame.drop(columns=["device", "why not"]).dropna(axis="columns", how="all")))
         else:
             parts += [markdown(by_labels(found, beside_paper=True)), markdown(by_labels(found, "best"))]
+            parts += [markdown(leads)] if (leads := leads_by_labels(found)) else []
         if left:
             others = sum(cell.printed is None for cell in left)
             what = [f"{n} {of}" for n, of in ((len(left) - others, "of the paper's numbers"), (others, "others")) if n]
             parts.append(f"Not recorded ({', '.join(what)}): {because}")
         parts.append(f"<sub>{provenance_of([*itertools.chain(*found.values())])}</sub>")
     return "\n\n".join(parts)
+
+
+def laptop_groups(table: int, folder: str | Path | None = None) -> dict[Cell, list[dict]]:
+    """The cells of Table 1 or 4 at profile "laptop", each with its records; without any where there are none."""
+    return recorded_groups(table, folder).get("laptop") or {cell: [] for cell in cells(table, "laptop")}
+
+
+def laptop_table(table: int, folder: str | Path | None = None) -> str:
+    """A line for each method, a column for each number of labels, then DNLL's leads; caveats below."""
+    groups = laptop_groups(table, folder)
+    if not any(groups.values()):
+        return "Not recorded yet."
+    notes = [markdown(leads)] if (leads := leads_by_labels(groups)) else []
+    notes += [unsearched_note()] if any(cell.caveat for cell in groups) else []
+    return with_provenance(by_labels(groups), itertools.chain(*groups.values()), *notes)
 
 
 def unsearched_note() -> str:

@@ -17,6 +17,7 @@ from dnll_core.methods.classical import Classical, config_from
 from dnll_core.names import experiment_name
 from dnll_core.paper.tables import SETTINGS
 from dnll_core.study.searches import perturbed
+from dnll_core.study.statistics import evaluations
 from dnll_core.study.tables import SETUP
 
 
@@ -71,13 +72,13 @@ FIELDS = ("method", "source", "dataset", "labels", "network", "m", "selection", 
 
 
 def frame(records: Iterable[dict]) -> pd.DataFrame:
-    """One row for each evaluated epoch of each record.
+    """One row for each evaluation of each record, see `statistics.evaluations`.
 
-    Columns: "experiment", its name; its FIELDS; "seed"; "epoch", "step" and "seconds" since the start; "test" and
-    "validation", accuracies 0...1, mean of the submodels; "test ensemble" and "validation ensemble", of their mean
-    probabilities, which of a method with one network are the same; then whatever else an epoch recorded, by its name:
-    "loss", a method's metrics, what `evaluation` measures ("agreement"). Missing is NA or NaN. A method without epochs
-    has a single row, without an epoch.
+    Columns: "experiment", its name; its FIELDS; "seed"; "epoch", with a fraction where it was evaluated within one;
+    "step" and "seconds" since the start; "test" and "validation", accuracies 0...1, mean of the submodels; "test
+    ensemble" and "validation ensemble", of their mean probabilities, which of a method with one network are the same;
+    then whatever else an epoch recorded, by its name: "loss", a method's metrics, what `evaluation` measures
+    ("agreement"). Missing is NA or NaN. A method without epochs has a single row, without an epoch.
 
     Runs that differ in other fields, such as the learning rate, have the same FIELDS: group by "experiment", and pick
     one by `names.experiment_name(experiment.to_dict())`. "m", "selection" and "teaching" have a value even where the
@@ -88,13 +89,13 @@ def frame(records: Iterable[dict]) -> pd.DataFrame:
         fields = record["experiment"]
         of = {"experiment": experiment_name(fields)} | {name: fields.get(name) for name in FIELDS}
         final = {name: {**of_set, "submodels": [of_set["mean"]]} for name, of_set in record["final"].items()}
-        for row in record.get("history", [final | {"seconds": record["seconds"]}]):
-            if final.keys() & row.keys():
-                lines.append(of | {"seed": record["seed"]} | _flat(row))
+        rows = evaluations(record) if "history" in record else [final | {"seconds": record["seconds"]}]
+        lines += [of | {"seed": record["seed"]} | _flat(row) for row in rows if final.keys() & row.keys()]
     first = ["experiment", *FIELDS, "seed", "epoch", "step", "seconds"]
     first += [f"{name}{what}" for what in ("", " ensemble") for name in ("test", "validation")]
     found = pd.DataFrame(lines, columns=list(dict.fromkeys([*first, *(name for line in lines for name in line)])))
-    whole = dict.fromkeys(("labels", "m", "epoch", "step"), "Int64")
+    parts = (found["epoch"].dropna().astype(float) % 1).any()
+    whole = dict.fromkeys(("labels", "m", "step"), "Int64") | {"epoch": "Float64" if parts else "Int64"}
     if max(found["seed"], default=0) < 2**63:  # a seed may be any
         whole["seed"] = "Int64"
     return found.astype(whole | dict.fromkeys(first[first.index("seconds") :], float))
@@ -104,6 +105,8 @@ def _flat(row: dict) -> dict:
     """A row of a history with a name for each number."""
     found = {}
     for name, value in row.items():
+        if name == "within":
+            continue
         if not isinstance(value, dict):
             found[name] = value
             continue

@@ -15,6 +15,7 @@ from dnll_core.methods.classical import Classical
 from dnll_core.study.searches import SEARCHES, chosen
 
 Changes = dict[str, object]  # fields of `Experiment`
+SEARCHED = ("digits", "mnist", "cifar10")  # the fields of `Method` that name searches
 
 
 @dataclass(frozen=True, kw_only=True, config=RULES)
@@ -27,6 +28,7 @@ class Method:
     published_on: dict[str, Changes] = Field(default_factory=dict)
     digits: str = ""
     mnist: str = ""
+    cifar10: str = ""
 
 
 class Reading(NamedTuple):
@@ -61,8 +63,12 @@ def read(path: Path) -> _File:
     }
     changes |= {f"readings.{t}.{name}": own.views for t, of in file.readings.items() for name, own in of.items()}
     changes |= {f"as_recorded.{name}": own for name, own in file.as_recorded.items()}
-    searches = {f"methods.{name}.digits": method.digits for name, method in file.methods.items() if method.digits}
-    searches |= {f"methods.{name}.mnist": method.mnist for name, method in file.methods.items() if method.mnist}
+    searches = {
+        f"methods.{name}.{images}": search
+        for name, method in file.methods.items()
+        for images in SEARCHED
+        if (search := getattr(method, images))
+    }
     searches |= {f"quickstart.{name}": search for name, search in file.quickstart.items()}
     searches |= {f"adaptation.{name}": search for name, search in file.adaptation.items()}
     for place, own in (changes | searches).items():
@@ -77,15 +83,16 @@ _FILE = read(Path(__file__).with_suffix(".toml"))
 NAMED = _FILE.methods
 TITLES = {name: method.title for name, method in NAMED.items() if method.title}
 READINGS = {int(table): of for table, of in _FILE.readings.items()}
-EPOCHS = _FILE.epochs  # profile -> kind of data -> passes over the unlabelled images
+EPOCHS = _FILE.epochs  # profile -> kind of data -> passes over the unlabelled images; "as-long": method -> passes
 
 # What the searches chose: for every method on the digits, for the quickstart, for domain adaptation, and on two CPU
-# cores for Table 4 and for Tables 5 and 6, where each number m of negatives has a λ of its own.
+# cores for Table 4, for Table 1, and for Tables 5 and 6, where each number m of negatives has a λ of its own.
 METHODS = {name: chosen(method.digits) for name, method in NAMED.items() if method.digits}
 QUICKSTART: dict[str, Experiment | Classical] = {name: chosen(search) for name, search in _FILE.quickstart.items()}
 ADAPTATION_CHOSEN = {name: chosen(search) for name, search in _FILE.adaptation.items()}
 LAPTOP_START = chosen("laptop-start")
 LAPTOP_CHOSEN = {name: chosen(method.mnist) for name, method in NAMED.items() if method.mnist}
+CIFAR_CHOSEN = {name: chosen(method.cifar10) for name, method in NAMED.items() if method.cifar10}
 OWN_WEIGHTS = {m: chosen(f"cifar10-m{m}") for m in (1, 2, 3, 4)}
 AS_RECORDED = _FILE.as_recorded  # departures of those without a search on MNIST
 NOT_SEARCHED = "not searched on MNIST"  # how they are marked wherever their numbers stand

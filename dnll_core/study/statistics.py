@@ -20,20 +20,35 @@ WINDOW, OVERFITTED = 5, 0.5  # epochs, points: a run overfits if its last epochs
 # -- curves ------------------------------------------------------------------------------------------------------------
 
 
-def curve(record: dict, held_out: str = "test") -> list[tuple[int, float]]:
-    """(epoch, accuracy 0...1, mean of the submodels) of the epochs that were evaluated on this set."""
-    return [(row["epoch"], results.mean_of(row[held_out])) for row in record["history"] if held_out in row]
+def evaluations(record: dict) -> list[dict]:
+    """The rows of a record's history that have accuracies, and before each what was evaluated within its epoch.
+
+    An evaluation within an epoch says in "epoch" where it was: 2.5 is the middle of the third.
+    """
+    found, before = [], 0
+    for row in record["history"]:
+        for part in row.get("within", []):
+            done = (part["step"] - before) / (row["step"] - before)
+            found.append(part | {"epoch": row["epoch"] - 1 + done})
+        found += [row] if {"validation", "test"} & row.keys() else []
+        before = row["step"]
+    return found
 
 
-def epochs_to(record: dict, share: float = REACHED) -> int:
-    """The first evaluated epoch with at least this share of the final test accuracy."""
+def curve(record: dict, held_out: str = "test") -> list[tuple[float, float]]:
+    """(epoch, accuracy 0...1, mean of the submodels) of each evaluation on this set, see `evaluations`."""
+    return [(row["epoch"], results.mean_of(row[held_out])) for row in evaluations(record) if held_out in row]
+
+
+def epochs_to(record: dict, share: float = REACHED) -> float:
+    """The epoch of the first evaluation with at least this share of the final test accuracy."""
     found = curve(record)
     return next(epoch for epoch, accuracy in found if accuracy >= share * found[-1][1])
 
 
 def lost(record: dict, window: int = WINDOW) -> float:
     """Points of test accuracy between the best `window` evaluated epochs in a row and the last ones; at least 0."""
-    found = [accuracy for _, accuracy in curve(record)]
+    found = [results.mean_of(row["test"]) for row in record["history"] if "test" in row]
     means = [statistics.fmean(found[i : i + window]) for i in range(max(1, len(found) - window + 1))]
     return 100 * (max(means) - means[-1])
 

@@ -5,7 +5,7 @@
 
 "paper"   the paper's images, network and stated settings, 100 epochs; `SEEDS` says how many runs of each
 "short"   the same in about 15,000 iterations: every cell once in some hours on one large GPU
-"laptop"  the paper's images at half their size with a small network, for two CPU cores; the tables of `LAPTOP`
+"laptop"  the paper's images at half their size with a small network, for two CPU cores; not all tables, see `laptop`
 "quick"   scikit-learn's digits with the small network, seconds a run: the same methods, m, selection and teaching
 
 What section 4.2 states (learning rate, weight decay, momentum, batch, cosine) are the defaults of `Experiment`. What it
@@ -16,35 +16,28 @@ its own, with a `reading`, and so is each reading of a sentence that has two.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dnll_core.common import unknown
 from dnll_core.config import ConfigError, Experiment
 from dnll_core.methods.dnll import with_weight_of
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS, SETTINGS, Key
-from dnll_core.study.searches import perturbed
+from dnll_core.study import laptop
 from dnll_core.study.settings import (
     AS_RECORDED,
     EPOCHS,
     NAMED,
     NOT_SEARCHED,
-    OWN_WEIGHTS,
     READINGS,
     TITLES,
     at_length,
-    laptop,
-    on,
     published,
     quick,
 )
 
 PROFILES = ("quick", "laptop", "short", "paper")
 TABLES = (1, 2, 3, 4, 5, 6)
-LAPTOP = (4, 5, 6)  # tables that profile "laptop" has; the others have all
-LAPTOP_ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run in Table 4 there, the others have three
-ON_CIFAR, OF_CIFAR = (5, 6), 5  # those of CIFAR-10 there, and the runs of their cells
-SEEDS = {"quick": 1, "laptop": 3, "short": 1, "paper": SETTINGS["runs"][0]}
+SEEDS = {"quick": 1, "short": 1, "paper": SETTINGS["runs"][0]}  # "laptop": see `laptop.runs`
 SETUP = {key.table: (key.dataset, key.network) for key in NUMBERS}  # table -> (data set, network)
 COMPARED = ("dnll", "supervised", "mean-teacher", "dual-student", "pseudo-label", "fixmatch")  # in every benchmark
 LABELS_FIRST = (4000, 20, 1000, 100, 2000, 50)  # run order among equally informative cells
@@ -98,7 +91,7 @@ class Cell:
 
 def profiles_of(table: int) -> list[str]:
     """The profiles that have a table, the longest first; "quick", which has other images than the paper's, is last."""
-    return [profile for profile in PROFILES[::-1] if profile != "laptop" or table in LAPTOP]
+    return [profile for profile in PROFILES[::-1] if profile != "laptop" or table in laptop.LAPTOP]
 
 
 def cells(table: int, profile: str = "quick", dataset: str | None = None) -> list[Cell]:
@@ -119,7 +112,7 @@ def cells(table: int, profile: str = "quick", dataset: str | None = None) -> lis
     if profile not in profiles_of(table):
         raise ConfigError(
             f"Table {table} has no profile {profile!r}: its networks take days on a CPU. "
-            f"Those that have it: {', '.join(map(str, LAPTOP))}. "
+            f"Those that have it: {', '.join(map(str, laptop.LAPTOP))}. "
             f"Table {table} has {', '.join(name for name in PROFILES if name in profiles_of(table))}."
         )
     found = {5: _sensitivity, 6: _variants}.get(table, _benchmark)(table, profile, dataset)
@@ -147,23 +140,26 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
       Cutout on crop and flip, as published, without the flip on SVHN.
     - MixMatch (Table 2): weight 75 for CIFAR-10 [its paper], with the ramp of all methods here.
     - WRN-28-2 has the baselines' settings of CNN-13: for this budget none are published.
-    - Profile "laptop": the small network, images of half the size, and settings from searches (`settings.laptop`).
+    - Profile "laptop": a small network, images of half the size, and settings from searches. Table 1 has 1000 and 4000
+      labels there, and more cells, see `laptop.beside_rivals`.
     """
     experiments = _experiments(table, profile, dataset)
     data = experiments["dnll"].dataset
     readings: dict = {None: ({}, "")}
     if table in READINGS and data == SETUP[table][0] and profile != "quick":
-        readings = {"noise": READINGS[4]["noise"]} if profile == "laptop" else READINGS[table]
+        readings = laptop.readings(table) if profile == "laptop" else READINGS[table]
     main, own_views = next(iter(readings)), "fixmatch-randaugment"
     runs = [(m, reading, *of) for reading, of in readings.items() for m in experiments if m != own_views]
     # supervised-only does not see strong views, so where weak ones are the same it would be the same run again
     weak = {reading: experiments["supervised"].replace(**views).weak for reading, (views, _) in readings.items()}
     runs = [run for run in runs if run[0] != "supervised" or run[1] == main or weak[run[1]] != weak[main]]
     runs += [(own_views, None, {}, "its own views, as published")] * (own_views in experiments)
+    beside = laptop.beside_rivals(experiments) if (table, profile) == (1, "laptop") else []
     rows = {key.method for key in NUMBERS if key.table == table}
     found = []
-    for labels, (method, reading, views, note) in itertools.product(_labels(table, profile, data), runs):
-        row = NAMED[method].row if NAMED[method].row in rows else None
+    for labels, run in itertools.product(_labels(table, profile, data), [*runs, *beside]):
+        method, reading, views, note = run
+        row = NAMED[method].row if NAMED[method].row in rows and run not in beside else None
         ours, told_first = method == "dnll", reading == main and (row or method == "supervised")
         found.append(
             _cell(
@@ -177,8 +173,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
                 tier=0 if ours else 3 if told_first else 4,
                 note=note,
                 profile=profile,
-                caveat=NOT_SEARCHED if profile == "laptop" and method in AS_RECORDED else "",
-                **{"runs": 1} if profile == "laptop" and method in LAPTOP_ONCE else {},
+                caveat=NOT_SEARCHED if (table, profile) == (4, "laptop") and method in AS_RECORDED else "",
             )
         )
     return found
@@ -191,7 +186,7 @@ def _sensitivity(table: int, profile: str, dataset: str | None) -> list[Cell]:
     both (Eqs. 18-19). The cells "fixed weight" hold the weight of the unsupervised loss at that of m = 1, see
     `with_weight_of`: they tell what m does from what λ does.
 
-    Profile "laptop" has 1000 labels, where its λ was searched, and EPM with m = 3 alone; see `_beside`.
+    Profile "laptop" has 1000 labels, where its λ was searched, and EPM with m = 3 alone; see `laptop.beside`.
     """
     start = _experiments(table, profile, dataset)["dnll"]
     found = []
@@ -208,18 +203,8 @@ def _sensitivity(table: int, profile: str, dataset: str | None) -> list[Cell]:
             note = "λ divided by m: all negatives of an image weigh together what one weighs at m = 1"
             found.append(_departure(key, name, "fixed weight", fixed, 6, note, profile))
         if profile == "laptop":
-            found += [_departure(key, name, *more, profile) for more in _beside(experiment)]
+            found += [_departure(key, name, *more, profile) for more in laptop.beside(experiment)]
     return found
-
-
-def _beside(e: Experiment) -> Iterator[tuple[str, Experiment, int, str]]:
-    """What profile "laptop" has beside a cell of Table 5: reading, experiment, tier and note."""
-    if e.selection == "epm" and e.m in (1, 3):
-        yield "by epoch", e.replace(epm_accumulation="epoch"), 2, "R is that of the whole epoch before"
-    if e.selection == "ep" and e.m == 3:
-        yield "again", perturbed(e, 1), 3, "the same but for rounding: how far two runs of one setting part"
-    elif e.selection == "ep":
-        yield "own weight", e.replace(lam=OWN_WEIGHTS[e.m].lam), 2, "λ chosen on validation images for this m"
 
 
 def _variants(table: int, profile: str, dataset: str | None) -> list[Cell]:
@@ -252,13 +237,11 @@ def _variants(table: int, profile: str, dataset: str | None) -> list[Cell]:
 
 def _experiments(table: int, profile: str, dataset: str | None) -> dict[str, Experiment]:
     """Method -> its experiment at a profile, with the views of section 4.2 and no labels chosen yet."""
-    (own, network), data = SETUP[table], SETUP[table][0] if dataset is None else dataset
+    network, data = SETUP[table][1], SETUP[table][0] if dataset is None else dataset
     if profile == "quick":
         return {method: quick(method, "digits" if dataset is None else dataset) for method in COMPARED}
-    if profile == "laptop" and table in ON_CIFAR:
-        return {"dnll": OWN_WEIGHTS[3] if data == own else on(OWN_WEIGHTS[3], data, size=None)}
     if profile == "laptop":
-        return {method: laptop(method, data) for method in (*COMPARED, *AS_RECORDED)}
+        return laptop.experiments(table, data)
     more = {"fixmatch-randaugment": data in ("cifar10", "svhn"), "mixmatch": table == 2}
     methods = [*COMPARED, *(method for method, has in more.items() if has)]
     found = {method: published(method, data, network) for method in methods}
@@ -272,8 +255,10 @@ def _labels(table: int, profile: str, dataset: str) -> tuple[int | None, ...]:
     own = LABELS.get(table) or tuple(sorted({key.labels for key in NUMBERS if key.table == table}))
     if kind == "folder":
         return (None,)
-    if profile == "quick" or (profile == "laptop" and table in ON_CIFAR):
+    if profile == "quick":
         return (1000 if kind in ("cifar10", "svhn") else LABELS[4][0],)
+    if profile == "laptop":
+        own = laptop.labels(table, own)
     return LABELS[4][: len(own)] if kind.startswith(("digits", "usps")) else own
 
 
@@ -286,12 +271,13 @@ def _labelled(experiment: Experiment, labels: int | None, profile: str) -> Exper
 
 def _cell(key: Key, row: str | None, *, name: str, experiment: Experiment, tier: int, **fields) -> Cell:
     """A cell with the paper's number, if `row` is there and the images are the paper's."""
-    runs = OF_CIFAR if fields["profile"] == "laptop" and key.table in ON_CIFAR else SEEDS[fields["profile"]]
-    fields = {"method": "dnll", "reading": None, "role": "ours", "note": "", "runs": runs} | fields
+    fields = {"method": "dnll", "reading": None, "role": "ours", "note": ""} | fields
+    at = fields["profile"]
+    runs = laptop.runs(key.table, fields["method"]) if at == "laptop" else SEEDS[at]
     printed = NUMBERS.get(key) if row is not None and experiment.dataset == key.dataset else None
     order = LABELS_FIRST.index(key.labels) if key.labels in LABELS_FIRST else 0
     where = {"labels": key.labels, "printed": printed, "printed_as": row, "priority": 10 * tier + order}
-    return Cell(table=key.table, name=name, experiment=experiment, **where, **fields)
+    return Cell(table=key.table, name=name, experiment=experiment, runs=runs, **where, **fields)
 
 
 def _departure(key: Key, name: str, reading: str, experiment: Experiment, tier: int, note: str, profile: str) -> Cell:

@@ -165,7 +165,7 @@ def test_dry_run_with_the_real_records(tmp_path, capsys):
         (["quikstart"], r"campaign='quikstart' is not known. Did you mean 'quickstart'"),
         (["--tables", "8"], r"table=8 is not known"),
         (["--tables", "1", "--profile", "papper"], r"profile='papper' is not known. Did you mean 'paper'"),
-        (["--tables", "1", "--profile", "laptop"], r"Table 1 has no profile 'laptop'"),
+        (["--tables", "2", "--profile", "laptop"], r"Table 2 has no profile 'laptop'"),
         (["--tables", "4", "--dataset", ""], r"dataset='' is not known.* Accepted: digits, .*, folder:PATH"),
         (["--tables", "1", "--dataset", "folder:"], r"dataset='folder:' is not known"),  # not the folder one is in
         (["quickstart", "--dataset", "mnist"], r"--profile and --dataset are for --tables"),

@@ -67,7 +67,7 @@ def test_seconds_are_the_median_of_the_same_kind(tmp_path):
     known = measured([tmp_path])
     assert seconds_left(Task(FAST, 7), known) == pytest.approx(0.25 * iterations(FAST))
     other = [{"unlabelled_batch": 128}, {"labelled_batch": 10}, {"method": "supervised"}, {"size": 16}]
-    other += [{"network": "cnn6"}, {"ccl_passes": 8}, {"vat_iterations": 2}]
+    other += [{"network": "cnn6"}, {"ccl_passes": 8}, {"vat_iterations": 2}, {"evaluations": 2}]
     for changes in other:
         assert seconds_left(Task(FAST.replace(**changes), 0), known) is None
     assert seconds_left(Task(FAST.replace(labels=21), 0), known) is None
@@ -125,6 +125,21 @@ def test_a_benchmark_counts_where_there_is_no_record(tmp_path):
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.5 * iterations(FAST))
     results.save(record(FAST, 0, 20.0), tmp_path)
     assert seconds_left(Task(FAST, 0), measured([tmp_path])) == pytest.approx(0.2 * iterations(FAST))
+
+
+def test_what_evaluation_adds_to_a_benchmarks_iterations(tmp_path):
+    """By hand: so often in an epoch all held-out images of the digits, at 10 ms an image."""
+    setting = {"experiment": FAST.to_dict(), "device": DEVICE, "precision": HERE.precision, "train": [0.5] * 3}
+    setting |= {"inference": [0.1], "evaluation": {"images": 100, "seconds": 1.0}}
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "some.json").write_text(json.dumps({"settings": {"dnll": setting}}), encoding="utf-8")
+    known = measured([tmp_path])
+    for changes, times in (({}, 1), ({"evaluations": 3}, 3), ({"eval_every": 2}, 0.5)):
+        e = FAST.replace(**changes)
+        steps = iterations(e) // e.epochs
+        held_out = sum(len(labels) for _, labels in prepare(e, 0)[0].learner.data.held_out.values())
+        by_hand = e.epochs * (0.5 * steps + times * 0.01 * held_out)
+        assert seconds_left(Task(e, 0), known) == pytest.approx(by_hand)
 
 
 def test_methods_without_iterations_and_records_of_another_version(tmp_path):

@@ -87,7 +87,7 @@ def test_the_whole_command(whole):
     assert files.keys() == names | {f"tables/{path.name}" for path in (whole.out / "tables").glob("*.json")}
     assert files["log.txt"].decode() == log
     assert json.loads(files[f"bench/small-{suite.machine()}.json"])["settings"]["dnll"]["step"] == "fast"
-    assert log.count("% at each fifth evaluation") == len(ORDER)
+    assert log.count("% at each fifth evaluated epoch") == len(ORDER)
     # once more: everything is there already
     log = whole()[len(log) :]
     assert "passed before" in log and "benchmark" not in log and begun(log) == []

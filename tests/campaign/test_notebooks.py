@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from fabricated import record, write
+from scipy import stats
 
 from dnll_core.campaign import notebooks
 from dnll_core.campaign.notebooks import (
@@ -24,6 +25,7 @@ from dnll_core.paper import LABELS, OURS, accuracy
 from dnll_core.signals import Stopped
 from dnll_core.study.markdown import (
     Markdown,
+    leads_by_labels,
     markdown,
     printed_table,
     recorded_groups,
@@ -227,6 +229,33 @@ def test_readings_are_named_where_a_profile_has_several(tmp_path):
             write(tmp_path, cell.experiment, [0.8])
     last, *_ = (lines_of(part) for part in recorded_table(1, tmp_path).split("\n\n") if part.startswith("| "))
     assert last[1][:2] == ["DNLL, literal", "80.00"]
+
+
+def test_leads_are_students_on_the_same_seeds_and_in_the_same_reading(tmp_path):
+    """A rival in a reading of DNLL's is compared with that, one in neither with the first; one pair has no interval."""
+    made = {
+        "DNLL 4000 lineage": (0.80, 0.82),
+        "DNLL 4000 literal": (0.60, 0.61),
+        "Mean Teacher 4000 lineage": (0.77, 0.83),
+        "Mean Teacher 4000 literal": (0.50, 0.70),
+        "FixMatch, RandAugment 4000": (0.70, 0.75),
+        "Dual Student 4000 lineage": (0.70,),
+    }
+    for cell in cells(1, "short"):
+        if cell.name in made:
+            write(tmp_path, cell.experiment, made[cell.name])
+    [head, *lines] = lines_of(markdown(leads_by_labels(recorded_groups(1, tmp_path)["short"])))
+    against = {
+        "Mean Teacher, lineage": ("DNLL 4000 lineage", "Mean Teacher 4000 lineage"),
+        "Mean Teacher, literal": ("DNLL 4000 literal", "Mean Teacher 4000 literal"),
+        "FixMatch, RandAugment": ("DNLL 4000 lineage", "FixMatch, RandAugment 4000"),
+    }
+    found = {name.removeprefix("over "): dict(zip(head[1:], shown))["4000 labels"] for name, *shown in lines}
+    assert found.keys() == against.keys()
+    for name, (ours, theirs) in against.items():
+        points = [100 * (a - b) for a, b in zip(made[ours], made[theirs], strict=True)]
+        low, high = stats.ttest_1samp(points, 0).confidence_interval(0.95)
+        assert found[name] == f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}".replace("-", "−")
 
 
 def test_tables_without_a_choice_of_labels_have_a_line_for_each_cell(tmp_path):

@@ -94,7 +94,9 @@ def keys_of(value):
     return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
 
 
-@pytest.mark.parametrize("start", [BASE.replace(epochs=2), Classical("label-spreading", "digits", labels=20)])
+@pytest.mark.parametrize(
+    "start", [BASE.replace(epochs=2, evaluations=3), Classical("label-spreading", "digits", labels=20)]
+)
 def test_what_a_search_writes_and_prints_knows_nothing_of_the_test_set(tiny, tmp_path, capsys, start):
     tiny({}, start=start)
     searched(tmp_path)

@@ -10,7 +10,6 @@ from scipy import stats
 
 from dnll_core import results
 from dnll_core.config import Experiment
-from dnll_core.study import tables
 from dnll_core.study.findings import Question, apart, changed, judged, not_recorded, of_tables, rival
 from dnll_core.study.records import Records
 from dnll_core.study.statistics import VERDICTS, accuracy_lead
@@ -270,13 +269,18 @@ def test_the_order_of_the_sources():
     for source in sources:
         assert len({(a.dataset, a.network, a.size, a.weak, a.strong, a.epochs) for a, _ in source}) == 1
     networks = [source[0][0].network for source in sources]
-    paper = [name for name in networks if name != "small"]
-    assert networks == paper + ["small"] * (len(networks) - len(paper))
+    paper = [name for name in networks if name not in ("small", "cnn6")]
+    assert networks == [*paper, "cnn6"] + ["small"] * (len(networks) - len(paper) - 1)
     assert paper == 2 * ["cnn13", "cnn13", "wrn28-2", "wrn28-2", "cnn13", "cnn13"]  # Tables 1 and 4 have two readings
     epochs = [source[0][0].epochs for source in sources]
     assert epochs[:6] == [100] * 6 and max(epochs[6:12]) < 100
-    laptop, digits, *quick = sources[12:]
-    assert {e.dataset for pair in laptop for e in pair} == {"mnist"}
+    *laptop, digits = sources[12:15]
+    quick = sources[15:]
+    assert [{(e.dataset, e.network) for pair in of for e in pair} for of in laptop] == [
+        {("cifar10", "cnn6")},  # Table 1
+        {("mnist", "small")},  # Table 4
+    ]
+    assert [pair[0].labels for pair in laptop[0]] == [4000, 1000]
     assert digits == [(A, B)]
     assert {e.dataset for source in quick for pair in source for e in pair} == {"digits"}
 
@@ -286,7 +290,7 @@ def test_whatever_profile_laptop_offers_is_a_source(monkeypatch):
     [laptop] = [s for s in found if s[0][0].network == "cnn6" and s[0][0].dataset == "cifar10"]
     assert {(a.m, a.labels) for a, _ in laptop} == {(3, 1000)}
     assert found.index(laptop) == 2  # after paper and short, before the digits
-    monkeypatch.setattr(tables, "LAPTOP", (4,))
+    monkeypatch.setattr("dnll_core.study.laptop.LAPTOP", (4,))
     assert laptop not in of_tables((5,), OF_M)
 
 

@@ -7,12 +7,15 @@ import pytest
 from fabricated import run
 from scipy import stats
 
+from dnll_core.study.records import frame
 from dnll_core.study.statistics import (
     comparison,
     curve,
+    epochs_to,
     interval,
     interval_ends,
     lead,
+    lost,
     margin,
     margins,
     paired,
@@ -45,6 +48,23 @@ def test_margins_are_those_of_all_values_between(holds, ends):
     between = [margin(x, *holds) for x in np.linspace(*ends, 2001)]
     assert margins(*ends, *holds) == pytest.approx((min(between), max(between)), abs=0.01)
     assert (margin(ends[0], *holds) > 0) == (holds[0] < ends[0] < holds[1])
+
+
+def test_a_curve_has_what_was_evaluated_within_epochs():
+    """Three evaluations in each of the first two epochs of ten iterations, by hand: at a third, half, and the end."""
+    record, at = run(0.4, 0.6, 0.7), {"submodels": [0.2, 0.4], "ensemble": 0.5}
+    record["history"][0]["within"] = [{"step": 3, "test": at}, {"step": 5, "test": at | {"submodels": [0.3, 0.4]}}]
+    record["history"][1]["within"] = [{"step": 13, "test": at}, {"step": 18, "test": at | {"submodels": [0.7, 0.7]}}]
+    epochs, accuracies = zip(*curve(record), strict=True)
+    assert epochs == pytest.approx((0.3, 0.5, 1, 1.3, 1.8, 2, 3))
+    assert accuracies == pytest.approx((0.3, 0.35, 0.4, 0.3, 0.7, 0.6, 0.7))
+    assert epochs_to(record) == pytest.approx(1.8)  # before the end of the second, which is below 95 % of 0.7
+    assert lost(record, window=1) == pytest.approx(0)  # of whole epochs
+    rows = frame([record, run(0.5, 0.6)])
+    assert rows["epoch"].tolist() == pytest.approx([*epochs, 1, 2])
+    assert rows["test"].tolist() == pytest.approx([*accuracies, 0.5, 0.6])
+    assert not any("within" in column for column in rows.columns)
+    assert frame([run(0.5, 0.6)])["epoch"].dtype == "Int64"
 
 
 def test_comparison_and_percent():

@@ -1,0 +1,85 @@
+"""What profile "laptop" has, for two CPU cores: which tables, settings from searches, cells that the paper has not.
+
+Table 4 is MNIST at half its size with the small network, see `settings.laptop`. Tables 1, 5 and 6 are CIFAR-10 at half
+its size with the network cnn6: 5 and 6, which compare ways of DNLL, with the weight decay that was set before any
+search, 1, which compares methods, with the one that supervised-only, DNLL and FixMatch preferred in searches.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from dnll_core.config import Experiment
+from dnll_core.study.searches import perturbed
+from dnll_core.study.settings import (
+    AS_RECORDED,
+    CIFAR_CHOSEN,
+    EPOCHS,
+    LAPTOP_CHOSEN,
+    OWN_WEIGHTS,
+    RAMPS,
+    READINGS,
+    at_length,
+    laptop,
+    on,
+)
+
+LAPTOP = (1, 4, 5, 6)  # its tables; the other profiles have all
+ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run in Table 4
+_ON_CIFAR = (1, 5, 6)
+_VIEWS = {1: "lineage", 4: "noise"}  # the reading of the views that the searches had
+
+
+def runs(table: int, method: str) -> int:
+    """How many a campaign makes of a cell."""
+    return 5 if table in _ON_CIFAR else 1 if method in ONCE else 3
+
+
+def labels(table: int, own: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the numbers of labels that a table has, those that are run."""
+    return {1: (own[0], own[-1]), 4: own}.get(table, (1000,))
+
+
+def readings(table: int) -> dict[str, tuple[dict, str]]:
+    """The one reading of the views, which `experiments` have, and its note."""
+    return {_VIEWS[table]: ({}, READINGS[table][_VIEWS[table]].note)}
+
+
+def experiments(table: int, dataset: str) -> dict[str, Experiment]:
+    """Method -> its experiment; other data sets than the table's have their own size and the views of section 4.2."""
+    if table not in _ON_CIFAR:
+        return {method: laptop(method, dataset) for method in ("dnll", *LAPTOP_CHOSEN, *AS_RECORDED)}
+    if table == 1:
+        chosen_here = CIFAR_CHOSEN | {"dnll": CIFAR_CHOSEN["dnll"].replace(selection="epm")}
+        found = {method: e.replace(evaluations=_enough(e.epochs)) for method, e in chosen_here.items()}
+    else:
+        found = {"dnll": OWN_WEIGHTS[3]}
+    if dataset == "cifar10":
+        return found
+    return {method: on(e, dataset, size=None) for method, e in found.items() if method != "fixmatch-randaugment"}
+
+
+def beside_rivals(found: dict[str, Experiment]) -> list[tuple[str, str, dict, str]]:
+    """Beside the cells of Table 1: method, reading, the fields that it changes, a note."""
+    more = []
+    for method, epochs in EPOCHS["as-long"].items():
+        long = at_length(found[method], epochs)
+        changes = {name: getattr(long, name) for name in ("epochs", *RAMPS)} | {"evaluations": _enough(epochs)}
+        more.append((method, "as long", changes, "as many minutes as DNLL, not as many passes"))
+    return more
+
+
+def _enough(epochs: int) -> int:
+    """Evaluations of an epoch, so that a curve has at least twenty points."""
+    return math.ceil(20 / epochs)
+
+
+def beside(e: Experiment) -> Iterator[tuple[str, Experiment, int, str]]:
+    """Beside a cell of Table 5: reading, experiment, tier and note."""
+    if e.selection == "epm" and e.m in (1, 3):
+        yield "by epoch", e.replace(epm_accumulation="epoch"), 2, "R is that of the whole epoch before"
+    if e.selection == "ep" and e.m == 3:
+        yield "again", perturbed(e, 1), 3, "the same but for rounding: how far two runs of one setting part"
+    elif e.selection == "ep":
+        yield "own weight", e.replace(lam=OWN_WEIGHTS[e.m].lam), 2, "λ chosen on validation images for this m"
