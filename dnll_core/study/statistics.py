@@ -25,13 +25,12 @@ def evaluations(record: dict) -> list[dict]:
 
     An evaluation within an epoch says in "epoch" where it was: 2.5 is the middle of the third.
     """
-    found, before = [], 0
-    for row in record["history"]:
+    found = []
+    for last, row in zip([{"step": 0}, *record["history"]], record["history"]):
         for part in row.get("within", []):
-            done = (part["step"] - before) / (row["step"] - before)
+            done = (part["step"] - last["step"]) / (row["step"] - last["step"])
             found.append(part | {"epoch": row["epoch"] - 1 + done})
         found += [row] if {"validation", "test"} & row.keys() else []
-        before = row["step"]
     return found
 
 
