@@ -129,8 +129,8 @@ def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
             n: [*paired(ours.get((n, cell.reading), first.get(n, [])), groups[cell]).values()] for n, cell in of.items()
         }
         if next(iter(of.values())).method != "dnll" and any(len(points) > 1 for points in found.values()):
-            ahead = {column: lead(found.get(n, [])) for column, n in columns.items()}
-            lines.append({"DNLL's lead (points, ± half a 95 % interval)": f"over {name}"} | ahead)
+            ahead = {column: lead(found.get(n, []), 2) for column, n in columns.items()}
+            lines.append({"DNLL's lead, seed by seed (points, ± half a 95 % interval)": f"over {name}"} | ahead)
     return lines
 
 

@@ -255,7 +255,7 @@ def test_leads_are_students_on_the_same_seeds_and_in_the_same_reading(tmp_path):
     for name, (ours, theirs) in against.items():
         points = [100 * (a - b) for a, b in zip(made[ours], made[theirs], strict=True)]
         low, high = stats.ttest_1samp(points, 0).confidence_interval(0.95)
-        assert found[name] == f"{(low + high) / 2:+.1f} ± {(high - low) / 2:.1f}".replace("-", "−")
+        assert found[name] == f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f}".replace("-", "−")
 
 
 def test_tables_without_a_choice_of_labels_have_a_line_for_each_cell(tmp_path):
