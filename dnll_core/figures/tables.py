@@ -37,7 +37,7 @@ from dnll_core.figures.style import (
 )
 from dnll_core.study.records import NAMES, frame
 from dnll_core.study.settings import METHODS as CHOSEN
-from dnll_core.study.tables import Cell
+from dnll_core.study.tables import Cell, goes_without_saying
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
 
@@ -148,9 +148,8 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
 
 
 def _line_names(cells: Sequence[Cell]) -> dict[Cell, str]:
-    """What the line of each cell is called; a reading that all of them have goes without saying."""
-    readings = {cell.reading for cell in cells}
-    common = f" {readings.pop()}" if len(readings) == 1 else ""
+    """What the line of each cell is called, without what goes without saying."""
+    common = f" {goes_without_saying(cells)}"
     return {cell: _without_labels(cell).removesuffix(common) for cell in cells}
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
+from dnll_core.study.laptop import every_label
 from dnll_core.study.rivals import READINGS, RIVALS, gans, rivals, tangents
 from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
@@ -283,6 +284,7 @@ CAMPAIGNS = {
     "adaptation-reverse": Campaign(lambda: _adaptation("adaptation-reverse", "mnist", "usps")),
     "adaptation-ramps": Campaign(lambda: ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"])),
     "adaptation-batch-norm": Campaign(lambda: batch_norms("usps", "mnist", epochs=4)),
+    "every-label": Campaign(lambda: [every_label()], REPORTED[:3]),
     "limits": Campaign(limits, measured=True),
     "collapses": Campaign(collapses, range(2), measured=True),
 }

@@ -14,10 +14,11 @@ from dnll_core.checks import opened_file
 from dnll_core.common import user_path
 from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
+from dnll_core.study.laptop import every_label
 from dnll_core.study.records import Records
 from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, TITLES, chosen_changes
 from dnll_core.study.statistics import lead, paired, percent, provenance_of, with_minus
-from dnll_core.study.tables import Cell, cells, profiles_of
+from dnll_core.study.tables import Cell, cells, goes_without_saying, profiles_of
 
 Groups = Mapping[Cell, Sequence[dict]]
 
@@ -116,31 +117,47 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
 def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
     """How far DNLL is ahead of each other line of `by_labels`, seed by seed.
 
-    A line is compared with DNLL in the same reading, and where DNLL has none like it, in its first. Lines that share
-    two seeds with it in no column are left out.
+    A line is compared with DNLL in the same reading; where DNLL has none like it, with the one that learns from the
+    same views, and that is said; where there is none either, with its first. Lines that share two seeds with it in no
+    column are left out.
     """
     rows, columns = _rows_and_columns(groups)
-    ours, first, lines = {}, {}, []
-    for cell in (cell for cell in groups if cell.method == "dnll"):
-        ours[cell.labels, cell.reading] = groups[cell]
-        first.setdefault(cell.labels, groups[cell])
+    names = {cell: name for name, of in rows.items() for cell in of.values()}
+    every = [cell for cell in groups if cell.method == "dnll"]
+    lines = []
     for name, of in rows.items():
-        found = {
-            n: [*paired(ours.get((n, cell.reading), first.get(n, [])), groups[cell]).values()] for n, cell in of.items()
-        }
+        beside = {n: _to_compare(cell, every) for n, cell in of.items()}
+        found = {n: [*paired(groups[own], groups[of[n]]).values()] for n, own in beside.items() if own is not None}
         if next(iter(of.values())).method != "dnll" and any(len(points) > 1 for points in found.values()):
             ahead = {column: lead(found.get(n, []), 2) for column, n in columns.items()}
-            lines.append({"DNLL's lead, seed by seed (points, ± half a 95 % interval)": f"over {name}"} | ahead)
+            own = next(own for own in beside.values() if own is not None)
+            said = own.reading not in (every[0].reading, of[own.labels].reading)
+            line = f"{names[own]} over {name}" if said else f"over {name}"
+            lines.append({"DNLL's lead, seed by seed (points, ± half a 95 % interval)": line} | ahead)
     return lines
+
+
+def _to_compare(cell: Cell, every: Sequence[Cell]) -> Cell | None:
+    """Of DNLL's cells the one with as many labels and the same reading, else the same views, else the first."""
+
+    def how_unlike(own: Cell) -> tuple[bool, bool]:
+        return own.reading != cell.reading, _learnt_from(own) != _learnt_from(cell)
+
+    return min((own for own in every if own.labels == cell.labels), key=how_unlike, default=None)
+
+
+def _learnt_from(cell: Cell) -> str:
+    """The views that a method learns from: strong ones, if it sees them at all."""
+    return cell.experiment.weak if cell.method == "supervised" else cell.experiment.strong
 
 
 def _rows_and_columns(groups: Groups) -> tuple[dict[str, dict[int | None, Cell]], dict[str, int | None]]:
     """What a line of a table is called -> number of labels -> its cell; what a column is called -> number of labels."""
     first, rows = next(iter(groups)), {}
     ordered = sorted(cells(first.table, first.profile), key=in_order)
-    several = len({cell.reading for cell in ordered} - {None}) > 1
+    unsaid = {None, goes_without_saying(ordered)}
     for cell in (cell for cell in ordered if cell in groups):
-        reading = f", {cell.reading}" * (several and cell.reading is not None)
+        reading = f", {cell.reading}" * (cell.reading not in unsaid)
         name = TITLES[cell.method] + reading + f" ({cell.caveat})" * bool(cell.caveat)
         rows.setdefault(name, {})[cell.labels] = cell
     return rows, {f"{cell.labels or 'all'} labels": cell.labels for cell in sorted(groups, key=in_order)}
@@ -208,7 +225,11 @@ def laptop_table(table: int, folder: str | Path | None = None) -> str:
         return "Not recorded yet."
     notes = [markdown(leads)] if (leads := leads_by_labels(groups)) else []
     notes += [unsearched_note()] if any(cell.caveat for cell in groups) else []
-    return with_provenance(by_labels(groups), itertools.chain(*groups.values()), *notes)
+    every = [*Records(results.root() / "every-label").of(every_label()).values()] if table == 1 else []
+    if every:
+        known = percent(results.accuracies(every))
+        notes.append(f"Supervised-only with the label of every image, in as many passes: {known} % (n = {len(every)}).")
+    return with_provenance(by_labels(groups), itertools.chain(*groups.values(), every), *notes)
 
 
 def unsearched_note() -> str:

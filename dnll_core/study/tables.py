@@ -16,6 +16,7 @@ its own, with a `reading`, and so is each reading of a sentence that has two.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dnll_core.common import unknown
@@ -119,6 +120,12 @@ def cells(table: int, profile: str = "quick", dataset: str | None = None) -> lis
     return sorted(found, key=lambda cell: cell.priority)  # stable
 
 
+def goes_without_saying(of_table: Iterable[Cell]) -> str | None:
+    """The reading of the views that cells of one table have, where it is one; None if they have several or none."""
+    views = {cell.reading for cell in of_table if cell.reading in READINGS.get(cell.table, {})}
+    return views.pop() if len(views) == 1 else None
+
+
 # -- the tables --------------------------------------------------------------------------------------------------------
 
 
@@ -169,7 +176,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
                 method=method,
                 reading=reading,
                 experiment=_labelled(experiments[method], labels, profile).replace(**views),
-                role="baseline" if not ours else "variant" if reading in ("lineage", "noise") else "ours",
+                role="baseline" if not ours else "ours" if reading in (None, "literal") else "variant",
                 tier=0 if ours else 3 if told_first else 4,
                 note=note,
                 profile=profile,

@@ -258,6 +258,28 @@ def test_leads_are_students_on_the_same_seeds_and_in_the_same_reading(tmp_path):
         assert found[name] == f"{(low + high) / 2:+.2f} ± {(high - low) / 2:.2f}".replace("-", "−")
 
 
+def test_a_lead_is_over_what_sees_the_same_views(tmp_path):
+    """RandAugment against RandAugment, on unlabelled images or labelled ones; "as long" has the views of the others."""
+    made = {
+        "DNLL 1000 lineage": (0.60, 0.62),
+        "DNLL 1000 RandAugment": (0.61, 0.66),
+        "FixMatch, RandAugment 1000": (0.70, 0.75),
+        "FixMatch 1000 as long": (0.50, 0.55),
+        "supervised only 1000 RandAugment, as long": (0.40, 0.41),
+    }
+    for cell in cells(1, "laptop"):
+        if cell.name in made:
+            write(tmp_path, cell.experiment, made[cell.name])
+    _, *lines = lines_of(markdown(leads_by_labels(recorded_groups(1, tmp_path)["laptop"])))
+    assert [name for name, *_ in lines] == [
+        "DNLL, RandAugment over FixMatch, RandAugment",
+        "over FixMatch, as long",
+        "DNLL, RandAugment over supervised only, RandAugment, as long",
+    ]
+    means = [float(ahead.split(" ")[0].replace("−", "-")) for _, ahead, _ in lines]
+    assert means == pytest.approx([-9.0, 8.5, 23.0])
+
+
 def test_tables_without_a_choice_of_labels_have_a_line_for_each_cell(tmp_path):
     for cell in cells(5, "short"):
         if cell.name in ("EPM m=3", "EP m=2"):

@@ -318,8 +318,7 @@ def test_laptop_is_table_1_with_every_method_as_it_was_searched():
             assert cell.experiment == e.replace(labels=labels, evaluations=3, **own if method == "dnll" else {})
     assert {cell.labels for cell in one.values()} == {1000, 4000} and {cell.runs for cell in one.values()} == {5}
     methods = {cell.method for cell in one.values()}
-    # Dual Student has no search on CIFAR-10 yet
-    assert methods == set(CIFAR_CHOSEN) == {*COMPARED, "fixmatch-randaugment", "mutual-learning"} - {"dual-student"}
+    assert methods == set(CIFAR_CHOSEN) == {*COMPARED, "fixmatch-randaugment", "mutual-learning"}
     # of Table 5's cell it differs in what was searched anew alone
     assert differing(one["DNLL 1000 lineage"].experiment, named(5, "laptop")["EPM m=3"].experiment) <= {
         *("weight_decay", "lam", "evaluations"),
@@ -330,6 +329,15 @@ def test_laptop_is_table_1_with_every_method_as_it_was_searched():
             assert differing(at_length(short.experiment, long.experiment.epochs), long.experiment) <= {"evaluations"}
             assert long.experiment.epochs == EPOCHS["as-long"][method]
             assert long.printed is None  # no reading of a number of the paper
+        for name, search, own in (
+            (f"DNLL {labels} RandAugment", "table1-dnll-randaugment", {"selection": "epm"}),
+            (f"supervised only {labels} RandAugment, as long", "table1-supervised-randaugment", {}),
+        ):
+            found, best = one[name].experiment, SEARCHES[search]
+            more = {"labels": labels, "evaluations": found.evaluations}
+            assert found == best.start.replace(**best.chosen, **own, **more)
+            seen = found.weak if found.method == "supervised" else found.strong
+            assert seen == one[f"FixMatch, RandAugment {labels}"].experiment.strong
     assert one["Mean Teacher 4000 lineage"].printed == 88.59
     assert min(cell.experiment.epochs * cell.experiment.evaluations for cell in one.values()) >= 20  # for Figure 4
 
