@@ -149,12 +149,12 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
 
 def _line_names(cells: Sequence[Cell]) -> dict[Cell, str]:
     """What the line of each cell is called, without what goes without saying."""
-    common = f" {goes_without_saying(cells)}"
+    common = f", {goes_without_saying(cells)}"
     return {cell: _without_labels(cell).removesuffix(common) for cell in cells}
 
 
 def _without_labels(cell: Cell) -> str:
-    return " ".join(word for word in cell.name.split() if word != str(cell.labels or "all"))
+    return cell.name.replace(f" {cell.labels or 'all'}", ",", 1).removesuffix(",")
 
 
 def _counted(groups: Groups) -> str:

@@ -32,11 +32,11 @@ _VIEWS = {1: "lineage", 4: "noise"}  # the reading of the views that the searche
 BESIDE = (  # more cells of Table 1: method, reading, the search that chose what it has of its own, a note
     (
         *("dnll", "RandAugment", "table1-dnll-randaugment"),
-        "learns negatives from views with RandAugment and Cutout, as FixMatch learns labels",
+        "RandAugment and Cutout on the unlabelled images that it learns from, as FixMatch has them; λ is the other's",
     ),
     (
         *("supervised", "RandAugment, as long", "table1-supervised-randaugment"),
-        "RandAugment and Cutout on labelled images, as many minutes as DNLL at most",
+        "RandAugment and Cutout on labelled images, in no more minutes than DNLL",
     ),
 )
 
@@ -73,7 +73,7 @@ def experiments(table: int, dataset: str) -> dict[str, Experiment]:
 def beside_rivals(found: dict[str, Experiment]) -> list[tuple[str, str, dict, str]]:
     """Beside the cells of Table 1: method, reading, the fields that it changes, a note."""
     more = []
-    for method, epochs in EPOCHS["as-long"].items():
+    for method, epochs in ((name, epochs) for name, epochs in EPOCHS["as-long"].items() if name in found):
         long = at_length(found[method], epochs)
         changes = {name: getattr(long, name) for name in ("epochs", *RAMPS)} | {"evaluations": _enough(epochs)}
         more.append((method, "as long", changes, "as many minutes as DNLL, not as many passes"))

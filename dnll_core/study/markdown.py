@@ -117,28 +117,28 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
 def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
     """How far DNLL is ahead of each other line of `by_labels`, seed by seed.
 
-    A line is compared with DNLL in the same reading; where DNLL has none like it, with the one that learns from the
-    same views, and that is said; where there is none either, with its first. Lines that share two seeds with it in no
-    column are left out.
+    A line is compared with DNLL in the same reading; where the table has none like it, with the one that learns from
+    such views, and that is said; where it has none either, with its first. Whether that is recorded makes no
+    difference. Lines that share two seeds with it in no column are left out.
     """
     rows, columns = _rows_and_columns(groups)
-    names = {cell: name for name, of in rows.items() for cell in of.values()}
-    every = [cell for cell in groups if cell.method == "dnll"]
-    lines = []
+    first, lines = next(iter(groups)), []
+    every = [cell for cell in cells(first.table, first.profile) if cell.method == "dnll"]
+    unsaid = {None, goes_without_saying(cells(first.table, first.profile))}
     for name, of in rows.items():
-        beside = {n: _to_compare(cell, every) for n, cell in of.items()}
-        found = {n: [*paired(groups[own], groups[of[n]]).values()] for n, own in beside.items() if own is not None}
+        beside = {n: own for n, cell in of.items() if (own := _to_compare(cell, every)) is not None}
+        found = {n: [*paired(groups.get(own, []), groups[of[n]]).values()] for n, own in beside.items()}
         if next(iter(of.values())).method != "dnll" and any(len(points) > 1 for points in found.values()):
             ahead = {column: lead(found.get(n, []), 2) for column, n in columns.items()}
-            own = next(own for own in beside.values() if own is not None)
-            said = own.reading not in (every[0].reading, of[own.labels].reading)
-            line = f"{names[own]} over {name}" if said else f"over {name}"
+            n, own = next(iter(beside.items()))
+            said = own.reading not in (every[0].reading, of[n].reading)
+            line = f"{_line(own, unsaid)} over {name}" if said else f"over {name}"
             lines.append({"DNLL's lead, seed by seed (points, ± half a 95 % interval)": line} | ahead)
     return lines
 
 
 def _to_compare(cell: Cell, every: Sequence[Cell]) -> Cell | None:
-    """Of DNLL's cells the one with as many labels and the same reading, else the same views, else the first."""
+    """Of DNLL's cells the one with as many labels and the same reading, else such views, else the first."""
 
     def how_unlike(own: Cell) -> tuple[bool, bool]:
         return own.reading != cell.reading, _learnt_from(own) != _learnt_from(cell)
@@ -147,7 +147,7 @@ def _to_compare(cell: Cell, every: Sequence[Cell]) -> Cell | None:
 
 
 def _learnt_from(cell: Cell) -> str:
-    """The views that a method learns from: strong ones, if it sees them at all."""
+    """The views that a method learns from: of unlabelled images, if it learns from them."""
     return cell.experiment.weak if cell.method == "supervised" else cell.experiment.strong
 
 
@@ -157,10 +157,13 @@ def _rows_and_columns(groups: Groups) -> tuple[dict[str, dict[int | None, Cell]]
     ordered = sorted(cells(first.table, first.profile), key=in_order)
     unsaid = {None, goes_without_saying(ordered)}
     for cell in (cell for cell in ordered if cell in groups):
-        reading = f", {cell.reading}" * (cell.reading not in unsaid)
-        name = TITLES[cell.method] + reading + f" ({cell.caveat})" * bool(cell.caveat)
-        rows.setdefault(name, {})[cell.labels] = cell
+        rows.setdefault(_line(cell, unsaid), {})[cell.labels] = cell
     return rows, {f"{cell.labels or 'all'} labels": cell.labels for cell in sorted(groups, key=in_order)}
+
+
+def _line(cell: Cell, unsaid: set[str | None]) -> str:
+    reading = f", {cell.reading}" * (cell.reading not in unsaid)
+    return TITLES[cell.method] + reading + f" ({cell.caveat})" * bool(cell.caveat)
 
 
 def recorded_groups(table: int, folder: str | Path | None = None) -> dict[str, dict[Cell, list[dict]]]:
@@ -225,10 +228,14 @@ def laptop_table(table: int, folder: str | Path | None = None) -> str:
         return "Not recorded yet."
     notes = [markdown(leads)] if (leads := leads_by_labels(groups)) else []
     notes += [unsearched_note()] if any(cell.caveat for cell in groups) else []
-    every = [*Records(results.root() / "every-label").of(every_label()).values()] if table == 1 else []
+    own_folder = results.root() / "every-label"
+    every = [*Records(own_folder).of(every_label()).values()] if table == 1 and folder is None else []
     if every:
         known = percent(results.accuracies(every))
-        notes.append(f"Supervised-only with the label of every image, in as many passes: {known} % (n = {len(every)}).")
+        notes.append(
+            f"Supervised-only with all {every_label().labels:,} labels but those of the validation images, as many passes "
+            f"and the settings that were chosen for 1000: {known} % (n = {len(every)})."
+        )
     return with_provenance(by_labels(groups), itertools.chain(*groups.values(), every), *notes)
 
 

@@ -280,6 +280,28 @@ def test_a_lead_is_over_what_sees_the_same_views(tmp_path):
     assert means == pytest.approx([-9.0, 8.5, 23.0])
 
 
+@pytest.mark.parametrize(
+    ("made", "leads"),
+    [
+        (
+            {"DNLL 1000 lineage": 0.5, "DNLL 1000 RandAugment": 0.6, "DNLL 4000 lineage": 0.8},
+            ["+10.00", "not recorded"],
+        ),
+        ({"DNLL 1000 RandAugment": 0.6, "DNLL 4000 RandAugment": 0.8, "FixMatch 4000 lineage": 0.7}, ["+10.00"] * 2),
+        ({"DNLL 1000 lineage": 0.6, "DNLL 4000 lineage": 0.8}, None),
+    ],
+)
+def test_a_lead_of_what_is_not_recorded_yet_is_missing(tmp_path, made, leads):
+    """Another line of DNLL does not take its place."""
+    made = {"FixMatch, RandAugment 1000": 0.5, "FixMatch, RandAugment 4000": 0.7, **made}
+    for cell in cells(1, "laptop"):
+        if cell.name in made:
+            write(tmp_path, cell.experiment, [made[cell.name]] * 2)
+    found = leads_by_labels(recorded_groups(1, tmp_path)["laptop"])
+    told = [[name, *(ahead.removesuffix(" ± 0.00") for ahead in of)] for name, *of in (line.values() for line in found)]
+    assert told == ([["DNLL, RandAugment over FixMatch, RandAugment", *leads]] if leads else [])
+
+
 def test_tables_without_a_choice_of_labels_have_a_line_for_each_cell(tmp_path):
     for cell in cells(5, "short"):
         if cell.name in ("EPM m=3", "EP m=2"):

@@ -44,7 +44,7 @@ def test_points_are_the_runs_and_dashes_the_papers_numbers():
     assert first.get_xlim() == last.get_xlim()
     assert "a run" in texts(figure) and figure.get_suptitle().endswith(", n = 2")
     both = figures.tables.points_of_cells(groups(1, named={"DNLL 1000 literal", "DNLL 1000 lineage"}))
-    assert [tick.get_text() for tick in both.axes[0].get_yticklabels()] == ["DNLL lineage", "DNLL literal"]
+    assert [tick.get_text() for tick in both.axes[0].get_yticklabels()] == ["DNLL, lineage", "DNLL, literal"]
 
 
 def test_a_run_that_guesses_is_an_arrow_at_the_edge():
