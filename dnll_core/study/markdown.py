@@ -233,8 +233,8 @@ def laptop_table(table: int, folder: str | Path | None = None) -> str:
     if every:
         known = percent(results.accuracies(every))
         notes.append(
-            f"Supervised-only with all {every_label().labels:,} labels but those of the validation images, as many passes "
-            f"and the settings that were chosen for 1000: {known} % (n = {len(every)})."
+            f"Supervised-only with all {every_label().labels:,} labels but those of the validation images, as many "
+            f"passes and the settings that were chosen for 1000: {known} % (n = {len(every)})."
         )
     return with_provenance(by_labels(groups), itertools.chain(*groups.values(), every), *notes)
 
