@@ -37,7 +37,7 @@ from dnll_core.figures.style import (
 )
 from dnll_core.study.records import NAMES, frame
 from dnll_core.study.settings import METHODS as CHOSEN
-from dnll_core.study.tables import Cell, goes_without_saying
+from dnll_core.study.tables import Cell, line_names
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
 
@@ -96,7 +96,7 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         title: by default `title_of`.
     """
     drawn = [cell for cell in groups if groups[cell] or cell.printed is not None]
-    names = _line_names(drawn or list(groups))
+    names = line_names(drawn or list(groups))
     lines = list(dict.fromkeys(names.values()))
     panels = sorted({cell.labels for cell in names}, key=lambda labels: labels or 0)
     values = {cell: 100 * np.array(results.accuracies(groups[cell])) for cell in drawn}
@@ -145,16 +145,6 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         keys = _keys(drawn, groups, stated)
         figure.legend(handles=keys, loc="outside lower center", ncols=max(1, min(len(keys), 4)), fontsize=9)
     return figure
-
-
-def _line_names(cells: Sequence[Cell]) -> dict[Cell, str]:
-    """What the line of each cell is called, without what goes without saying."""
-    common = f", {goes_without_saying(cells)}"
-    return {cell: _without_labels(cell).removesuffix(common) for cell in cells}
-
-
-def _without_labels(cell: Cell) -> str:
-    return cell.name.replace(f" {cell.labels or 'all'}", ",", 1).removesuffix(",")
 
 
 def _counted(groups: Groups) -> str:

@@ -29,15 +29,11 @@ LAPTOP = (1, 4, 5, 6)  # its tables; the other profiles have all
 ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run in Table 4
 _ON_CIFAR = (1, 5, 6)
 _VIEWS = {1: "lineage", 4: "noise"}  # the reading of the views that the searches had
+_DNLL_AUGMENTED = "RandAugment and Cutout on the unlabelled images that it learns from; λ is the other's"
+_ALONE_AUGMENTED = "RandAugment and Cutout on labelled images, in no more minutes than DNLL"
 BESIDE = (  # more cells of Table 1: method, reading, the search that chose what it has of its own, a note
-    (
-        *("dnll", "RandAugment", "table1-dnll-randaugment"),
-        "RandAugment and Cutout on the unlabelled images that it learns from, as FixMatch has them; λ is the other's",
-    ),
-    (
-        *("supervised", "RandAugment, as long", "table1-supervised-randaugment"),
-        "RandAugment and Cutout on labelled images, in no more minutes than DNLL",
-    ),
+    ("dnll", "RandAugment", "table1-dnll-randaugment", _DNLL_AUGMENTED),
+    ("supervised", "RandAugment, as long", "table1-supervised-randaugment", _ALONE_AUGMENTED),
 )
 
 
@@ -73,14 +69,16 @@ def experiments(table: int, dataset: str) -> dict[str, Experiment]:
 def beside_rivals(found: dict[str, Experiment]) -> list[tuple[str, str, dict, str]]:
     """Beside the cells of Table 1: method, reading, the fields that it changes, a note."""
     more = []
-    for method, epochs in ((name, epochs) for name, epochs in EPOCHS["as-long"].items() if name in found):
-        long = at_length(found[method], epochs)
-        changes = {name: getattr(long, name) for name in ("epochs", *RAMPS)} | {"evaluations": _enough(epochs)}
-        more.append((method, "as long", changes, "as many minutes as DNLL, not as many passes"))
-    for method, reading, search, note in BESIDE if "fixmatch-randaugment" in found else ():  # CIFAR-10's views
-        best, before = chosen(search), CIFAR_CHOSEN[method].to_dict()
-        changes = {name: value for name, value in best.to_dict().items() if value != before[name]}
-        more.append((method, reading, changes | {"evaluations": _enough(best.epochs)}, note))
+    for method, epochs in EPOCHS["as-long"].items():
+        if method in found:
+            long = at_length(found[method], epochs)
+            changes = {name: getattr(long, name) for name in ("epochs", *RAMPS)} | {"evaluations": _enough(epochs)}
+            more.append((method, "as long", changes, "as many minutes as DNLL, not as many passes"))
+    if "fixmatch-randaugment" in found:  # that is, on CIFAR-10, whose images may be changed so
+        for method, reading, search, note in BESIDE:
+            best, before = chosen(search), CIFAR_CHOSEN[method].to_dict()
+            changes = {name: value for name, value in best.to_dict().items() if value != before[name]}
+            more.append((method, reading, changes | {"evaluations": _enough(best.epochs)}, note))
     return more
 
 

@@ -16,9 +16,9 @@ from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.laptop import every_label
 from dnll_core.study.records import Records
-from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, TITLES, chosen_changes
+from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, chosen_changes
 from dnll_core.study.statistics import lead, paired, percent, provenance_of, with_minus
-from dnll_core.study.tables import Cell, cells, goes_without_saying, profiles_of
+from dnll_core.study.tables import Cell, cells, line_names, profiles_of
 
 Groups = Mapping[Cell, Sequence[dict]]
 
@@ -122,9 +122,8 @@ def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
     difference. Lines that share two seeds with it in no column are left out.
     """
     rows, columns = _rows_and_columns(groups)
-    first, lines = next(iter(groups)), []
-    every = [cell for cell in cells(first.table, first.profile) if cell.method == "dnll"]
-    unsaid = {None, goes_without_saying(cells(first.table, first.profile))}
+    names, lines = _names(groups), []
+    every = [cell for cell in names if cell.method == "dnll"]
     for name, of in rows.items():
         beside = {n: own for n, cell in of.items() if (own := _to_compare(cell, every)) is not None}
         found = {n: [*paired(groups.get(own, []), groups[of[n]]).values()] for n, own in beside.items()}
@@ -132,7 +131,7 @@ def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
             ahead = {column: lead(found.get(n, []), 2) for column, n in columns.items()}
             n, own = next(iter(beside.items()))
             said = own.reading not in (every[0].reading, of[n].reading)
-            line = f"{_line(own, unsaid)} over {name}" if said else f"over {name}"
+            line = f"{names[own]} over {name}" if said else f"over {name}"
             lines.append({"DNLL's lead, seed by seed (points, ± half a 95 % interval)": line} | ahead)
     return lines
 
@@ -153,17 +152,18 @@ def _learnt_from(cell: Cell) -> str:
 
 def _rows_and_columns(groups: Groups) -> tuple[dict[str, dict[int | None, Cell]], dict[str, int | None]]:
     """What a line of a table is called -> number of labels -> its cell; what a column is called -> number of labels."""
-    first, rows = next(iter(groups)), {}
-    ordered = sorted(cells(first.table, first.profile), key=in_order)
-    unsaid = {None, goes_without_saying(ordered)}
-    for cell in (cell for cell in ordered if cell in groups):
-        rows.setdefault(_line(cell, unsaid), {})[cell.labels] = cell
+    rows: dict[str, dict[int | None, Cell]] = {}
+    for cell, name in _names(groups).items():
+        if cell in groups:
+            rows.setdefault(name, {})[cell.labels] = cell
     return rows, {f"{cell.labels or 'all'} labels": cell.labels for cell in sorted(groups, key=in_order)}
 
 
-def _line(cell: Cell, unsaid: set[str | None]) -> str:
-    reading = f", {cell.reading}" * (cell.reading not in unsaid)
-    return TITLES[cell.method] + reading + f" ({cell.caveat})" * bool(cell.caveat)
+def _names(groups: Groups) -> dict[Cell, str]:
+    """What the line of each cell of the groups' table is called, recorded or not, in the order of the lines."""
+    first = next(iter(groups))
+    names = line_names(sorted(cells(first.table, first.profile), key=in_order))
+    return {cell: name + f" ({cell.caveat})" * bool(cell.caveat) for cell, name in names.items()}
 
 
 def recorded_groups(table: int, folder: str | Path | None = None) -> dict[str, dict[Cell, list[dict]]]:

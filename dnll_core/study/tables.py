@@ -16,7 +16,7 @@ its own, with a `reading`, and so is each reading of a sentence that has two.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dnll_core.common import unknown
@@ -120,10 +120,12 @@ def cells(table: int, profile: str = "quick", dataset: str | None = None) -> lis
     return sorted(found, key=lambda cell: cell.priority)  # stable
 
 
-def goes_without_saying(of_table: Iterable[Cell]) -> str | None:
-    """The reading of the views that cells of one table have, where it is one; None if they have several or none."""
+def line_names(of_table: Sequence[Cell]) -> dict[Cell, str]:
+    """Cells of one table -> their names without labels, and without a reading of the views that all of them share."""
     views = {cell.reading for cell in of_table if cell.reading in READINGS.get(cell.table, {})}
-    return views.pop() if len(views) == 1 else None
+    shared = f", {views.pop()}" if len(views) == 1 else ""
+    names = {cell: cell.name.replace(f" {cell.labels or 'all'}", ",", 1).removesuffix(",") for cell in of_table}
+    return {cell: name.removesuffix(shared) for cell, name in names.items()}
 
 
 # -- the tables --------------------------------------------------------------------------------------------------------

@@ -23,8 +23,10 @@ from dnll_core.config import ConfigError, Experiment
 from dnll_core.figures.images import colour_images, shown_views
 from dnll_core.paper import LABELS, OURS, accuracy
 from dnll_core.signals import Stopped
+from dnll_core.study.laptop import every_label
 from dnll_core.study.markdown import (
     Markdown,
+    laptop_table,
     leads_by_labels,
     markdown,
     printed_table,
@@ -231,6 +233,14 @@ def test_readings_are_named_where_a_profile_has_several(tmp_path):
     assert last[1][:2] == ["DNLL, literal", "80.00"]
 
 
+def leads_of_made(folder, profile, made):
+    """The leads of Table 1 where these cells alone are recorded: name -> accuracies, seed by seed."""
+    for cell in cells(1, profile):
+        if cell.name in made:
+            write(folder, cell.experiment, made[cell.name])
+    return leads_by_labels(recorded_groups(1, folder)[profile])
+
+
 def test_leads_are_students_on_the_same_seeds_and_in_the_same_reading(tmp_path):
     """A rival in a reading of DNLL's is compared with that, one in neither with the first; one pair has no interval."""
     made = {
@@ -241,10 +251,7 @@ def test_leads_are_students_on_the_same_seeds_and_in_the_same_reading(tmp_path):
         "FixMatch, RandAugment 4000": (0.70, 0.75),
         "Dual Student 4000 lineage": (0.70,),
     }
-    for cell in cells(1, "short"):
-        if cell.name in made:
-            write(tmp_path, cell.experiment, made[cell.name])
-    [head, *lines] = lines_of(markdown(leads_by_labels(recorded_groups(1, tmp_path)["short"])))
+    [head, *lines] = lines_of(markdown(leads_of_made(tmp_path, "short", made)))
     against = {
         "Mean Teacher, lineage": ("DNLL 4000 lineage", "Mean Teacher 4000 lineage"),
         "Mean Teacher, literal": ("DNLL 4000 literal", "Mean Teacher 4000 literal"),
@@ -267,10 +274,7 @@ def test_a_lead_is_over_what_sees_the_same_views(tmp_path):
         "FixMatch 1000 as long": (0.50, 0.55),
         "supervised only 1000 RandAugment, as long": (0.40, 0.41),
     }
-    for cell in cells(1, "laptop"):
-        if cell.name in made:
-            write(tmp_path, cell.experiment, made[cell.name])
-    _, *lines = lines_of(markdown(leads_by_labels(recorded_groups(1, tmp_path)["laptop"])))
+    _, *lines = lines_of(markdown(leads_of_made(tmp_path, "laptop", made)))
     assert [name for name, *_ in lines] == [
         "DNLL, RandAugment over FixMatch, RandAugment",
         "over FixMatch, as long",
@@ -294,12 +298,21 @@ def test_a_lead_is_over_what_sees_the_same_views(tmp_path):
 def test_a_lead_of_what_is_not_recorded_yet_is_missing(tmp_path, made, leads):
     """Another line of DNLL does not take its place."""
     made = {"FixMatch, RandAugment 1000": 0.5, "FixMatch, RandAugment 4000": 0.7, **made}
-    for cell in cells(1, "laptop"):
-        if cell.name in made:
-            write(tmp_path, cell.experiment, [made[cell.name]] * 2)
-    found = leads_by_labels(recorded_groups(1, tmp_path)["laptop"])
+    found = leads_of_made(tmp_path, "laptop", {name: [accuracy] * 2 for name, accuracy in made.items()})
     told = [[name, *(ahead.removesuffix(" ± 0.00") for ahead in of)] for name, *of in (line.values() for line in found)]
     assert told == ([["DNLL, RandAugment over FixMatch, RandAugment", *leads]] if leads else [])
+
+
+def test_table_1_says_what_every_label_would_give(tmp_path, monkeypatch):
+    """The mean of its own records, which count among the runs; of another folder's table it says nothing."""
+    monkeypatch.setenv("DNLL_RESULTS", str(tmp_path))
+    [ours] = [cell.experiment for cell in cells(1, "laptop") if cell.name == "DNLL 1000 lineage"]
+    write(tmp_path / "tables", ours, [0.6])
+    assert "45,000" not in laptop_table(1)
+    write(tmp_path / "every-label", every_label(), [0.81, 0.83])
+    assert "all 45,000 labels" in laptop_table(1) and ": 82.00 ± 1.41 % (n = 2)." in laptop_table(1)
+    assert "<sub>3 runs;" in laptop_table(1)
+    assert "45,000" not in laptop_table(1, tmp_path / "tables")
 
 
 def test_tables_without_a_choice_of_labels_have_a_line_for_each_cell(tmp_path):
