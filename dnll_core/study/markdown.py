@@ -233,7 +233,7 @@ def laptop_table(table: int, folder: str | Path | None = None) -> str:
     if every:
         known = percent(results.accuracies(every))
         notes.append(
-            f"Supervised-only with all {every_label().labels:,} labels but those of the validation images, as many "
+            f"Supervised-only with {every_label().labels:,} labels, all but those of the validation images, in as many "
             f"passes and the settings that were chosen for 1000: {known} % (n = {len(every)})."
         )
     return with_provenance(by_labels(groups), itertools.chain(*groups.values(), every), *notes)

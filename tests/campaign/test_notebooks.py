@@ -310,7 +310,7 @@ def test_table_1_says_what_every_label_would_give(tmp_path, monkeypatch):
     write(tmp_path / "tables", ours, [0.6])
     assert "45,000" not in laptop_table(1)
     write(tmp_path / "every-label", every_label(), [0.81, 0.83])
-    assert "all 45,000 labels" in laptop_table(1) and ": 82.00 ± 1.41 % (n = 2)." in laptop_table(1)
+    assert "with 45,000 labels" in laptop_table(1) and ": 82.00 ± 1.41 % (n = 2)." in laptop_table(1)
     assert "<sub>3 runs;" in laptop_table(1)
     assert "45,000" not in laptop_table(1, tmp_path / "tables")
 
