@@ -160,9 +160,15 @@ def _rows_and_columns(groups: Groups) -> tuple[dict[str, dict[int | None, Cell]]
 
 
 def _names(groups: Groups) -> dict[Cell, str]:
-    """What the line of each cell of the groups' table is called, recorded or not, in the order of the lines."""
+    """What the line of each cell of the groups' table is called, recorded or not, in the order of the lines.
+
+    Raises:
+        ValueError: without groups.
+    """
+    if not groups:
+        raise ValueError("a table takes at least one cell.")
     first = next(iter(groups))
-    names = line_names(sorted(cells(first.table, first.profile), key=in_order))
+    names = line_names(sorted(cells(first.table, first.profile, first.experiment.dataset), key=in_order))
     return {cell: name + f" ({cell.caveat})" * bool(cell.caveat) for cell, name in names.items()}
 
 

@@ -36,8 +36,8 @@ def rules() -> list[str]:
         "λ has no cell of its own). If m = 3 is ahead in the first alone, it was the weight.",
         "EPM against EP: a run records the total variation between R and equal probability. A reading of EPM with less "
         f"than {EVEN:g}, mean of epochs and runs, counts as equal probability: one sentence, no verdict.",
-        "Table 1 at profile laptop with 4000 labels: the first runs, two seeds, had the settings chosen with 1000 labels, "
-        "and their test accuracy was seen. Then every method had the same number of new trials with 4000 labels, on "
+        "Table 1 at profile laptop with 4000 labels: first runs, of two seeds, had the settings chosen with 1000, and "
+        "their test accuracy was seen. Then every method had the same number of new trials with 4000 labels, on "
         "validation images alone, and all cells are run anew.",
         f"At once: {n} claims have an interval, so up to {n * MISSED:.1f} false verdicts are to be expected. "
         "Nothing is corrected for that. Nine of them are asked of Tables 1, 2, 5 and 6.",

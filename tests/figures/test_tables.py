@@ -58,6 +58,29 @@ def test_a_run_that_guesses_is_an_arrow_at_the_edge():
     assert axis.get_xlim()[0] < 10.3 and not axis.texts
 
 
+def test_numbers_of_the_paper_that_would_squeeze_the_runs_are_arrows_at_the_edge():
+    """If one is further above the best run than the runs are apart; with the paper's network and images never."""
+    of_table = groups(1, "laptop", named={"DNLL 1000 lineage", "Mean Teacher 1000 lineage", "supervised only 1000"})
+    printed = {cell: cell.printed for cell in of_table if cell.printed is not None}
+
+    def drawn(best, worst=0.55):
+        """The numbers that are arrows, those that are dashes, and the axis."""
+        runs = {cell: [record(cell.experiment, 0, best if cell in printed else worst)] for cell in of_table}
+        [axis] = figures.tables.points_of_cells(runs).axes
+        dashes = {number for number in printed.values() if [number, number] in drawn_x(axis)}
+        return {text.get_text() for text in axis.texts}, dashes, axis
+
+    arrows, dashes, axis = drawn(0.6)
+    assert arrows == {f"{number:.1f}%" for number in printed.values()} and not dashes
+    assert 60 < axis.get_xlim()[1] < min(printed.values())
+    assert {text.xy[0] for text in axis.texts} == {1}  # the right edge
+    assert "the paper, too far right to be drawn" in texts(axis.figure) and "the paper" not in texts(axis.figure)
+    arrows, dashes, axis = drawn(0.83)  # 28 points above the worst run, and less than that below the paper's
+    assert dashes == {*printed.values()} and not arrows and "the paper" in texts(axis.figure)
+    own = groups(1, "paper", named={"DNLL 1000 lineage"})
+    assert not figures.tables.points_of_cells({cell: [record(cell.experiment, 0, 0.2)] for cell in own}).axes[0].texts
+
+
 def test_no_bar_of_a_mean_leaves_the_accuracies_there_are():
     cell = next(cell for cell in cells(4, "laptop") if cell.name == "DNLL 20 noise")
     records = [record(cell.experiment, seed, accuracy) for seed, accuracy in enumerate((0.7, 0.99, 0.99))]
@@ -130,23 +153,23 @@ def test_curves_draw_each_run_their_mean_and_the_papers_numbers():
 
 def test_sensitivity_has_a_panel_for_the_fixed_weight_only_with_records():
     of_table = groups(5)
-    plain, fixed = figures.tables.sensitivity(of_table).axes
+    plain, fixed = figures.sensitivity.sensitivity(of_table).axes
     assert fixed.get_title() == "the same total weight for every m"
     assert plain.get_ylim() == fixed.get_ylim()
     some = {cell: [] if cell.reading else records for cell, records in of_table.items()}
-    [axis] = figures.tables.sensitivity(some).axes
+    [axis] = figures.sensitivity.sensitivity(some).axes
     printed = [NUMBERS[key] for key in NUMBERS if key.table == 5 and key.selection == "epm"]
     assert printed in [list(line.get_ydata()) for line in axis.lines]
     assert next(line.get_linestyle() for line in axis.lines if line.get_color() == BLUE) == "-"  # means are joined
-    [single] = figures.tables.sensitivity(groups(5, "quick", n=1)).axes
+    [single] = figures.sensitivity.sensitivity(groups(5, "quick", n=1)).axes
     own = [line for line in single.lines if line.get_color() == BLUE and line.get_marker() in {"s", "o"}]
     assert [line.get_linestyle() for line in own] == ["None"] * 2  # single runs are not
     of_table = groups(5, "quick")
     fewer = next(cell for cell in of_table if cell.experiment.selection == "ep")
-    [mixed] = figures.tables.sensitivity(of_table | {fewer: of_table[fewer][:1]}).axes
+    [mixed] = figures.sensitivity.sensitivity(of_table | {fewer: of_table[fewer][:1]}).axes
     own = [line for line in mixed.lines if line.get_color() == BLUE and line.get_marker() in {"s", "o"}]
     assert [line.get_linestyle() for line in own] == ["None", "--"]  # nor is one among means
-    [quick] = figures.tables.sensitivity(groups(5, "quick")).axes
+    [quick] = figures.sensitivity.sensitivity(groups(5, "quick")).axes
     assert printed not in [list(line.get_ydata()) for line in quick.lines]  # the paper has no digits
 
 
@@ -163,7 +186,7 @@ def test_titles_name_the_profile():
     for figure in (
         figures.tables.points_of_cells(groups(3, "quick")),
         figures.tables.curves_of_cells(groups(3, "quick")),
-        figures.tables.sensitivity(groups(5, "quick")),
+        figures.sensitivity.sensitivity(groups(5, "quick")),
     ):
         assert any(text.startswith("Digits, small network") and "stand-in" in text for text in texts(figure))
     with pytest.raises(ValueError, match="at least one cell"):
