@@ -1,4 +1,4 @@
-"""The figures of the paper's Tables 1-6: our runs, and the paper's numbers as dashed marks.
+"""The figures of the paper's Tables 1-6: our runs, and the paper's numbers as dashes, or as arrows at the edge.
 
     groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
     show(points_of_cells(groups), alt="...")
@@ -41,6 +41,7 @@ Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where i
 
 SHADE = "#EEEEEE"  # of lines with a caveat
 GUESSED = 20  # percent; all of the tables' sets have ten classes, of which guessing finds 10
+LEAST = 10  # points that an axis has at least for the runs
 _VARIANTS = (("-", False), ((0, (5, 1.5)), True), ((0, (1, 1.2)), False), ("-.", True))  # of one method: dash, hollow
 
 
@@ -101,7 +102,7 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     values = {cell: 100 * np.array(results.accuracies(groups[cell])) for cell in drawn}
     printed = [cell.printed for cell in drawn if cell.printed is not None]
     ran = [accuracy for of in values.values() for accuracy in of]
-    most = 100 if any(cell.as_in_paper for cell in drawn) else _most_drawn(printed, ran)
+    most = 100 if any(cell.as_in_paper for cell in drawn) else _most_drawn(ran)
     seen = [x for x in [*printed, *ran] if x <= most]
     learnt = [accuracy for accuracy in seen if accuracy >= GUESSED]
     stated = {cell.method for cell in drawn if cell.role != "variant"}
@@ -112,8 +113,9 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                 y = lines.index(names[cell])
                 if cell.caveat:
                     axis.axhspan(y - 0.5, y + 0.5, color=SHADE, linewidth=0, zorder=0)
+                missing = "" if len(values[cell]) else "not recorded"
                 if cell.printed is not None and cell.printed > most:
-                    _at_edge(axis, y, f"{cell.printed:.1f}%", 1, BLACK)
+                    _at_edge(axis, y, ", ".join(filter(None, [missing, f"{cell.printed:.1f}%"])), 1, BLACK)
                 elif cell.printed is not None:
                     look = {"linestyle": PAPER, "color": BLACK, "linewidth": 1.6}
                     axis.plot([cell.printed] * 2, [y - 0.42, y + 0.42], zorder=4, **look)
@@ -122,11 +124,11 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                     hollow = cell.role == "variant" and cell.method in stated
                     look = dataclasses.replace(METHODS[cell.method], hollow=hollow)
                     runs_and_mean(axis, y, values[cell], look, most=100)
-                else:
+                elif cell.printed <= most:
                     left = cell.printed < (min(seen) + max(seen)) / 2  # the words go where there is room
                     place = {"xytext": (6 if left else -6, 0), "ha": "left" if left else "right", "va": "center"}
                     look = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
-                    axis.annotate("not recorded", (cell.printed, y), **look, **place)
+                    axis.annotate(missing, (cell.printed, y), **look, **place)
                 if learnt and min(values[cell], default=100) < GUESSED:
                     text = ", ".join(f"{accuracy:.1f}%" for accuracy in sorted(values[cell]) if accuracy < GUESSED)
                     _at_edge(axis, y, text, 0, METHODS[cell.method].color)
@@ -139,10 +141,11 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
             percents(axis.xaxis, of=100)
         axes[0, 0].margins(x=0.12)
         left, right = axes[0, 0].get_xlim()
-        beyond = 0.6 * (right - left) if max(printed, default=0) > most else 0  # room for the arrows
-        axes[0, 0].set_xlim(right=min(right + beyond, 103))  # room for a mark; there is no more than 100
         if learnt and min(seen) < GUESSED:
-            axes[0, 0].set_xlim(left=min(learnt) - 0.12 * max(10, max(seen) - min(learnt)))
+            left = min(learnt) - 0.12 * max(LEAST, max(seen) - min(learnt))
+        if max(printed, default=0) > most:  # an arrow and its number take two fifths of a panel, and bars pass runs
+            right = max(right, (max(ran) - 0.46 * left) / 0.54)
+        axes[0, 0].set_xlim(left, min(right, 103))  # room for a mark; there is no more than 100
         figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
         keys = _keys(drawn, groups, stated, most)
@@ -150,11 +153,10 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     return figure
 
 
-def _most_drawn(printed: Sequence[float], runs: Sequence[float]) -> float:
-    """Up to where numbers of the paper are drawn: to the best run, if else the runs had less than half of the axis."""
-    learnt = [accuracy for accuracy in runs if accuracy >= GUESSED] or [100]
-    room = max(10, max(learnt) - min(learnt))
-    return max(learnt) if max(printed, default=0) > max(learnt) + room else 100
+def _most_drawn(runs: Sequence[float]) -> float:
+    """Up to where numbers of the paper are drawn: runs, in percent, keep half of the axis, or LEAST points."""
+    learnt = [accuracy for accuracy in runs if accuracy >= GUESSED]
+    return min(100, max(learnt) + max(LEAST, max(learnt) - min(learnt))) if learnt else 100
 
 
 def _at_edge(axis: Axes, y: float, text: str, edge: int, color: str) -> None:

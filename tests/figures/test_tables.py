@@ -58,27 +58,46 @@ def test_a_run_that_guesses_is_an_arrow_at_the_edge():
     assert axis.get_xlim()[0] < 10.3 and not axis.texts
 
 
-def test_numbers_of_the_paper_that_would_squeeze_the_runs_are_arrows_at_the_edge():
-    """If one is further above the best run than the runs are apart; with the paper's network and images never."""
-    of_table = groups(1, "laptop", named={"DNLL 1000 lineage", "Mean Teacher 1000 lineage", "supervised only 1000"})
-    printed = {cell: cell.printed for cell in of_table if cell.printed is not None}
+@pytest.mark.parametrize(
+    ("best", "worst", "dashes", "arrows"),
+    [
+        (0.60, 0.55, [], ["81.8%", "87.9%"]),
+        (0.80, 0.75, [81.78, 87.87], []),  # runs keep ten points
+        (0.75, 0.55, [81.78, 87.87], []),  # of the 33 points from 55 to 88, 20
+        (0.72, 0.58, [81.78], ["87.9%"]),
+        (0.60, 0.103, [], ["81.8%", "87.9%"]),  # a run that guesses is an arrow, too, and takes no room
+    ],
+)
+def test_numbers_of_the_paper_that_would_squeeze_the_runs_are_arrows_at_the_edge(best, worst, dashes, arrows):
+    of_table = groups(
+        1, "laptop", named={"DNLL 1000 lineage", "Mean Teacher 1000 lineage", "supervised only 1000 lineage"}
+    )
+    printed = [cell.printed for cell in of_table if cell.printed is not None]
+    assert sorted(printed) == [81.78, 87.87]
+    runs = {c: [record(c.experiment, 0, best if c.printed else worst)] for c in of_table}
+    [axis] = figures.tables.points_of_cells(runs).axes
+    assert [number for number in sorted(printed) if [number, number] in drawn_x(axis)] == dashes
+    right = [text for text in axis.texts if text.xy[0] == 1]
+    assert sorted(text.get_text() for text in right) == arrows
+    low, high = axis.get_xlim()
+    assert all(low < 100 * accuracy < high for accuracy in (best, worst) if accuracy > 0.2)
+    if right:  # which is where the numbers are, and the runs have room
+        assert high < min(float(text.get_text().strip("%")) for text in right)
+        assert 100 * best < low + 0.6 * (high - low)
+    said = {"the paper": bool(dashes), "the paper, too far right to be drawn": bool(arrows)}
+    assert {name: name in texts(axis.figure) for name in said} == said
 
-    def drawn(best, worst=0.55):
-        """The numbers that are arrows, those that are dashes, and the axis."""
-        runs = {cell: [record(cell.experiment, 0, best if cell in printed else worst)] for cell in of_table}
-        [axis] = figures.tables.points_of_cells(runs).axes
-        dashes = {number for number in printed.values() if [number, number] in drawn_x(axis)}
-        return {text.get_text() for text in axis.texts}, dashes, axis
 
-    arrows, dashes, axis = drawn(0.6)
-    assert arrows == {f"{number:.1f}%" for number in printed.values()} and not dashes
-    assert 60 < axis.get_xlim()[1] < min(printed.values())
-    assert {text.xy[0] for text in axis.texts} == {1}  # the right edge
-    assert "the paper, too far right to be drawn" in texts(axis.figure) and "the paper" not in texts(axis.figure)
-    arrows, dashes, axis = drawn(0.83)  # 28 points above the worst run, and less than that below the paper's
-    assert dashes == {*printed.values()} and not arrows and "the paper" in texts(axis.figure)
-    own = groups(1, "paper", named={"DNLL 1000 lineage"})
-    assert not figures.tables.points_of_cells({cell: [record(cell.experiment, 0, 0.2)] for cell in own}).axes[0].texts
+def test_a_number_at_the_edge_says_where_no_run_is_recorded():
+    of_table = groups(1, "laptop", n=1, named={"DNLL 1000 lineage", "DNLL 4000 lineage"})
+    few, many = ([record(cell.experiment, 0, 0.6)] if cell.labels == 1000 else [] for cell in of_table)
+    shown = figures.tables.points_of_cells(dict(zip(of_table, (few, many)))).axes
+    assert [text.get_text() for axis in shown for text in axis.texts] == ["87.9%", "not recorded, 92.1%"]
+
+
+def test_the_papers_own_network_and_images_have_no_arrows():
+    [cell] = groups(1, "paper", named={"DNLL 1000 lineage"})
+    assert not figures.tables.points_of_cells({cell: [record(cell.experiment, 0, 0.2)]}).axes[0].texts
 
 
 def test_no_bar_of_a_mean_leaves_the_accuracies_there_are():
