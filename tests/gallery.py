@@ -79,7 +79,7 @@ FIGURES = {
     "perception": lambda: figures.method.perception({"Pr": [P.T @ P]}, ["early"], "abcd", {}),
     "weak_push": lambda: figures.method.weak_push(P[1], [P[1], P[0]], [P[0], P[1]], {"norm": {2: 1.0, 10: 0.1}}),
     "points_of_cells": lambda: figures.tables.points_of_cells(half(groups(1))),
-    "sensitivity": lambda: figures.tables.sensitivity(groups(5)),
+    "sensitivity": lambda: figures.sensitivity.sensitivity(groups(5)),
     "curves_of_cells": lambda: figures.tables.curves_of_cells(groups(4, "quick")),
     "scorecard": lambda: figures.scorecard.scorecard_figure(scorecard.rows("no such folder")),
     "claims": lambda: figures.scorecard.claims_figure(

@@ -1,4 +1,4 @@
-"""The figures of the paper's Tables 1-6: our runs, and the paper's numbers as dashed marks.
+"""The figures of the paper's Tables 1-6: our runs, and the paper's numbers as dashes, or as arrows at the edge.
 
     groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
     show(points_of_cells(groups), alt="...")
@@ -21,11 +21,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dnll_core import results
-from dnll_core.figures.curves import curves, runs_and_mean, sd_within
+from dnll_core.figures.curves import curves, runs_and_mean
 from dnll_core.figures.style import (
     BLACK,
-    BLUE,
-    BROKEN,
     GREY,
     METHODS,
     PAPER,
@@ -43,6 +41,7 @@ Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where i
 
 SHADE = "#EEEEEE"  # of lines with a caveat
 GUESSED = 20  # percent; all of the tables' sets have ten classes, of which guessing finds 10
+LEAST = 10  # points that an axis has at least for the runs
 _VARIANTS = (("-", False), ((0, (5, 1.5)), True), ((0, (1, 1.2)), False), ("-.", True))  # of one method: dash, hollow
 
 
@@ -88,7 +87,8 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     """A line for each method and reading, a panel for each number of labels: every run, mean ± sd, the paper's number.
 
     Lines of cells with a caveat are shaded, and the legend says what it is. A run that does little more than guess is
-    an arrow at the left edge with its number, if others do more. Where a panel lacks a line, it says so.
+    an arrow at the left edge with its number, if others do more; numbers of the paper that would squeeze the runs are
+    arrows at the right edge. Where a panel lacks a line, it says so.
 
     Args:
         groups: cells of one table, in the order of their lines; those without records are named where the paper has a
@@ -100,7 +100,10 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     lines = list(dict.fromkeys(names.values()))
     panels = sorted({cell.labels for cell in names}, key=lambda labels: labels or 0)
     values = {cell: 100 * np.array(results.accuracies(groups[cell])) for cell in drawn}
-    seen = [cell.printed for cell in drawn if cell.printed is not None] + [x for own in values.values() for x in own]
+    printed = [cell.printed for cell in drawn if cell.printed is not None]
+    ran = [accuracy for of in values.values() for accuracy in of]
+    most = 100 if any(cell.as_in_paper for cell in drawn) else _most_drawn(ran)
+    seen = [x for x in [*printed, *ran] if x <= most]
     learnt = [accuracy for accuracy in seen if accuracy >= GUESSED]
     stated = {cell.method for cell in drawn if cell.role != "variant"}
     size = (2.3 * len(panels) + 2.25 + 2.4 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
@@ -110,7 +113,10 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                 y = lines.index(names[cell])
                 if cell.caveat:
                     axis.axhspan(y - 0.5, y + 0.5, color=SHADE, linewidth=0, zorder=0)
-                if cell.printed is not None:
+                missing = "" if len(values[cell]) else "not recorded"
+                if cell.printed is not None and cell.printed > most:
+                    _at_edge(axis, y, ", ".join(filter(None, [missing, f"{cell.printed:.1f}%"])), 1, BLACK)
+                elif cell.printed is not None:
                     look = {"linestyle": PAPER, "color": BLACK, "linewidth": 1.6}
                     axis.plot([cell.printed] * 2, [y - 0.42, y + 0.42], zorder=4, **look)
                 if len(values[cell]):
@@ -118,17 +124,14 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                     hollow = cell.role == "variant" and cell.method in stated
                     look = dataclasses.replace(METHODS[cell.method], hollow=hollow)
                     runs_and_mean(axis, y, values[cell], look, most=100)
-                else:
+                elif cell.printed <= most:
                     left = cell.printed < (min(seen) + max(seen)) / 2  # the words go where there is room
                     place = {"xytext": (6 if left else -6, 0), "ha": "left" if left else "right", "va": "center"}
                     look = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
-                    axis.annotate("not recorded", (cell.printed, y), **look, **place)
+                    axis.annotate(missing, (cell.printed, y), **look, **place)
                 if learnt and min(values[cell], default=100) < GUESSED:
                     text = ", ".join(f"{accuracy:.1f}%" for accuracy in sorted(values[cell]) if accuracy < GUESSED)
-                    arrow = {"arrowstyle": "-|>", "color": METHODS[cell.method].color, "shrinkA": 0, "shrinkB": 0}
-                    place = {"xytext": (26, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-                    edge = axis.get_yaxis_transform()
-                    axis.annotate(text, (0, y), xycoords=edge, arrowprops=arrow, **place)
+                    _at_edge(axis, y, text, 0, METHODS[cell.method].color)
             there = {names[cell] for cell in drawn if cell.labels == labels}
             for y in (y for y, line in enumerate(lines) if line not in there):
                 place = {"transform": axis.get_yaxis_transform(), "ha": "center", "va": "center"}
@@ -137,14 +140,31 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
             lines_of(axis, lines, "test accuracy, last epoch")
             percents(axis.xaxis, of=100)
         axes[0, 0].margins(x=0.12)
-        axes[0, 0].set_xlim(right=min(axes[0, 0].get_xlim()[1], 103))  # room for a mark; there is no more than 100
+        left, right = axes[0, 0].get_xlim()
         if learnt and min(seen) < GUESSED:
-            axes[0, 0].set_xlim(left=min(learnt) - 0.12 * (max(seen) - min(learnt)))
+            left = min(learnt) - 0.12 * max(LEAST, max(seen) - min(learnt))
+        if max(printed, default=0) > most:  # an arrow and its number take two fifths of a panel, and bars pass runs
+            right = max(right, (max(ran) - 0.46 * left) / 0.54)
+        axes[0, 0].set_xlim(left, min(right, 103))  # room for a mark; there is no more than 100
         figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
-        keys = _keys(drawn, groups, stated)
+        keys = _keys(drawn, groups, stated, most)
         figure.legend(handles=keys, loc="outside lower center", ncols=max(1, min(len(keys), 4)), fontsize=9)
     return figure
+
+
+def _most_drawn(runs: Sequence[float]) -> float:
+    """Up to where numbers of the paper are drawn: runs, in percent, keep half of the axis, or LEAST points."""
+    learnt = [accuracy for accuracy in runs if accuracy >= GUESSED]
+    return min(100, max(learnt) + max(LEAST, max(learnt) - min(learnt))) if learnt else 100
+
+
+def _at_edge(axis: Axes, y: float, text: str, edge: int, color: str) -> None:
+    """A number outside the axis, with an arrow to its left edge (0) or right edge (1)."""
+    arrow = {"arrowstyle": "-|>", "color": color, "shrinkA": 0, "shrinkB": 0}
+    place = {"xytext": (-26 if edge else 26, 0), "ha": "right" if edge else "left", "va": "center", "fontsize": 9}
+    at = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points"}
+    axis.annotate(text, (edge, y), arrowprops=arrow, **at, **place)
 
 
 def _counted(groups: Groups) -> str:
@@ -153,15 +173,19 @@ def _counted(groups: Groups) -> str:
     return "not recorded" if not counts else f"n = {counts[0]}" + (f"...{counts[-1]}" if counts[1:] else "")
 
 
-def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str]) -> list[Line2D | Patch]:
+def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], most: float) -> list[Line2D | Patch]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
     keys = [Line2D([], [], label="a run", **look)] if any(groups.values()) else []
     if any(cell.role == "variant" and cell.method in stated and groups[cell] for cell in drawn):
         keys.append(Line2D([], [], markerfacecolor="white", label="a variant or second reading", **look))
     if any(len(records) > 1 for records in groups.values()):
         keys.append(Line2D([], [], color=GREY, marker="|", markersize=12, linewidth=2, label="mean ± sd"))
-    if any(cell.printed is not None for cell in drawn):
+    printed = [cell.printed for cell in drawn if cell.printed is not None]
+    if min(printed, default=101) <= most:
         keys.append(Line2D([], [], color=BLACK, linestyle=PAPER, linewidth=1.6, label="the paper"))
+    if max(printed, default=0) > most:
+        beyond = "the paper, too far right to be drawn"
+        keys.append(Line2D([], [], color=BLACK, marker="$\\rightarrow$", markersize=14, linestyle="none", label=beyond))
     keys += [Patch(color=SHADE, label=caveat) for caveat in dict.fromkeys(c.caveat for c in drawn) if caveat]
     return keys
 
@@ -207,83 +231,3 @@ def _looks_of(cells: Sequence[Cell]) -> dict[str, MethodStyle]:
         dash, hollow = _VARIANTS[i % len(_VARIANTS)]
         looks[cell.name] = MethodStyle(cell.name, to_hex(shades[i]), style.marker, dash, hollow)
     return looks
-
-
-_LOOKS = {  # of EP and EPM, and of the paper's two, as in notebook 02
-    "ep": MethodStyle("EP", BLUE, "s"),
-    "epm": MethodStyle("EPM", BLUE, "o", BROKEN, hollow=True),
-}
-_PRINTED = {
-    name: dataclasses.replace(look, label=f"the paper, {look.label}", color=GREY, dash=PAPER)
-    for name, look in _LOOKS.items()
-}
-
-
-def sensitivity(groups: Groups, title: str | None = None) -> Figure:
-    """Table 5: accuracy against m under EP and EPM; each run a mark, mean ± sd, the paper's numbers dashed.
-
-    Only means are joined by lines: a single run among them scatters, and a line would make a trend of that.
-
-    The weight of the unsupervised loss grows with m as in Eq. 9; cells of "fixed weight" get a panel of their own.
-
-    Args:
-        groups: cells of Table 5.
-        title: by default `title_of`.
-    """
-    plain = {cell: records for cell, records in groups.items() if cell.reading is None}
-    fixed = {cell: records for cell, records in groups.items() if cell.reading == "fixed weight"}
-    # m = 1 is the reference of both panels
-    first = {cell: records for cell, records in plain.items() if cell.experiment.m == 1}
-    panels = {"Eq. 9: a sum over m negatives": plain}
-    if any(fixed.values()):
-        panels["the same total weight for every m"] = {**first, **fixed}
-    with canvas(1, len(panels), (5.2 * len(panels) + 0.6, 4.2), sharey=True, squeeze=False) as (figure, axes):
-        for axis, (name, panel) in zip(axes.flat, panels.items()):
-            _against_m(axis, panel)
-            axis.set_title(name if len(panels) > 1 else "")
-            axis.set(xlabel="m, pseudo-negative labels of an image", ylabel="test accuracy, last epoch")
-        percents(axes[0, 0].yaxis, of=100)
-        figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
-        label = "mean ± sd" if any(len(records) > 1 for records in groups.values()) else "a run"
-        keys = [dataclasses.replace(look, label=f"{look.label}, {label}") for look in _LOOKS.values()]
-        keys += _PRINTED.values() if any(cell.printed is not None for cell in plain) else ()
-        dashes = [look.dash if _all_means(plain, selection) else "none" for selection, look in _LOOKS.items()]
-        dashes += [key.dash for key in keys[len(dashes) :]]
-        handles = [Line2D([], [], linestyle=dash, label=key.label, **key.marks) for key, dash in zip(keys, dashes)]
-        figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
-    return figure
-
-
-def _all_means(panel: Groups, selection: str) -> bool:
-    """Whether each cell of this selection that is recorded has several runs."""
-    own = [len(records) for cell, records in panel.items() if cell.experiment.selection == selection and records]
-    return min(own, default=0) > 1
-
-
-def _against_m(axis: Axes, panel: Groups) -> None:
-    runs = frame(record for records in panel.values() for record in records)
-    last = runs.groupby(["experiment", "seed"], as_index=False).last()
-    for side, (selection, look) in zip((-1, 1), _LOOKS.items()):
-        cells = sorted((c for c in panel if c.experiment.selection == selection), key=lambda c: c.experiment.m)
-        printed = [(cell.experiment.m, cell.printed) for cell in cells if cell.printed is not None]
-        if len(printed) > 1:
-            own = _PRINTED[selection]
-            axis.plot(*zip(*printed), linestyle=own.dash, linewidth=1.3, zorder=1, **(own.marks | {"markersize": 5}))
-        own = last[last["selection"] == selection]
-        if own.empty:
-            continue
-        # beside each other, so that no bar hides one
-        m, accuracy = own["m"].to_numpy(float) + 0.06 * side, 100 * own["test"].to_numpy()
-        bars = {
-            "err_style": "bars",
-            "errorbar": sd_within(100),
-            "err_kws": {"capsize": 4},
-            "markeredgecolor": look.color,
-        }
-        dash = look.dash if _all_means(panel, selection) else "none"
-        seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=dash, linewidth=2, **bars, **look.marks)
-        if own["seed"].nunique() > 1:
-            axis.plot(m + 0.08 * side, accuracy, ".", color=BLUE, alpha=0.6, markersize=6)
-    axis.set_xticks(sorted({cell.experiment.m for cell in panel}))
-    axis.margins(x=0.12, y=0.1)
-    axis.grid(axis="x", visible=False)

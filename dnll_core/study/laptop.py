@@ -2,7 +2,7 @@
 
 Table 4 is MNIST at half its size with the small network, see `settings.laptop`. Tables 1, 5 and 6 are CIFAR-10 at half
 its size with the network cnn6: 5 and 6, which compare ways of DNLL, with the weight decay that was set before any
-search, 1, which compares methods, with the one that supervised-only, DNLL and FixMatch preferred in searches.
+search, 1, which compares methods, with settings that were searched at each number of labels.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from dnll_core.study.settings import (
 LAPTOP = (1, 4, 5, 6)  # its tables; the other profiles have all
 ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run in Table 4
 _ON_CIFAR = (1, 5, 6)
+_FEW = 1000  # labels of Tables 5 and 6, and of the searches in BESIDE
 _VIEWS = {1: "lineage", 4: "noise"}  # the reading of the views that the searches had
 _DNLL_AUGMENTED = "RandAugment and Cutout on the unlabelled images that it learns from; λ is the other's"
 _ALONE_AUGMENTED = "RandAugment and Cutout on labelled images, in no more minutes than DNLL"
-BESIDE = (  # more cells of Table 1: method, reading, the search that chose what it has of its own, a note
-    ("dnll", "RandAugment", "table1-dnll-randaugment", _DNLL_AUGMENTED),
-    ("supervised", "RandAugment, as long", "table1-supervised-randaugment", _ALONE_AUGMENTED),
+BESIDE = (  # more cells of Table 1: method, reading, a search with 1000 labels, what it chose for them, a note
+    ("dnll", "RandAugment", "table1-dnll-randaugment", ("strong",), _DNLL_AUGMENTED),
+    ("supervised", "RandAugment, as long", "table1-supervised-randaugment", ("weak", "epochs"), _ALONE_AUGMENTED),
 )
 
 
@@ -44,7 +45,7 @@ def runs(table: int, method: str) -> int:
 
 def labels(table: int, own: tuple[int, ...]) -> tuple[int, ...]:
     """Of the numbers of labels that a table has, those that are run."""
-    return {1: (own[0], own[-1]), 4: own}.get(table, (1000,))
+    return {1: (own[0], own[-1]), 4: own}.get(table, (_FEW,))
 
 
 def readings(table: int) -> dict[str, tuple[dict, str]]:
@@ -52,13 +53,17 @@ def readings(table: int) -> dict[str, tuple[dict, str]]:
     return {_VIEWS[table]: ({}, READINGS[table][_VIEWS[table]].note)}
 
 
-def experiments(table: int, dataset: str) -> dict[str, Experiment]:
-    """Method -> its experiment; other data sets than the table's have their own size and the views of section 4.2."""
+def experiments(table: int, dataset: str, labels: int | None) -> dict[str, Experiment]:
+    """Method -> its experiment; other data sets than the table's have their own size and the views of section 4.2.
+
+    labels: settings of Table 1 were searched for each of its numbers; for another they are those for 1000.
+    """
     if table not in _ON_CIFAR:
         return {method: laptop(method, dataset) for method in ("dnll", *LAPTOP_CHOSEN, *AS_RECORDED)}
     if table == 1:
-        chosen_here = CIFAR_CHOSEN | {"dnll": CIFAR_CHOSEN["dnll"].replace(selection="epm")}
-        found = {method: e.replace(evaluations=_enough(e.epochs)) for method, e in chosen_here.items()}
+        own = CIFAR_CHOSEN.get(labels, CIFAR_CHOSEN[_FEW])
+        own = own | {"dnll": own["dnll"].replace(selection="epm")}
+        found = {method: e.replace(evaluations=_enough(e.epochs)) for method, e in own.items()}
     else:
         found = {"dnll": OWN_WEIGHTS[3]}
     if dataset == "cifar10":
@@ -75,16 +80,16 @@ def beside_rivals(found: dict[str, Experiment]) -> list[tuple[str, str, dict, st
             changes = {name: getattr(long, name) for name in ("epochs", *RAMPS)} | {"evaluations": _enough(epochs)}
             more.append((method, "as long", changes, "as many minutes as DNLL, not as many passes"))
     if "fixmatch-randaugment" in found:  # that is, on CIFAR-10, whose images may be changed so
-        for method, reading, search, note in BESIDE:
-            best, before = chosen(search), CIFAR_CHOSEN[method].to_dict()
-            changes = {name: value for name, value in best.to_dict().items() if value != before[name]}
-            more.append((method, reading, changes | {"evaluations": _enough(best.epochs)}, note))
+        for method, reading, search, fields, note in BESIDE:
+            best = chosen(search)
+            changes = {name: getattr(best, name) for name in fields} | {"evaluations": _enough(best.epochs)}
+            more.append((method, reading, changes, note))
     return more
 
 
 def every_label() -> Experiment:
     """Supervised-only of Table 1 with the label of every image outside the validation set, in as many passes."""
-    return CIFAR_CHOSEN["supervised"].replace(labels=45_000, include_labelled=True)
+    return CIFAR_CHOSEN[_FEW]["supervised"].replace(labels=45_000, include_labelled=True)
 
 
 def _enough(epochs: int) -> int:

@@ -97,6 +97,9 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
         groups: of one table and profile.
         which: see `results.accuracies`.
         beside_paper: below each method that has numbers in the paper stand these.
+
+    Raises:
+        ValueError: without groups.
     """
     rows, columns = _rows_and_columns(groups)
     what, lines = {"final": "last epoch (%)", "best": "best on test (%)"}[which], []
@@ -120,6 +123,9 @@ def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
     A line is compared with DNLL in the same reading; where the table has none like it, with the one that learns from
     such views, and that is said; where it has none either, with its first. Whether that is recorded makes no
     difference. Lines that share two seeds with it in no column are left out.
+
+    Raises:
+        ValueError: without groups.
     """
     rows, columns = _rows_and_columns(groups)
     names, lines = _names(groups), []
@@ -160,9 +166,15 @@ def _rows_and_columns(groups: Groups) -> tuple[dict[str, dict[int | None, Cell]]
 
 
 def _names(groups: Groups) -> dict[Cell, str]:
-    """What the line of each cell of the groups' table is called, recorded or not, in the order of the lines."""
+    """What the line of each cell of the groups' table is called, recorded or not, in the order of the lines.
+
+    Raises:
+        ValueError: without groups.
+    """
+    if not groups:
+        raise ValueError("a table takes at least one cell.")
     first = next(iter(groups))
-    names = line_names(sorted(cells(first.table, first.profile), key=in_order))
+    names = line_names(sorted(cells(first.table, first.profile, first.experiment.dataset), key=in_order))
     return {cell: name + f" ({cell.caveat})" * bool(cell.caveat) for cell, name in names.items()}
 
 

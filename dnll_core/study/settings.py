@@ -15,7 +15,6 @@ from dnll_core.methods.classical import Classical
 from dnll_core.study.searches import SEARCHES, chosen
 
 Changes = dict[str, object]  # fields of `Experiment`
-SEARCHED = ("digits", "mnist", "cifar10")  # the fields of `Method` that name searches
 
 
 @dataclass(frozen=True, kw_only=True, config=RULES)
@@ -28,7 +27,14 @@ class Method:
     published_on: dict[str, Changes] = Field(default_factory=dict)
     digits: str = ""
     mnist: str = ""
-    cifar10: str = ""
+    cifar10: dict[Count, str] = Field(default_factory=dict)
+
+    @property
+    def searches(self) -> dict[str, str]:
+        """Those that are named, by what names them."""
+        named = {"digits": self.digits, "mnist": self.mnist}
+        named |= {f"cifar10.{labels}": search for labels, search in self.cifar10.items()}
+        return {place: search for place, search in named.items() if search}
 
 
 class Reading(NamedTuple):
@@ -64,10 +70,9 @@ def read(path: Path) -> _File:
     changes |= {f"readings.{t}.{name}": own.views for t, of in file.readings.items() for name, own in of.items()}
     changes |= {f"as_recorded.{name}": own for name, own in file.as_recorded.items()}
     searches = {
-        f"methods.{name}.{images}": search
+        f"methods.{name}.{place}": search
         for name, method in file.methods.items()
-        for images in SEARCHED
-        if (search := getattr(method, images))
+        for place, search in method.searches.items()
     }
     searches |= {f"quickstart.{name}": search for name, search in file.quickstart.items()}
     searches |= {f"adaptation.{name}": search for name, search in file.adaptation.items()}
@@ -76,6 +81,10 @@ def read(path: Path) -> _File:
             chosen(own) if isinstance(own, str) else Experiment(**own)
         except ConfigError as error:
             raise ConfigError(f"{path}: in [{place}] {error}") from None
+    numbers = {name: [*method.cifar10] for name, method in file.methods.items() if method.cifar10}
+    for name, own in numbers.items():
+        if own != numbers["dnll"]:
+            raise ConfigError(f"{path}: in [methods.{name}] cifar10 takes searches for {numbers['dnll']}, not {own}.")
     return file
 
 
@@ -86,13 +95,16 @@ READINGS = {int(table): of for table, of in _FILE.readings.items()}
 EPOCHS = _FILE.epochs  # profile -> kind of data -> passes over the unlabelled images; "as-long": method -> passes
 
 # What the searches chose: for every method on the digits, for the quickstart, for domain adaptation, and on two CPU
-# cores for Table 4, for Table 1, and for Tables 5 and 6, where each number m of negatives has a λ of its own.
+# cores for Table 4, for each number of labels of Table 1, and for each m of Tables 5 and 6.
 METHODS = {name: chosen(method.digits) for name, method in NAMED.items() if method.digits}
 QUICKSTART: dict[str, Experiment | Classical] = {name: chosen(search) for name, search in _FILE.quickstart.items()}
 ADAPTATION_CHOSEN = {name: chosen(search) for name, search in _FILE.adaptation.items()}
 LAPTOP_START = chosen("laptop-start")
 LAPTOP_CHOSEN = {name: chosen(method.mnist) for name, method in NAMED.items() if method.mnist}
-CIFAR_CHOSEN = {name: chosen(method.cifar10) for name, method in NAMED.items() if method.cifar10}
+CIFAR_CHOSEN = {
+    labels: {name: chosen(method.cifar10[labels]) for name, method in NAMED.items() if labels in method.cifar10}
+    for labels in NAMED["dnll"].cifar10
+}
 OWN_WEIGHTS = {m: chosen(f"cifar10-m{m}") for m in (1, 2, 3, 4)}
 AS_RECORDED = _FILE.as_recorded  # departures of those without a search on MNIST
 NOT_SEARCHED = "not searched on MNIST"  # how they are marked wherever their numbers stand

@@ -26,6 +26,7 @@ from dnll_core.signals import Stopped
 from dnll_core.study.laptop import every_label
 from dnll_core.study.markdown import (
     Markdown,
+    by_labels,
     laptop_table,
     leads_by_labels,
     markdown,
@@ -239,6 +240,14 @@ def leads_of_made(folder, profile, made):
         if cell.name in made:
             write(folder, cell.experiment, made[cell.name])
     return leads_by_labels(recorded_groups(1, folder)[profile])
+
+
+def test_lines_are_those_of_the_cells_data_set():
+    of_table = {cell: [record(cell.experiment, 0, 0.7)] for cell in cells(1, "laptop", "svhn")}
+    shown = {line["last epoch (%)"]: line["1000 labels"] for line in by_labels(of_table)}
+    assert set(shown.values()) == {"70.00"} and {"DNLL", "Mean Teacher, as long"} <= shown.keys()
+    with pytest.raises(ValueError, match="at least one cell"):
+        by_labels({})
 
 
 def test_leads_are_students_on_the_same_seeds_and_in_the_same_reading(tmp_path):

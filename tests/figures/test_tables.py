@@ -58,6 +58,48 @@ def test_a_run_that_guesses_is_an_arrow_at_the_edge():
     assert axis.get_xlim()[0] < 10.3 and not axis.texts
 
 
+@pytest.mark.parametrize(
+    ("best", "worst", "dashes", "arrows"),
+    [
+        (0.60, 0.55, [], ["81.8%", "87.9%"]),
+        (0.80, 0.75, [81.78, 87.87], []),  # runs keep ten points
+        (0.75, 0.55, [81.78, 87.87], []),  # of the 33 points from 55 to 88, 20
+        (0.72, 0.58, [81.78], ["87.9%"]),
+        (0.60, 0.103, [], ["81.8%", "87.9%"]),  # a run that guesses is an arrow, too, and takes no room
+    ],
+)
+def test_numbers_of_the_paper_that_would_squeeze_the_runs_are_arrows_at_the_edge(best, worst, dashes, arrows):
+    of_table = groups(
+        1, "laptop", named={"DNLL 1000 lineage", "Mean Teacher 1000 lineage", "supervised only 1000 lineage"}
+    )
+    printed = [cell.printed for cell in of_table if cell.printed is not None]
+    assert sorted(printed) == [81.78, 87.87]
+    runs = {c: [record(c.experiment, 0, best if c.printed else worst)] for c in of_table}
+    [axis] = figures.tables.points_of_cells(runs).axes
+    assert [number for number in sorted(printed) if [number, number] in drawn_x(axis)] == dashes
+    right = [text for text in axis.texts if text.xy[0] == 1]
+    assert sorted(text.get_text() for text in right) == arrows
+    low, high = axis.get_xlim()
+    assert all(low < 100 * accuracy < high for accuracy in (best, worst) if accuracy > 0.2)
+    if right:  # which is where the numbers are, and the runs have room
+        assert high < min(float(text.get_text().strip("%")) for text in right)
+        assert 100 * best < low + 0.6 * (high - low)
+    said = {"the paper": bool(dashes), "the paper, too far right to be drawn": bool(arrows)}
+    assert {name: name in texts(axis.figure) for name in said} == said
+
+
+def test_a_number_at_the_edge_says_where_no_run_is_recorded():
+    of_table = groups(1, "laptop", n=1, named={"DNLL 1000 lineage", "DNLL 4000 lineage"})
+    few, many = ([record(cell.experiment, 0, 0.6)] if cell.labels == 1000 else [] for cell in of_table)
+    shown = figures.tables.points_of_cells(dict(zip(of_table, (few, many)))).axes
+    assert [text.get_text() for axis in shown for text in axis.texts] == ["87.9%", "not recorded, 92.1%"]
+
+
+def test_the_papers_own_network_and_images_have_no_arrows():
+    [cell] = groups(1, "paper", named={"DNLL 1000 lineage"})
+    assert not figures.tables.points_of_cells({cell: [record(cell.experiment, 0, 0.2)]}).axes[0].texts
+
+
 def test_no_bar_of_a_mean_leaves_the_accuracies_there_are():
     cell = next(cell for cell in cells(4, "laptop") if cell.name == "DNLL 20 noise")
     records = [record(cell.experiment, seed, accuracy) for seed, accuracy in enumerate((0.7, 0.99, 0.99))]
@@ -130,23 +172,23 @@ def test_curves_draw_each_run_their_mean_and_the_papers_numbers():
 
 def test_sensitivity_has_a_panel_for_the_fixed_weight_only_with_records():
     of_table = groups(5)
-    plain, fixed = figures.tables.sensitivity(of_table).axes
+    plain, fixed = figures.sensitivity.sensitivity(of_table).axes
     assert fixed.get_title() == "the same total weight for every m"
     assert plain.get_ylim() == fixed.get_ylim()
     some = {cell: [] if cell.reading else records for cell, records in of_table.items()}
-    [axis] = figures.tables.sensitivity(some).axes
+    [axis] = figures.sensitivity.sensitivity(some).axes
     printed = [NUMBERS[key] for key in NUMBERS if key.table == 5 and key.selection == "epm"]
     assert printed in [list(line.get_ydata()) for line in axis.lines]
     assert next(line.get_linestyle() for line in axis.lines if line.get_color() == BLUE) == "-"  # means are joined
-    [single] = figures.tables.sensitivity(groups(5, "quick", n=1)).axes
+    [single] = figures.sensitivity.sensitivity(groups(5, "quick", n=1)).axes
     own = [line for line in single.lines if line.get_color() == BLUE and line.get_marker() in {"s", "o"}]
     assert [line.get_linestyle() for line in own] == ["None"] * 2  # single runs are not
     of_table = groups(5, "quick")
     fewer = next(cell for cell in of_table if cell.experiment.selection == "ep")
-    [mixed] = figures.tables.sensitivity(of_table | {fewer: of_table[fewer][:1]}).axes
+    [mixed] = figures.sensitivity.sensitivity(of_table | {fewer: of_table[fewer][:1]}).axes
     own = [line for line in mixed.lines if line.get_color() == BLUE and line.get_marker() in {"s", "o"}]
     assert [line.get_linestyle() for line in own] == ["None", "--"]  # nor is one among means
-    [quick] = figures.tables.sensitivity(groups(5, "quick")).axes
+    [quick] = figures.sensitivity.sensitivity(groups(5, "quick")).axes
     assert printed not in [list(line.get_ydata()) for line in quick.lines]  # the paper has no digits
 
 
@@ -163,7 +205,7 @@ def test_titles_name_the_profile():
     for figure in (
         figures.tables.points_of_cells(groups(3, "quick")),
         figures.tables.curves_of_cells(groups(3, "quick")),
-        figures.tables.sensitivity(groups(5, "quick")),
+        figures.sensitivity.sensitivity(groups(5, "quick")),
     ):
         assert any(text.startswith("Digits, small network") and "stand-in" in text for text in texts(figure))
     with pytest.raises(ValueError, match="at least one cell"):

@@ -21,6 +21,12 @@ FILE = Path(settings.__file__).with_suffix(".toml").read_text(encoding="utf-8")
         ('"methods-vat"', '"methods-vta"', "in [methods.vat.digits] search='methods-vta' is not known. Did you mean"),
         ('"digits-dnll-3"', '"digits-dnll-1"', "in [quickstart.dnll] 'digits-dnll-1': nothing was chosen"),
         ('title = "VAT"', 'titel = "VAT"', "in [methods.vat] field='titel' is not known. Did you mean 'title'?"),
+        (
+            '1000 = "table1-dual-student", ',
+            "",
+            "in [methods.dual-student] cifar10 takes searches for [1000, 4000], not [4",
+        ),
+        ('1000 = "table1-dual-student"', 'all = "table1-dual-student"', "in [methods.dual-student] cifar10.all"),
         ("svhn = 28", "svhn = 0", "epochs.short.svhn: Input should be greater than or equal to 1, not 0"),
         ("[quickstart]", "[quick]\n[quickstart]", "field='quick' is not known"),
     ],
