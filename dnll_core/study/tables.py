@@ -248,7 +248,7 @@ def _variants(table: int, profile: str, dataset: str | None) -> list[Cell]:
 
 
 def _experiments(table: int, profile: str, dataset: str | None, labels: int | None = None) -> dict[str, Experiment]:
-    """Method -> its experiment at a profile with so many labels, of which it has none yet; views of section 4.2."""
+    """Method -> its experiment at a profile, with the views of section 4.2 and what was searched for so many labels."""
     network, data = SETUP[table][1], SETUP[table][0] if dataset is None else dataset
     if profile == "quick":
         return {method: quick(method, "digits" if dataset is None else dataset) for method in COMPARED}
