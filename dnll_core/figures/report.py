@@ -236,6 +236,7 @@ def render(text: str, blocks: dict[str, str]) -> str:
 def readme() -> str:
     """The README as it should be."""
     blocks = {
+        "tally": scorecard.tally(scorecard.rows(), scorecard.findings()),
         "quickstart table": quickstart_table(),
         "paper table": paper_table(),
         "mnist table": laptop_table(4),

@@ -202,3 +202,29 @@ def findings(folder: str | Path | None = None) -> pd.DataFrame:
         lines.append({"claim": words, "section": claim.section, **vars(finding)})
     columns = ["claim", "section", "difference", "low", "high", "unit", "n", "verdict", "data", "evidence"]
     return pd.DataFrame(lines, columns=columns).astype(dict.fromkeys(("difference", "low", "high"), float))
+
+
+def tally(numbers: pd.DataFrame, claimed: pd.DataFrame) -> str:
+    """How many of the paper's numbers are reached, and how many of its claims hold, as two items of Markdown.
+
+    Args:
+        numbers: of `rows`.
+        claimed: of `findings`.
+    """
+    recorded = numbers[numbers["verdict"].isin(["green", "red"])]
+    accuracies, times = recorded[recorded["table"] < 7], recorded[recorded["table"] == 7]
+    kinds = (
+        ("accuracies of DNLL", accuracies[accuracies["row"] == OURS]),
+        ("of its rivals", accuracies[accuracies["row"] != OURS]),
+        ("times, as multiples of Mean Teacher's", times),
+    )
+    reached = ", ".join(f"{sum(of['verdict'] == 'green')} of {len(of)} {kind}" for kind, of in kinds)
+    others, judged = numbers["verdict"].value_counts(), claimed["verdict"].value_counts()
+    failed = claimed[claimed["verdict"] == "does not hold"]["claim"]
+    return (
+        f"- **Numbers** that reach the paper's: {reached}. {others.get(SMALLER, 0)} are of a smaller network and not "
+        f"compared, {others.get('missing', 0)} boxes have no record.\n"
+        f"- **Claims**: {judged.get('holds', 0)} hold, {judged.get('does not hold', 0)} do not, "
+        f"{judged.get('undecided', 0)} are undecided, {judged.get('not recorded', 0)} are not recorded. "
+        f"Not supported: {'; '.join(f'“{claim}”' for claim in failed) or 'none'}."
+    )

@@ -8,9 +8,9 @@ import pytest
 from fabricated import write
 
 from dnll_core.config import Experiment
-from dnll_core.paper import NUMBERS, SECONDS
+from dnll_core.paper import NUMBERS, OURS, SECONDS
 from dnll_core.study.rivals import gans
-from dnll_core.study.scorecard import compared, findings, key_of, missing_because, rows, verdict
+from dnll_core.study.scorecard import compared, findings, key_of, missing_because, rows, tally, verdict
 from dnll_core.study.statistics import at_once
 from dnll_core.study.tables import cells
 
@@ -214,3 +214,28 @@ def test_a_claim_says_what_it_was_judged_on_and_how_many_there_are(tmp_path):
     told = at_once(table)  # five times and one lead
     assert told.startswith("6 claims are judged at once")
     assert f"so up to {6 * 0.05:.1f} false verdicts are to be expected" in told
+
+
+def test_the_tally_counts_by_hand():
+    boxes = [
+        (1, OURS, "red"),
+        (2, OURS, "green"),
+        (4, "ImprovedGAN", "green"),
+        (7, OURS, "green"),
+        (7, "Mean Teacher", "reference"),
+        (1, OURS, "smaller network"),
+        (1, "Mean Teacher", "missing"),
+        (3, OURS, "missing"),
+        (1, "TNAR-VAE", "not attempted"),
+    ]
+    numbers = pd.DataFrame(boxes, columns=["table", "row", "verdict"])
+    verdicts = [("a", "holds"), ("b", "does not hold"), ("c", "undecided"), ("d", "does not hold"), ("e", "holds")]
+    told = tally(numbers, pd.DataFrame(verdicts, columns=["claim", "verdict"])).split("\n")
+    assert told[0].startswith(
+        "- **Numbers** that reach the paper's: 1 of 2 accuracies of DNLL, 1 of 1 of its rivals, 1 of 1 times"
+    )
+    assert told[0].endswith("1 are of a smaller network and not compared, 2 boxes have no record.")
+    assert told[1] == ("- **Claims**: 2 hold, 2 do not, 1 are undecided, 0 are not recorded. Not supported: “b”; “d”.")
+    assert tally(numbers[:0], pd.DataFrame(columns=["claim", "verdict"])).endswith(
+        "0 are not recorded. Not supported: none."
+    )
