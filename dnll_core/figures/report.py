@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from dnll_core import results
 from dnll_core.bench.report import frame, load_benchmarks, milliseconds, spread
 from dnll_core.checks import opened_file
-from dnll_core.common import atomic_file, program
+from dnll_core.common import atomic_file, program, tell
 from dnll_core.config import Experiment
 from dnll_core.data.load import load_data
 from dnll_core.figures import curves, images, own, style
@@ -279,10 +279,10 @@ def main(arguments: list[str] | None = None) -> None:
     text = readme()
     with atomic_file(ROOT / "README.md") as file:
         file.write(text.encode())
-    print("wrote README.md")
+    tell("wrote README.md")
     for name, figure in figures().items():
         style.save(figure, ROOT / "figures" / name)
-        print(f"wrote figures/{name}")
+        tell(f"wrote figures/{name}")
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     """A line for each method and reading, a panel for each number of labels: every run, mean ± sd, the paper's number.
 
     Lines of cells with a caveat are shaded, and the legend says what it is. A run that does little more than guess is
-    an arrow at the left edge with its number, if others do more; numbers of the paper that would squeeze the runs are
-    arrows at the right edge. Where a panel lacks a line, it says so.
+    an arrow at the left edge with its number, if others do more; numbers of the paper that would squeeze the runs stand
+    to the right of the panel, behind arrows. Where a panel lacks a line, it says so.
 
     Args:
         groups: cells of one table, in the order of their lines; those without records are named where the paper has a
@@ -106,7 +106,8 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     seen = [x for x in [*printed, *ran] if x <= most]
     learnt = [accuracy for accuracy in seen if accuracy >= GUESSED]
     stated = {cell.method for cell in drawn if cell.role != "variant"}
-    size = (2.3 * len(panels) + 2.25 + 2.4 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
+    outside = max(printed, default=0) > most
+    size = ((2.3 + 0.6 * outside) * len(panels) + 2.25 + 2.4 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
     with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
         for axis, labels in zip(axes.flat, panels):
             for cell in (cell for cell in drawn if cell.labels == labels):
@@ -115,7 +116,7 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                     axis.axhspan(y - 0.5, y + 0.5, color=SHADE, linewidth=0, zorder=0)
                 missing = "" if len(values[cell]) else "not recorded"
                 if cell.printed is not None and cell.printed > most:
-                    _at_edge(axis, y, ", ".join(filter(None, [missing, f"{cell.printed:.1f}%"])), 1, BLACK)
+                    _at_edge(axis, y, f"{cell.printed:.1f}%", 1, BLACK)
                 elif cell.printed is not None:
                     look = {"linestyle": PAPER, "color": BLACK, "linewidth": 1.6}
                     axis.plot([cell.printed] * 2, [y - 0.42, y + 0.42], zorder=4, **look)
@@ -129,13 +130,14 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                     place = {"xytext": (6 if left else -6, 0), "ha": "left" if left else "right", "va": "center"}
                     look = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
                     axis.annotate(missing, (cell.printed, y), **look, **place)
+                else:
+                    _in_the_middle(axis, y, missing)
                 if learnt and min(values[cell], default=100) < GUESSED:
                     text = ", ".join(f"{accuracy:.1f}%" for accuracy in sorted(values[cell]) if accuracy < GUESSED)
                     _at_edge(axis, y, text, 0, METHODS[cell.method].color)
             there = {names[cell] for cell in drawn if cell.labels == labels}
             for y in (y for y, line in enumerate(lines) if line not in there):
-                place = {"transform": axis.get_yaxis_transform(), "ha": "center", "va": "center"}
-                axis.text(0.5, y, "not run", fontsize=8, color=GREY, **place)
+                _in_the_middle(axis, y, "not run")
             axis.set_title(f"{'all' if labels is None else labels} labels", fontsize=10)
             lines_of(axis, lines, "test accuracy, last epoch")
             percents(axis.xaxis, of=100)
@@ -143,8 +145,6 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         left, right = axes[0, 0].get_xlim()
         if learnt and min(seen) < GUESSED:
             left = min(learnt) - 0.12 * max(LEAST, max(seen) - min(learnt))
-        if max(printed, default=0) > most:  # an arrow and its number take two fifths of a panel, and bars pass runs
-            right = max(right, (max(ran) - 0.46 * left) / 0.54)
         axes[0, 0].set_xlim(left, min(right, 103))  # room for a mark; there is no more than 100
         figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
@@ -154,17 +154,22 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
 
 
 def _most_drawn(runs: Sequence[float]) -> float:
-    """Up to where numbers of the paper are drawn: runs, in percent, keep half of the axis, or LEAST points."""
+    """Up to where the paper's numbers are drawn: half of the runs' span beyond the best, or LEAST; all in percent."""
     learnt = [accuracy for accuracy in runs if accuracy >= GUESSED]
-    return min(100, max(learnt) + max(LEAST, max(learnt) - min(learnt))) if learnt else 100
+    return min(100, max(learnt) + max(LEAST, (max(learnt) - min(learnt)) / 2)) if learnt else 100
 
 
 def _at_edge(axis: Axes, y: float, text: str, edge: int, color: str) -> None:
-    """A number outside the axis, with an arrow to its left edge (0) or right edge (1)."""
-    arrow = {"arrowstyle": "-|>", "color": color, "shrinkA": 0, "shrinkB": 0}
-    place = {"xytext": (-26 if edge else 26, 0), "ha": "right" if edge else "left", "va": "center", "fontsize": 9}
+    """A number that the axis leaves out: inside the left edge (0) with an arrow to it, or beyond the right one (1)."""
+    arrow = {"arrowstyle": "<|-" if edge else "-|>", "color": color, "shrinkA": 0, "shrinkB": 0}
+    place = {"xytext": (16 if edge else 26, 0), "ha": "left", "va": "center", "fontsize": 9}
     at = {"xycoords": axis.get_yaxis_transform(), "textcoords": "offset points"}
     axis.annotate(text, (edge, y), arrowprops=arrow, **at, **place)
+
+
+def _in_the_middle(axis: Axes, y: float, text: str) -> None:
+    place = {"transform": axis.get_yaxis_transform(), "ha": "center", "va": "center"}
+    axis.text(0.5, y, text, fontsize=8, color=GREY, **place)
 
 
 def _counted(groups: Groups) -> str:
