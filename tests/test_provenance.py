@@ -119,7 +119,7 @@ def files_of(commits):
 def test_recorded_hashes_are_those_of_their_commits(tmp_path, monkeypatch):
     sources = recorded_sources()
     named = {commit for commits, _, _ in sources for commit in commits}
-    history = git("rev-list", "HEAD").decode().split()  # what is on no branch is here alone, and in no clone
+    history = git("rev-list", "HEAD").decode().split()  # which is all that a clone has
     lost = {commit for commit in named if not any(whole.startswith(commit) for whole in history)}
     assert not lost
     trees = files_of(named)

@@ -41,7 +41,7 @@ Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where i
 
 SHADE = "#EEEEEE"  # of lines with a caveat
 GUESSED = 20  # percent; all of the tables' sets have ten classes, of which guessing finds 10
-LEAST = 10  # points that an axis has at least for the runs
+LEAST = 10  # points that an axis has at least: less would make much of little
 _VARIANTS = (("-", False), ((0, (5, 1.5)), True), ((0, (1, 1.2)), False), ("-.", True))  # of one method: dash, hollow
 
 
@@ -144,7 +144,12 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         axes[0, 0].margins(x=0.12)
         left, right = axes[0, 0].get_xlim()
         if learnt and min(seen) < GUESSED:
-            left = min(learnt) - 0.12 * max(LEAST, max(seen) - min(learnt))
+            room = 0.12 * max(LEAST, max(seen) - min(learnt))
+            left, right = min(learnt) - room, max(seen) + room
+        if (lacks := LEAST - (right - left)) > 0:
+            left, right = left - lacks / 2, right + lacks / 2
+        if outside:
+            right = min(right, min(x for x in printed if x > most) - 0.5)
         axes[0, 0].set_xlim(left, min(right, 103))  # room for a mark; there is no more than 100
         figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
@@ -189,7 +194,7 @@ def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], most: float) 
     if min(printed, default=101) <= most:
         keys.append(Line2D([], [], color=BLACK, linestyle=PAPER, linewidth=1.6, label="the paper"))
     if max(printed, default=0) > most:
-        beyond = "the paper, too far right to be drawn"
+        beyond = "the paper's number, outside the axis"
         keys.append(Line2D([], [], color=BLACK, marker="$\\rightarrow$", markersize=14, linestyle="none", label=beyond))
     keys += [Patch(color=SHADE, label=caveat) for caveat in dict.fromkeys(c.caveat for c in drawn) if caveat]
     return keys

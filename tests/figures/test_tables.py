@@ -88,8 +88,22 @@ def test_numbers_of_the_paper_that_would_squeeze_the_runs_are_arrows_at_the_edge
         axis.figure.draw_without_rendering()
         assert all(Text.get_window_extent(text).x0 > axis.get_window_extent().x1 for text in right)
         assert dashes or worst < 0.2 or 100 * best > low + 0.7 * (high - low)
-    said = {"the paper": bool(dashes), "the paper, too far right to be drawn": bool(arrows)}
+    said = {"the paper": bool(dashes), "the paper's number, outside the axis": bool(arrows)}
     assert {name: name in texts(axis.figure) for name in said} == said
+
+
+@pytest.mark.parametrize("best", [0.61, 0.76, 0.78])
+def test_no_number_outside_the_axis_is_one_of_it(best):
+    of_table = groups(
+        1, "laptop", named={"DNLL 1000 lineage", "Mean Teacher 4000 lineage", "Dual Student 4000 lineage"}
+    )
+    runs = {c: [record(c.experiment, seed, x) for seed, x in enumerate((0.6, best))] for c in of_table}
+    axes = figures.tables.points_of_cells(runs).axes
+    for axis in axes:
+        low, high = axis.get_xlim()
+        assert low < 60 and 100 * best < high and high - low >= 10
+        outside = [text.get_text().strip("%") for text in axis.texts if "%" in text.get_text()]
+        assert all(float(number) > high for number in outside) and (outside or axis is axes[0])
 
 
 def test_a_number_at_the_edge_says_where_no_run_is_recorded():

@@ -218,24 +218,25 @@ def test_a_claim_says_what_it_was_judged_on_and_how_many_there_are(tmp_path):
 
 def test_the_tally_counts_by_hand():
     boxes = [
-        (1, OURS, "red"),
-        (2, OURS, "green"),
-        (4, "ImprovedGAN", "green"),
-        (7, OURS, "green"),
-        (7, "Mean Teacher", "reference"),
-        (1, OURS, "smaller network"),
-        (1, "Mean Teacher", "missing"),
-        (3, OURS, "missing"),
-        (1, "TNAR-VAE", "not attempted"),
+        (1, OURS, "red", 92.06, 83.0),
+        (2, OURS, "green", 94.29, 95.0),
+        (5, "EPM", "green", 94.29, 95.0),  # the same run once more
+        (6, "ML", "green", 94.29, 95.0),
+        (6, "SL", "red", 93.03, 90.0),
+        (4, "ImprovedGAN", "green", 83.23, 85.0),
+        (7, OURS, "green", 1.99, 1.6),
+        (7, "Mean Teacher", "reference", 1, 1),
+        (1, OURS, "smaller network", 92.06, 68.0),
+        (1, "Mean Teacher", "missing", 88.59, None),
+        (3, OURS, "missing", 96.41, None),
+        (1, "TNAR-VAE", "not attempted", 90, None),
     ]
-    numbers = pd.DataFrame(boxes, columns=["table", "row", "verdict"])
+    numbers = pd.DataFrame(boxes, columns=["table", "row", "verdict", "printed", "ours"])
     verdicts = [("a", "holds"), ("b", "does not hold"), ("c", "undecided"), ("d", "does not hold"), ("e", "holds")]
     told = tally(numbers, pd.DataFrame(verdicts, columns=["claim", "verdict"])).split("\n")
     assert told[0].startswith(
-        "- **Numbers** that reach the paper's: 1 of 2 accuracies of DNLL, 1 of 1 of its rivals, 1 of 1 times"
+        "- **Numbers** that reach the paper's: 1 of 3 accuracies of DNLL, 1 of 1 of its rivals, 1 of 1 times"
     )
-    assert told[0].endswith("1 are of a smaller network and not compared, 2 boxes have no record.")
-    assert told[1] == ("- **Claims**: 2 hold, 2 do not, 1 are undecided, 0 are not recorded. Not supported: “b”; “d”.")
-    assert tally(numbers[:0], pd.DataFrame(columns=["claim", "verdict"])).endswith(
-        "0 are not recorded. Not supported: none."
-    )
+    assert told[0].endswith("1 are of a smaller network and not compared, 2 have no record yet.")
+    assert told[1] == ("- **Claims**: 2 hold, 2 do not, 1 are undecided. Not supported: “b”; “d”.")
+    assert tally(numbers[:0], pd.DataFrame(columns=["claim", "verdict"])).endswith("Not supported: none.")
