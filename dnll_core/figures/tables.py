@@ -18,7 +18,6 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from dnll_core import results
 from dnll_core.figures.curves import curves, runs_and_mean
@@ -39,7 +38,6 @@ from dnll_core.study.tables import Cell, line_names
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
 
-SHADE = "#EEEEEE"  # of lines with a caveat
 GUESSED = 20  # percent; all of the tables' sets have ten classes, of which guessing finds 10
 LEAST = 10  # points that an axis has at least: less would make much of little
 _VARIANTS = (("-", False), ((0, (5, 1.5)), True), ((0, (1, 1.2)), False), ("-.", True))  # of one method: dash, hollow
@@ -86,9 +84,9 @@ def _two_lines(text: str, more: str) -> str:
 def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     """A line for each method and reading, a panel for each number of labels: every run, mean ± sd, the paper's number.
 
-    Lines of cells with a caveat are shaded, and the legend says what it is. A run that does little more than guess is
-    an arrow at the left edge with its number, if others do more; numbers of the paper that would squeeze the runs stand
-    to the right of the panel, behind arrows. Where a panel lacks a line, it says so.
+    A run that does little more than guess is an arrow at the left edge with its number, if others do more; numbers of
+    the paper that would squeeze the runs stand to the right of the panel, behind arrows. Where a panel lacks a line, it
+    says so.
 
     Args:
         groups: cells of one table, in the order of their lines; those without records are named where the paper has a
@@ -112,8 +110,6 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         for axis, labels in zip(axes.flat, panels):
             for cell in (cell for cell in drawn if cell.labels == labels):
                 y = lines.index(names[cell])
-                if cell.caveat:
-                    axis.axhspan(y - 0.5, y + 0.5, color=SHADE, linewidth=0, zorder=0)
                 missing = "" if len(values[cell]) else "not recorded"
                 if cell.printed is not None and cell.printed > most:
                     _at_edge(axis, y, f"{cell.printed:.1f}%", 1, BLACK)
@@ -183,7 +179,7 @@ def _counted(groups: Groups) -> str:
     return "not recorded" if not counts else f"n = {counts[0]}" + (f"...{counts[-1]}" if counts[1:] else "")
 
 
-def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], most: float) -> list[Line2D | Patch]:
+def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], most: float) -> list[Line2D]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
     keys = [Line2D([], [], label="a run", **look)] if any(groups.values()) else []
     if any(cell.role == "variant" and cell.method in stated and groups[cell] for cell in drawn):
@@ -196,7 +192,6 @@ def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], most: float) 
     if max(printed, default=0) > most:
         beyond = "the paper's number, outside the axis"
         keys.append(Line2D([], [], color=BLACK, marker="$\\rightarrow$", markersize=14, linestyle="none", label=beyond))
-    keys += [Patch(color=SHADE, label=caveat) for caveat in dict.fromkeys(c.caveat for c in drawn) if caveat]
     return keys
 
 

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dnll_core.config import Experiment
 from dnll_core.study.searches import chosen, perturbed
 from dnll_core.study.settings import (
-    AS_RECORDED,
     CIFAR_CHOSEN,
     EPOCHS,
     LAPTOP_CHOSEN,
@@ -26,7 +25,6 @@ from dnll_core.study.settings import (
 )
 
 LAPTOP = (1, 4, 5, 6)  # its tables; the other profiles have all
-ONCE = ("pseudo-label", *AS_RECORDED)  # methods with one run in Table 4
 _ON_CIFAR = (1, 5, 6)
 _FEW = 1000  # labels of Tables 5 and 6, and of the searches in BESIDE
 _VIEWS = {1: "lineage", 4: "noise"}  # the reading of the views that the searches had
@@ -38,9 +36,9 @@ BESIDE = (  # more cells of Table 1: method, reading, a search with 1000 labels,
 )
 
 
-def runs(table: int, method: str) -> int:
+def runs(table: int) -> int:
     """How many a campaign makes of a cell."""
-    return 5 if table in _ON_CIFAR else 1 if method in ONCE else 3
+    return 5 if table in _ON_CIFAR else 3
 
 
 def labels(table: int, own: tuple[int, ...]) -> tuple[int, ...]:
@@ -59,7 +57,7 @@ def experiments(table: int, dataset: str, labels: int | None) -> dict[str, Exper
     labels: settings of Table 1 were searched for each of its numbers; for another they are those for 1000.
     """
     if table not in _ON_CIFAR:
-        return {method: laptop(method, dataset) for method in ("dnll", *LAPTOP_CHOSEN, *AS_RECORDED)}
+        return {method: laptop(method, dataset) for method in LAPTOP_CHOSEN}
     if table == 1:
         own = CIFAR_CHOSEN.get(labels, CIFAR_CHOSEN[_FEW])
         own = own | {"dnll": own["dnll"].replace(selection="epm")}

@@ -10,13 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from dnll_core import results
-from dnll_core.checks import opened_file
 from dnll_core.common import user_path
 from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.laptop import every_label
 from dnll_core.study.records import Records
-from dnll_core.study.settings import AS_RECORDED, NOT_SEARCHED, chosen_changes
 from dnll_core.study.statistics import lead, paired, percent, provenance_of, with_minus
 from dnll_core.study.tables import Cell, cells, line_names, profiles_of
 
@@ -73,7 +71,7 @@ def results_table(groups: Groups) -> str:
     """
     lines = []
     for cell, group in sorted(groups.items(), key=lambda item: in_order(item[0])):
-        line = {"cell": cell.shown, "n": len(group)}
+        line = {"cell": cell.name, "n": len(group)}
         for name, which in (("last epoch", "final"), ("best on test", "best"), ("ensemble, last epoch", "ensemble")):
             line[f"{name} (%)"] = percent(results.accuracies(group, which=which))
         printed = "–" if cell.printed is None else f"{cell.printed:.2f}"
@@ -174,8 +172,7 @@ def _names(groups: Groups) -> dict[Cell, str]:
     if not groups:
         raise ValueError("a table takes at least one cell.")
     first = next(iter(groups))
-    names = line_names(sorted(cells(first.table, first.profile, first.experiment.dataset), key=in_order))
-    return {cell: name + f" ({cell.caveat})" * bool(cell.caveat) for cell, name in names.items()}
+    return line_names(sorted(cells(first.table, first.profile, first.experiment.dataset), key=in_order))
 
 
 def recorded_groups(table: int, folder: str | Path | None = None) -> dict[str, dict[Cell, list[dict]]]:
@@ -214,7 +211,7 @@ def recorded_table(table: int, folder: str | Path | None = None) -> str:
             continue
         parts.append(f"**Profile {profile}**")
         if table in (5, 6):
-            frame = scorecard.compared(found, folder).rename(index={cell.name: cell.shown for cell in found})
+            frame = scorecard.compared(found, folder)
             frame["seconds a run"] = frame["seconds a run"].map("{:.1f}".format)
             parts.append(markdown(frame.drop(columns=["device", "why not"]).dropna(axis="columns", how="all")))
         else:
@@ -234,12 +231,11 @@ def laptop_groups(table: int, folder: str | Path | None = None) -> dict[Cell, li
 
 
 def laptop_table(table: int, folder: str | Path | None = None) -> str:
-    """A line for each method, a column for each number of labels, then DNLL's leads; caveats below."""
+    """A line for each method, a column for each number of labels, then DNLL's leads."""
     groups = laptop_groups(table, folder)
     if not any(groups.values()):
         return "Not recorded yet."
     notes = [markdown(leads)] if (leads := leads_by_labels(groups)) else []
-    notes += [unsearched_note()] if any(cell.caveat for cell in groups) else []
     own_folder = results.root() / "every-label"
     every = [*Records(own_folder).of(every_label()).values()] if table == 1 and folder is None else []
     if every:
@@ -249,21 +245,6 @@ def laptop_table(table: int, folder: str | Path | None = None) -> str:
             f"passes and the settings that were chosen for 1000: {known} % (n = {len(every)})."
         )
     return with_provenance(by_labels(groups), itertools.chain(*groups.values(), every), *notes)
-
-
-def unsearched_note() -> str:
-    """What to say below a table with cells that are NOT_SEARCHED: what they ran without, and what that may mean."""
-    [chosen] = {chosen_changes(method)["weight_decay"] for method in AS_RECORDED}
-    trials = opened_file(results.root() / "search" / "laptop-start.json")["trials"]
-    without, with_it = (
-        next(trial["mean"] for trial in trials if trial["changes"] == changes)
-        for changes in ({}, {"weight_decay": chosen})
-    )
-    return (
-        f"Methods {NOT_SEARCHED} ran without the weight decay of {chosen:g} that their searches on the digits chose; "
-        f"in a search on MNIST it cost DNLL {100 * (without - with_it):.1f} points of validation accuracy, so what it "
-        "would do to them is not known."
-    )
 
 
 def printed_table(table: int) -> str:

@@ -51,7 +51,6 @@ class _File:
     adaptation: dict[str, str]
     epochs: dict[str, dict[str, Count]]
     readings: dict[str, dict[str, Reading]]
-    as_recorded: dict[str, Changes]
 
 
 def read(path: Path) -> _File:
@@ -68,7 +67,6 @@ def read(path: Path) -> _File:
         for data, own in method.published_on.items()
     }
     changes |= {f"readings.{t}.{name}": own.views for t, of in file.readings.items() for name, own in of.items()}
-    changes |= {f"as_recorded.{name}": own for name, own in file.as_recorded.items()}
     searches = {
         f"methods.{name}.{place}": search
         for name, method in file.methods.items()
@@ -106,8 +104,6 @@ CIFAR_CHOSEN = {
     for labels in NAMED["dnll"].cifar10
 }
 OWN_WEIGHTS = {m: chosen(f"cifar10-m{m}") for m in (1, 2, 3, 4)}
-AS_RECORDED = _FILE.as_recorded  # departures of those without a search on MNIST
-NOT_SEARCHED = "not searched on MNIST"  # how they are marked wherever their numbers stand
 
 RAMPS = ("ramp_epochs", "consistency_ramp_epochs", "stabilisation_ramp_epochs")
 
@@ -150,19 +146,12 @@ def quick(method: str, dataset: str) -> Experiment:
 def laptop(method: str, dataset: str) -> Experiment:
     """What the searches chose on MNIST with twenty labels and the small network, for Table 4 on two CPU cores.
 
-    Methods without a search there take what was chosen for them on the digits, whole; their cells of MNIST depart from
-    that, see AS_RECORDED. Other data sets than MNIST keep their size and views.
+    Methods that Table 4 has not take what was chosen for them on the digits, whole. Other data sets than MNIST keep
+    their size and views.
     """
-    experiment = LAPTOP_CHOSEN.get(method)
-    if experiment is None:
-        own = chosen_changes(method)
-        if "vat_eps" in own:  # the same change of a pixel, in an image of more pixels than a digit's
-            own["vat_eps"] *= LAPTOP_START.size / 8
-        experiment = LAPTOP_START.replace(**{"m": 1, **own})
+    experiment = LAPTOP_CHOSEN.get(method) or LAPTOP_START.replace(**{"m": 1, **chosen_changes(method)})
     experiment = at_length(experiment, EPOCHS["laptop"]["mnist"])
-    if dataset == "mnist":
-        return experiment.replace(**AS_RECORDED.get(method, {}))
-    return on(experiment, dataset, size=None)
+    return experiment if dataset == "mnist" else on(experiment, dataset, size=None)
 
 
 def chosen_changes(method: str) -> dict[str, object]:

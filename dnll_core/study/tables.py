@@ -25,10 +25,8 @@ from dnll_core.methods.dnll import with_weight_of
 from dnll_core.paper.tables import LABELS, NUMBERS, OURS, SETTINGS, Key
 from dnll_core.study import laptop
 from dnll_core.study.settings import (
-    AS_RECORDED,
     EPOCHS,
     NAMED,
-    NOT_SEARCHED,
     READINGS,
     TITLES,
     at_length,
@@ -60,7 +58,6 @@ class Cell:
         note: what the reading is.
         profile: one of PROFILES.
         runs: how many a campaign makes of it, with seeds 0, 1, ...
-        caveat: what has to be said wherever its number stands.
     """
 
     table: int
@@ -76,12 +73,6 @@ class Cell:
     note: str
     profile: str
     runs: int
-    caveat: str = ""
-
-    @property
-    def shown(self) -> str:
-        """The name with the caveat, for tables."""
-        return f"{self.name} ({self.caveat})" if self.caveat else self.name
 
     @property
     def as_in_paper(self) -> bool:
@@ -185,7 +176,6 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
                 tier=0 if ours else 3 if told_first else 4,
                 note=note,
                 profile=profile,
-                caveat=NOT_SEARCHED if (table, profile) == (4, "laptop") and method in AS_RECORDED else "",
             )
         )
     return found
@@ -285,7 +275,7 @@ def _cell(key: Key, row: str | None, *, name: str, experiment: Experiment, tier:
     """A cell with the paper's number, if `row` is there and the images are the paper's."""
     fields = {"method": "dnll", "reading": None, "role": "ours", "note": ""} | fields
     at = fields["profile"]
-    runs = laptop.runs(key.table, fields["method"]) if at == "laptop" else SEEDS[at]
+    runs = laptop.runs(key.table) if at == "laptop" else SEEDS[at]
     printed = NUMBERS.get(key) if row is not None and experiment.dataset == key.dataset else None
     order = LABELS_FIRST.index(key.labels) if key.labels in LABELS_FIRST else 0
     where = {"labels": key.labels, "printed": printed, "printed_as": row, "priority": 10 * tier + order}

@@ -152,18 +152,6 @@ def test_departures_are_hollow():
     assert [to_hex(face) for face in faces] == [METHODS["dnll"].color.lower(), "#ffffff"]
 
 
-def test_lines_with_a_caveat_are_shaded_and_it_is_in_the_legend():
-    named = {"DNLL 20 noise", "VAT 20 noise", "DNLL 50 noise", "VAT 50 noise"}
-    figure = figures.tables.points_of_cells(groups(4, "laptop", n=1, named=named))
-    for axis in figure.axes:
-        [shade] = axis.patches
-        assert (shade.get_y(), shade.get_y() + shade.get_height()) == (0.5, 1.5)
-    assert "not searched on MNIST" in texts(figure)
-    plain = figures.tables.points_of_cells(groups(4, "laptop", n=1, named={"DNLL 20 noise", "FixMatch 20 noise"}))
-    assert not plain.axes[0].patches
-    assert "not searched on MNIST" not in texts(plain)
-
-
 # -- curves and Table 5 ------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,6 @@ FILE = Path(settings.__file__).with_suffix(".toml").read_text(encoding="utf-8")
         ("published = { m = 3,", "published = { n = 3,", "in [methods.dnll.published] field='n' is not known"),
         ("logit_distance = 0.08", "logit_distance = -1", "in [methods.dual-student.published_on.mnist] logit_distance"),
         ('{ strong = "noise" }', '{ strong = "nois" }', "in [readings.4.noise] strong: "),
-        ("vat = { weight_decay", "vat = { weight", "in [as_recorded.vat] field='weight' is not known"),
         ('"methods-vat"', '"methods-vta"', "in [methods.vat.digits] search='methods-vta' is not known. Did you mean"),
         ('"digits-dnll-3"', '"digits-dnll-1"', "in [quickstart.dnll] 'digits-dnll-1': nothing was chosen"),
         ('title = "VAT"', 'titel = "VAT"', "in [methods.vat] field='titel' is not known. Did you mean 'title'?"),
