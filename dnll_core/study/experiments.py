@@ -206,10 +206,11 @@ def limits() -> dict[str, Experiment]:
 
 
 def collapses() -> dict[str, Experiment]:
-    """What keeps VAT from falling to guessing with 100 labels of MNIST, with what was chosen for it on the digits.
+    """What keeps VAT from falling to guessing with 100 labels of MNIST and DNLL's settings and views.
 
-    There labelled images are seen as they are, and unlabelled ones with noise. Else all with noise, or none; the
-    entropy term of its paper; or batch norm over labelled and unlabelled images together.
+    Its step and separate batch norm are what the digits chose. Labelled images are seen as they are, and unlabelled
+    ones with noise. Else all with noise, or none; the entropy term of its paper; or batch norm over labelled and
+    unlabelled images together.
     """
     own = {"method": "vat", "vat_eps": METHODS["vat"].vat_eps * LAPTOP_START.size / 8, "shared_bn": False}
     cell = laptop("dnll", "mnist").replace(m=1, labels=100, labelled_batch=50, **own)

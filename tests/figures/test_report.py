@@ -1,7 +1,6 @@
 """The README's table and the figures are what the records give today."""
 
 import copy
-import json
 import shutil
 from pathlib import Path
 
@@ -93,18 +92,6 @@ def test_missing_records_are_said(monkeypatch, tmp_path):
     table = report.quickstart_table()
     assert table.count("not recorded") >= 4 * 3 + 3 * 3
     assert "inf" not in table
-
-
-def test_the_laptops_table_marks_what_was_not_searched():
-    *lines, note, _, _ = report.laptop_table(4).splitlines()
-    marked = [line.split(" | ")[0] for line in lines if "(not searched on MNIST) |" in line]
-    names = ("mutual learning", "Π model", "Temporal Ensembling", "VAT", "MixMatch")
-    assert marked == [f"| {name} (not searched on MNIST)" for name in names]
-    trials = json.loads((results.root() / "search" / "laptop-start.json").read_text(encoding="utf-8"))["trials"]
-    cost = {trial["changes"].get("weight_decay"): trial["mean"] for trial in trials if len(trial["changes"]) < 2}
-    plain = next(trial["mean"] for trial in trials if not trial["changes"])
-    assert f"cost DNLL {100 * (plain - cost[5e-3]):.1f} points" in note
-    assert "not searched on MNIST ran without the weight decay of 0.005" in note
 
 
 def test_numbers_of_a_smaller_network_are_marked_in_the_papers_table():
