@@ -1,4 +1,4 @@
-"""The figures of the paper's Tables 1-6: our runs, and the paper's numbers as dashes, or as arrows at the edge.
+"""The figures of the paper's Tables 1-6: our runs, and the paper's numbers as dashes, or beside the axis.
 
     groups = {cell: list(records.of(cell.experiment).values()) for cell in cells(4, "laptop")}
     show(points_of_cells(groups), alt="...")
@@ -110,7 +110,6 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
         for axis, labels in zip(axes.flat, panels):
             for cell in (cell for cell in drawn if cell.labels == labels):
                 y = lines.index(names[cell])
-                missing = "" if len(values[cell]) else "not recorded"
                 if cell.printed is not None and cell.printed > most:
                     _at_edge(axis, y, f"{cell.printed:.1f}%", 1, BLACK)
                 elif cell.printed is not None:
@@ -125,9 +124,9 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                     left = cell.printed < (min(seen) + max(seen)) / 2  # the words go where there is room
                     place = {"xytext": (6 if left else -6, 0), "ha": "left" if left else "right", "va": "center"}
                     look = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
-                    axis.annotate(missing, (cell.printed, y), **look, **place)
+                    axis.annotate("not recorded", (cell.printed, y), **look, **place)
                 else:
-                    _in_the_middle(axis, y, missing)
+                    _in_the_middle(axis, y, "not recorded")
                 if learnt and min(values[cell], default=100) < GUESSED:
                     text = ", ".join(f"{accuracy:.1f}%" for accuracy in sorted(values[cell]) if accuracy < GUESSED)
                     _at_edge(axis, y, text, 0, METHODS[cell.method].color)
