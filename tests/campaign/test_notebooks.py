@@ -207,13 +207,13 @@ def test_records_stand_beside_the_paper(tmp_path):
     ours = {cell.name: cell for cell in cells(4, "laptop")}
     write(tmp_path, ours["DNLL 20 noise"].experiment, [0.90, 0.92])
     write(tmp_path, ours["DNLL 100 noise"].experiment, [0.95])
-    write(tmp_path, ours["FixMatch 50 noise"].experiment, [0.8])
+    write(tmp_path, ours["FixMatch 50 noise"].experiment, [0.8], networks=1)
     assert [
         (profile, {c.name: len(g) for c, g in groups.items() if g})
         for profile, groups in recorded_groups(4, tmp_path).items()
     ] == [("laptop", {"DNLL 20 noise": 2, "FixMatch 50 noise": 1, "DNLL 100 noise": 1})]
     text = recorded_table(4, tmp_path)
-    last, best = (lines_of(part) for part in text.split("\n\n") if part.startswith("| "))
+    last, best, both = (lines_of(part) for part in text.split("\n\n") if part.startswith("| "))
     assert last == [
         ["last epoch (%)", "20 labels", "50 labels", "100 labels", "n", "seconds a run"],
         ["DNLL", "91.00 ± 1.41", "not recorded", "95.00", "1...2", "10"],
@@ -221,6 +221,10 @@ def test_records_stand_beside_the_paper(tmp_path):
         ["FixMatch", "not recorded", "80.00", "not recorded", "1", "10"],
     ]
     assert [line[0] for line in best] == ["best on test (%)", "DNLL", "FixMatch"]
+    assert both == [
+        ["ensemble, last epoch (%)", "20 labels", "100 labels"],  # FixMatch has one network
+        ["DNLL", "91.00 ± 1.41", "95.00"],
+    ]
     assert "Not recorded (1 of the paper's numbers, 29 others): not run yet" in text  # of 33
     assert "4 runs; device a device" in text
     assert "**Profile paper**: not recorded: needs a GPU" in text
