@@ -89,7 +89,7 @@ def in_order(cell: Cell) -> tuple:
 
 
 def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) -> list[dict[str, str]]:
-    """A line for each method and reading, a column for each number of labels.
+    """A line for each method and reading, a column for each number of labels, and how long: passes where they differ.
 
     Args:
         groups: of one table and profile.
@@ -101,12 +101,14 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
     """
     rows, columns = _rows_and_columns(groups)
     what, lines = WHICH[which], []
+    long = len({cell.experiment.epochs for cell in groups}) > 1  # some are
     for name, of in rows.items():
         runs = {n: groups[cell] for n, cell in of.items()}
         shown = {column: percent(results.accuracies(runs.get(n, []), which=which)) for column, n in columns.items()}
         many = "...".join(dict.fromkeys(str(pick(map(len, runs.values()))) for pick in (min, max)))
-        seconds = seconds_of([*itertools.chain(*runs.values())], 0)
-        beside = {"n": many, "seconds a run": seconds} if which == "final" else {}
+        epochs = "...".join(dict.fromkeys(str(cell.experiment.epochs) for cell in of.values()))
+        took = {"passes": epochs} if long else {"seconds a run": seconds_of([*itertools.chain(*runs.values())], 0)}
+        beside = {"n": many, **took} if which == "final" else {}
         lines.append({what: name, **shown, **beside})
         printed = {n: cell.printed for n, cell in of.items() if cell.printed is not None}
         if printed and beside_paper:
