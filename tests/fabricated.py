@@ -15,22 +15,23 @@ def sitting(**changes):
     return place | work | changes
 
 
-def record(experiment, seed, accuracy=0.5, curve=None, sittings=None, apart=0.01, **measures):
+def record(experiment, seed, accuracy=0.5, curve=None, sittings=None, apart=0.01, networks=2, **measures):
     """A record whose last epoch has this test accuracy 0...1, which is also that of the ensemble.
 
     Args:
         experiment: or its fields.
         curve: test accuracies of all epochs, the last one replaced by `accuracy`; by default constant, three epochs.
         sittings: see `sitting`; by default one.
-        apart: how far the submodels are from their mean, or less near 0 and 1.
+        apart: how far two submodels are from their mean, or less near 0 and 1.
+        networks: how many submodels, 1 or 2.
         measures: name -> value in every epoch, or a list of those in each.
     """
     curve, history = [*(curve or [accuracy] * 3)[:-1], accuracy], []
     for i, a in enumerate(curve):
         d = min(apart, a, 1 - a)
         of_epoch = {name: value[i] if isinstance(value, list) else value for name, value in measures.items()}
-        history.append({"epoch": i + 1, "step": 10 * (i + 1), "test": {"submodels": [a - d, a + d], "ensemble": a}})
-        history[-1] |= of_epoch
+        tested = {"submodels": [a - d, a + d] if networks == 2 else [a], "ensemble": a}
+        history.append({"epoch": i + 1, "step": 10 * (i + 1), "test": tested} | of_epoch)
     final = {"test": {"mean": statistics.fmean(history[-1]["test"]["submodels"]), **history[-1]["test"]}}
     fields = experiment if isinstance(experiment, dict) else experiment.to_dict()
     sittings = sittings or [sitting(seconds=10.0 + seed)]

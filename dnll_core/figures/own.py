@@ -83,8 +83,8 @@ def photos_table() -> str:
         }
         lines.append(line | {"tested on": f"{TESTED} a class", "n": len(record["runs"])})
     m = settings(3)["m"]
-    said = f"With three classes m = {m}: an image rules out both others, so its negatives say what a pseudo-label says."
-    return f"{_with_origin(lines, record)}\n\n{said}"
+    said = "an image's negatives say what a pseudo-label says, so they are not tested here."
+    return f"{_with_origin(lines, record)}\n\nWith three classes m = {m}: {said}"
 
 
 def labelling_table() -> str:

@@ -19,6 +19,7 @@ from dnll_core.common import atomic_file, program, tell
 from dnll_core.config import Experiment
 from dnll_core.data.load import load_data
 from dnll_core.figures import curves, images, own, style
+from dnll_core.figures.in_short import in_short
 from dnll_core.figures.scorecard import scorecard_figure
 from dnll_core.figures.tables import points_of_cells
 from dnll_core.methods.classical import CLASSIFIERS, Classical
@@ -189,7 +190,8 @@ def speed_table(folder: Path | None = None) -> str:
     if records:
         seconds = statistics.fmean(record["seconds"] for record in records)
         where = ", ".join(dict.fromkeys(record["device"] for record in records))
-        lines += ["", f"A run of DNLL in the quickstart takes {seconds:.1f} s ({where}; mean of {len(records)} runs)."]
+        told = f"A run of DNLL in the quickstart with 20 labels takes {seconds:.1f} s"
+        lines += ["", f"{told} ({where}; mean of {len(records)} runs)."]
     return "\n".join(lines)
 
 
@@ -236,6 +238,7 @@ def render(text: str, blocks: dict[str, str]) -> str:
 def readme() -> str:
     """The README as it should be."""
     blocks = {
+        "in short": in_short(),
         "tally": scorecard.tally(scorecard.rows(), scorecard.findings()),
         "quickstart table": quickstart_table(),
         "paper table": paper_table(),

@@ -50,19 +50,22 @@ def sensitivity(groups: Groups, title: str | None = None) -> Figure:
         percents(axes[0, 0].yaxis, of=100)
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
         label = "mean ± sd" if any(len(records) > 1 for records in groups.values()) else "a run"
-        keys = [dataclasses.replace(look, label=f"{look.label}, {label}") for look in _LOOKS.values()]
-        keys += _PRINTED.values() if any(cell.printed is not None for cell in plain) else ()
-        dashes = [look.dash if _all_means(plain, selection) else "none" for selection, look in _LOOKS.items()]
-        dashes += [key.dash for key in keys[len(dashes) :]]
-        handles = [Line2D([], [], linestyle=dash, label=key.label, **key.marks) for key, dash in zip(keys, dashes)]
+        run = {cell.experiment.selection for cell, records in groups.items() if records}
+        keys = [
+            (dataclasses.replace(look, label=f"{look.label}, {label}"), _dash(plain, selection))
+            for selection, look in _LOOKS.items()
+            if selection in run
+        ]
+        keys += [(look, look.dash) for look in _PRINTED.values() if any(cell.printed is not None for cell in plain)]
+        handles = [Line2D([], [], linestyle=dash, label=look.label, **look.marks) for look, dash in keys]
         figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9)
     return figure
 
 
-def _all_means(panel: Groups, selection: str) -> bool:
-    """Whether each cell of this selection that is recorded has several runs."""
+def _dash(panel: Groups, selection: str) -> str:
+    """The line of a selection: none where a cell of it has one run alone."""
     own = [len(records) for cell, records in panel.items() if cell.experiment.selection == selection and records]
-    return min(own, default=0) > 1
+    return _LOOKS[selection].dash if min(own, default=0) > 1 else "none"
 
 
 def _against_m(axis: Axes, panel: Groups) -> None:
@@ -85,8 +88,7 @@ def _against_m(axis: Axes, panel: Groups) -> None:
             "err_kws": {"capsize": 4},
             "markeredgecolor": look.color,
         }
-        dash = look.dash if _all_means(panel, selection) else "none"
-        seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=dash, linewidth=2, **bars, **look.marks)
+        seaborn.lineplot(x=m, y=accuracy, ax=axis, linestyle=_dash(panel, selection), linewidth=2, **bars, **look.marks)
         if own["seed"].nunique() > 1:
             axis.plot(m + 0.08 * side, accuracy, ".", color=BLUE, alpha=0.6, markersize=6)
     axis.set_xticks(sorted({cell.experiment.m for cell in panel}))

@@ -98,19 +98,16 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
     lines = list(dict.fromkeys(names.values()))
     panels = sorted({cell.labels for cell in names}, key=lambda labels: labels or 0)
     values = {cell: 100 * np.array(results.accuracies(groups[cell])) for cell in drawn}
-    printed = [cell.printed for cell in drawn if cell.printed is not None]
-    ran = [accuracy for of in values.values() for accuracy in of]
-    most = 100 if any(cell.as_in_paper for cell in drawn) else _most_drawn(ran)
-    seen = [x for x in [*printed, *ran] if x <= most]
-    learnt = [accuracy for accuracy in seen if accuracy >= GUESSED]
+    spans = {labels: _span([cell for cell in drawn if cell.labels == labels], values) for labels in panels}
     stated = {cell.method for cell in drawn if cell.role != "variant"}
-    outside = max(printed, default=0) > most
-    size = ((2.3 + 0.6 * outside) * len(panels) + 2.25 + 2.4 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
-    with canvas(1, len(panels), size, sharex=True, sharey=True, squeeze=False) as (figure, axes):
+    outside = {cell for cell in drawn if cell.printed is not None and cell.printed > spans[cell.labels].most}
+    size = ((2.3 + 0.6 * bool(outside)) * len(panels) + 2.25 + 2.4 * (len(panels) == 1), 0.36 * len(lines) + 1.9)
+    with canvas(1, len(panels), size, sharey=True, squeeze=False) as (figure, axes):
         for axis, labels in zip(axes.flat, panels):
-            for cell in (cell for cell in drawn if cell.labels == labels):
+            own, learnt = [cell for cell in drawn if cell.labels == labels], spans[labels].learnt
+            for cell in own:
                 y = lines.index(names[cell])
-                if cell.printed is not None and cell.printed > most:
+                if cell in outside:
                     _at_edge(axis, y, f"{cell.printed:.1f}%", 1, BLACK)
                 elif cell.printed is not None:
                     look = {"linestyle": PAPER, "color": BLACK, "linewidth": 1.6}
@@ -120,8 +117,8 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                     hollow = cell.role == "variant" and cell.method in stated
                     look = dataclasses.replace(METHODS[cell.method], hollow=hollow)
                     runs_and_mean(axis, y, values[cell], look, most=100)
-                elif cell.printed <= most:
-                    left = cell.printed < (min(seen) + max(seen)) / 2  # the words go where there is room
+                elif cell not in outside:
+                    left = cell.printed < sum(spans[labels].ends) / 2  # the words go where there is room
                     place = {"xytext": (6 if left else -6, 0), "ha": "left" if left else "right", "va": "center"}
                     look = {"textcoords": "offset points", "fontsize": 8, "color": GREY}
                     axis.annotate("not recorded", (cell.printed, y), **look, **place)
@@ -130,33 +127,46 @@ def points_of_cells(groups: Groups, title: str | None = None) -> Figure:
                 if learnt and min(values[cell], default=100) < GUESSED:
                     text = ", ".join(f"{accuracy:.1f}%" for accuracy in sorted(values[cell]) if accuracy < GUESSED)
                     _at_edge(axis, y, text, 0, METHODS[cell.method].color)
-            there = {names[cell] for cell in drawn if cell.labels == labels}
+            there = {names[cell] for cell in own}
             for y in (y for y, line in enumerate(lines) if line not in there):
                 _in_the_middle(axis, y, "not run")
             axis.set_title(f"{'all' if labels is None else labels} labels", fontsize=10)
             lines_of(axis, lines, "test accuracy, last epoch")
             percents(axis.xaxis, of=100)
-        axes[0, 0].margins(x=0.12)
-        left, right = axes[0, 0].get_xlim()
-        if learnt and min(seen) < GUESSED:
-            room = 0.12 * max(LEAST, max(seen) - min(learnt))
-            left, right = min(learnt) - room, max(seen) + room
-        if (lacks := LEAST - (right - left)) > 0:
-            left, right = left - lacks / 2, right + lacks / 2
-        if outside:
-            right = min(right, min(x for x in printed if x > most) - 0.5)
-        axes[0, 0].set_xlim(left, min(right, 103))  # room for a mark; there is no more than 100
+            axis.set_xlim(spans[labels].ends)
         figure.get_layout_engine().set(wspace=0.06)  # so that ticks at the ends of neighbours do not touch
         figure.suptitle(title or title_of(groups), x=0.01, ha="left", fontsize=11)
-        keys = _keys(drawn, groups, stated, most)
+        keys = _keys(drawn, groups, stated, outside)
         figure.legend(handles=keys, loc="outside lower center", ncols=max(1, min(len(keys), 4)), fontsize=9)
     return figure
 
 
-def _most_drawn(runs: Sequence[float]) -> float:
-    """Up to where the paper's numbers are drawn: half of the runs' span beyond the best, or LEAST; all in percent."""
-    learnt = [accuracy for accuracy in runs if accuracy >= GUESSED]
-    return min(100, max(learnt) + max(LEAST, (max(learnt) - min(learnt)) / 2)) if learnt else 100
+@dataclasses.dataclass(frozen=True)
+class _Span:
+    """A panel's axis, in percent: its ends, up to where the paper's numbers are drawn, and whether a run learnt."""
+
+    ends: tuple[float, float]
+    most: float
+    learnt: bool
+
+
+def _span(cells: Sequence[Cell], values: Mapping[Cell, np.ndarray]) -> _Span:
+    """Around the runs and the paper's numbers that are at most half of the runs' span, or LEAST, beyond the best."""
+    printed = [cell.printed for cell in cells if cell.printed is not None]
+    ran = [accuracy for cell in cells for accuracy in values[cell]]
+    learnt = [accuracy for accuracy in ran if accuracy >= GUESSED]
+    most = 100.0
+    if learnt and not any(cell.as_in_paper for cell in cells):
+        most = min(100, max(learnt) + max(LEAST, (max(learnt) - min(learnt)) / 2))
+    whole = [values[cell] for cell in cells if len(values[cell]) > 1 and min(values[cell]) >= GUESSED]
+    bars = [min(100, of.mean() + side * of.std(ddof=1)) for of in whole for side in (-1, 1)]
+    seen = [x for x in (*printed, *(learnt or ran), *bars) if x <= most] or [0, 100]
+    room = 0.12 * max(LEAST, max(seen) - min(seen))
+    left, right = min(seen) - room, max(seen) + room
+    if (lacks := LEAST - (right - left)) > 0:
+        left, right = left - lacks / 2, right + lacks / 2
+    right = min([right, *(x - 0.5 for x in printed if x > most)])
+    return _Span((left, min(right, 103)), most, bool(learnt))  # room for a mark; there is no more than 100
 
 
 def _at_edge(axis: Axes, y: float, text: str, edge: int, color: str) -> None:
@@ -178,17 +188,16 @@ def _counted(groups: Groups) -> str:
     return "not recorded" if not counts else f"n = {counts[0]}" + (f"...{counts[-1]}" if counts[1:] else "")
 
 
-def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], most: float) -> list[Line2D]:
+def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], outside: set[Cell]) -> list[Line2D]:
     look = {"color": GREY, "linestyle": "none", "markersize": 7, "marker": "o"}
     keys = [Line2D([], [], label="a run", **look)] if any(groups.values()) else []
     if any(cell.role == "variant" and cell.method in stated and groups[cell] for cell in drawn):
         keys.append(Line2D([], [], markerfacecolor="white", label="a variant or second reading", **look))
     if any(len(records) > 1 for records in groups.values()):
         keys.append(Line2D([], [], color=GREY, marker="|", markersize=12, linewidth=2, label="mean ± sd"))
-    printed = [cell.printed for cell in drawn if cell.printed is not None]
-    if min(printed, default=101) <= most:
+    if any(cell.printed is not None for cell in drawn if cell not in outside):
         keys.append(Line2D([], [], color=BLACK, linestyle=PAPER, linewidth=1.6, label="the paper"))
-    if max(printed, default=0) > most:
+    if outside:
         beyond = "the paper's number, outside the axis"
         keys.append(Line2D([], [], color=BLACK, marker="$\\rightarrow$", markersize=14, linestyle="none", label=beyond))
     return keys

@@ -30,6 +30,7 @@ _FEW = 1000  # labels of Tables 5 and 6, and of the searches in BESIDE
 _VIEWS = {1: "lineage", 4: "noise"}  # the reading of the views that the searches had
 _DNLL_AUGMENTED = "RandAugment and Cutout on the unlabelled images that it learns from; λ is the other's"
 _ALONE_AUGMENTED = "RandAugment and Cutout on labelled images, in no more minutes than DNLL"
+_TWO = "two networks that teach each other nothing: what an ensemble gains by itself"
 BESIDE = (  # more cells of Table 1: method, reading, a search with 1000 labels, what it chose for them, a note
     ("dnll", "RandAugment", "table1-dnll-randaugment", ("strong",), _DNLL_AUGMENTED),
     ("supervised", "RandAugment, as long", "table1-supervised-randaugment", ("weak", "epochs"), _ALONE_AUGMENTED),
@@ -77,6 +78,7 @@ def beside_rivals(found: dict[str, Experiment]) -> list[tuple[str, str, dict, st
             long = at_length(found[method], epochs)
             changes = {name: getattr(long, name) for name in ("epochs", *RAMPS)} | {"evaluations": _enough(epochs)}
             more.append((method, "as long", changes, "as many minutes as DNLL, not as many passes"))
+    more.append(("supervised", "two networks", {"method": "mutual-learning", "lam": 0.0, "shared_bn": False}, _TWO))
     if "fixmatch-randaugment" in found:  # that is, on CIFAR-10, whose images may be changed so
         for method, reading, search, fields, note in BESIDE:
             best = chosen(search)

@@ -19,6 +19,7 @@ from dnll_core.study.statistics import lead, paired, percent, provenance_of, wit
 from dnll_core.study.tables import Cell, cells, line_names, profiles_of
 
 Groups = Mapping[Cell, Sequence[dict]]
+WHICH = {"final": "last epoch (%)", "best": "best on test (%)", "ensemble": "ensemble, last epoch (%)"}
 
 
 # -- text and tables in Markdown ---------------------------------------------------------------------------------------
@@ -72,8 +73,7 @@ def results_table(groups: Groups) -> str:
     lines = []
     for cell, group in sorted(groups.items(), key=lambda item: in_order(item[0])):
         line = {"cell": cell.name, "n": len(group)}
-        for name, which in (("last epoch", "final"), ("best on test", "best"), ("ensemble, last epoch", "ensemble")):
-            line[f"{name} (%)"] = percent(results.accuracies(group, which=which))
+        line |= {name: percent(results.accuracies(group, which=which)) for which, name in WHICH.items()}
         printed = "–" if cell.printed is None else f"{cell.printed:.2f}"
         lines.append(line | {"seconds a run": seconds_of(group), "paper (%)": printed})
     frame = pd.DataFrame(lines).set_index("cell")
@@ -89,7 +89,7 @@ def in_order(cell: Cell) -> tuple:
 
 
 def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) -> list[dict[str, str]]:
-    """A line for each method and reading, a column for each number of labels.
+    """A line for each method and reading, a column for each number of labels, and how long: passes where they differ.
 
     Args:
         groups: of one table and profile.
@@ -100,19 +100,27 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
         ValueError: without groups.
     """
     rows, columns = _rows_and_columns(groups)
-    what, lines = {"final": "last epoch (%)", "best": "best on test (%)"}[which], []
+    what, lines = WHICH[which], []
+    long = len({cell.experiment.epochs for cell in groups}) > 1  # some are
     for name, of in rows.items():
         runs = {n: groups[cell] for n, cell in of.items()}
         shown = {column: percent(results.accuracies(runs.get(n, []), which=which)) for column, n in columns.items()}
         many = "...".join(dict.fromkeys(str(pick(map(len, runs.values()))) for pick in (min, max)))
-        seconds = seconds_of([*itertools.chain(*runs.values())], 0)
-        beside = {"n": many, "seconds a run": seconds} if which == "final" else {}
+        epochs = "...".join(dict.fromkeys(str(cell.experiment.epochs) for cell in of.values()))
+        took = {"passes": epochs} if long else {"seconds a run": seconds_of([*itertools.chain(*runs.values())], 0)}
+        beside = {"n": many, **took} if which == "final" else {}
         lines.append({what: name, **shown, **beside})
         printed = {n: cell.printed for n, cell in of.items() if cell.printed is not None}
         if printed and beside_paper:
             theirs = {column: f"{printed[n]:.2f}" if n in printed else "–" for column, n in columns.items()}
             lines.append({what: f"*{name}, the paper*", **theirs, **dict.fromkeys(beside, "–")})
     return lines
+
+
+def ensembles(groups: Groups) -> list[dict[str, str]]:
+    """The lines of `by_labels` for the mean of both submodels' probabilities, of methods that have two."""
+    pairs = {cell: of for cell, of in groups.items() if any(len(r["final"]["test"]["submodels"]) > 1 for r in of)}
+    return by_labels(pairs, "ensemble") if pairs else []
 
 
 def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
@@ -216,7 +224,7 @@ def recorded_table(table: int, folder: str | Path | None = None) -> str:
             parts.append(markdown(frame.drop(columns=["device", "why not"]).dropna(axis="columns", how="all")))
         else:
             parts += [markdown(by_labels(found, beside_paper=True)), markdown(by_labels(found, "best"))]
-            parts += [markdown(leads)] if (leads := leads_by_labels(found)) else []
+            parts += [markdown(lines) for lines in (ensembles(found), leads_by_labels(found)) if lines]
         if left:
             others = sum(cell.printed is None for cell in left)
             what = [f"{n} {of}" for n, of in ((len(left) - others, "of the paper's numbers"), (others, "others")) if n]
@@ -235,7 +243,7 @@ def laptop_table(table: int, folder: str | Path | None = None) -> str:
     groups = laptop_groups(table, folder)
     if not any(groups.values()):
         return "Not recorded yet."
-    notes = [markdown(leads)] if (leads := leads_by_labels(groups)) else []
+    notes = [markdown(lines) for lines in (leads_by_labels(groups), ensembles(groups)) if lines]
     own_folder = results.root() / "every-label"
     every = [*Records(own_folder).of(every_label()).values()] if table == 1 and folder is None else []
     if every:

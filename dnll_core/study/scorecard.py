@@ -219,9 +219,13 @@ def tally(numbers: pd.DataFrame, claimed: pd.DataFrame) -> str:
     kinds = (
         ("accuracies of DNLL", accuracies[of_dnll].drop_duplicates(["printed", "ours"])),
         ("of its rivals", accuracies[~of_dnll]),
-        ("times, as multiples of Mean Teacher's, where less is as good", times),
+        ("times relative to Mean Teacher's, where less is as good", times),
     )
-    reached = ", ".join(f"{sum(of['verdict'] == 'green')} of {len(of)} {kind}" for kind, of in kinds)
+    green = {kind: of[of["verdict"] == "green"] for kind, of in kinds}
+    whose = {"of its rivals": f" ({', '.join(dict.fromkeys(green['of its rivals']['row']))})"}
+    reached = ", ".join(
+        f"{len(green[kind])} of {len(of)} {kind}{whose.get(kind, '') * bool(len(green[kind]))}" for kind, of in kinds
+    )
     others, judged = numbers["verdict"].value_counts(), claimed["verdict"].value_counts()
     words = {"holds": "hold", "does not hold": "do not", "undecided": "are undecided", "not recorded": "not recorded"}
     failed = claimed[claimed["verdict"] == "does not hold"]["claim"]

@@ -110,9 +110,12 @@ def paired(ours: Sequence[dict], theirs: Sequence[dict], which: str = "final") -
 
 
 def lead(points: Sequence[float], decimals: int = 1) -> str:
-    """The mean of differences in points and half its 95 % interval: "+3.1 ± 0.4"; of fewer than two "not recorded"."""
-    if len(points) < 2:
-        return "not recorded"
+    """The mean of differences in points and half its 95 % interval: "+3.1 ± 0.4".
+
+    Fewer than SEEDS, whose interval would say nothing, are shown: "+3.5, +2.7"; none: "not recorded".
+    """
+    if len(points) < SEEDS:
+        return with_minus(", ".join(f"{point:+.{decimals}f}" for point in points) or "not recorded")
     return with_minus(f"{statistics.fmean(points):+.{decimals}f} ± {interval(points):.{decimals}f}")
 
 

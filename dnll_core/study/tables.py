@@ -143,7 +143,7 @@ def _benchmark(table: int, profile: str, dataset: str | None) -> list[Cell]:
     - Profile "laptop": a small network, images of half the size, and settings from searches. Table 1 has 1000 and 4000
       labels there, and more cells, see `laptop.beside_rivals`.
     """
-    data = "digits" if (profile, dataset) == ("quick", None) else dataset or SETUP[table][0]
+    data = _experiments(table, profile, dataset)["dnll"].dataset
     numbers = _labels(table, profile, data)
     searched = {labels: _experiments(table, profile, dataset, labels) for labels in numbers}
     experiments = searched[numbers[0]]

@@ -93,7 +93,7 @@ def test_the_readme_shows_every_machine_beside_the_paper(tmp_path):
         "| AMD, bfloat16 | 6.00 | 1.50 (1.50 to 1.50) | 0.75 (0.75 to 0.75) |",
         "| NVIDIA, bfloat16 | 9.00 | 2.25 (2.25 to 2.25) | 1.12 (1.12 to 1.12) |",
         "",
-        "A run of DNLL in the quickstart takes 3.5 s (AMD; mean of 2 runs).",
+        "A run of DNLL in the quickstart with 20 labels takes 3.5 s (AMD; mean of 2 runs).",
     ]
 
 

@@ -211,3 +211,14 @@ def test_mutual_learning_is_cross_entropy_to_confident_predictions(teaching, thr
                     expected += 0.5 * torch.nn.functional.cross_entropy(student, p.argmax()).item() / 40
     assert output.loss.item() == pytest.approx(expected, rel=1e-5)
     assert (used < 40 * 2 * (2 if teaching == "both" else 1)) == (threshold > 0)
+
+
+def test_without_weight_mutual_learning_is_two_networks_with_supervision_alone():
+    method = build(method="mutual-learning", lam=0.0, shared_bn=False)
+    b = batch(method)
+    pair = list(method.predictors().values())
+    found = torch.autograd.grad(compute(method, b).loss, list(method.parameters()))
+    alone = sum(cross_entropy(network(view), b.targets) for network, view in zip(pair, b.labelled, strict=True))
+    expected = torch.autograd.grad(alone, [p for network in pair for p in network.parameters()])
+    torch.testing.assert_close(found, expected)
+    assert len(pair) == 2 and any(not torch.equal(*each) for each in zip(*(n.parameters() for n in pair)))

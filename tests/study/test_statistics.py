@@ -107,9 +107,10 @@ def test_a_lead_is_of_the_seeds_that_both_have():
     theirs = [run(value, seed=seed) for seed, value in {0: 0.1, 2: 0.7, 3: 0.4}.items()]
     found = paired(ours, theirs)
     assert list(found) == [2, 3] and [*found.values()] == pytest.approx([10, 30])
-    low, high = stats.ttest_1samp([10, 30], 0).confidence_interval(0.95)
-    assert lead([*found.values()]) == f"{20:+.1f} ± {(high - low) / 2:.1f}"
-    assert lead([*paired(ours, theirs[:2]).values()]) == "not recorded"  # a single pair
+    assert lead([*found.values()]) == "+10.0, +30.0"  # two: an interval of them says nothing
+    assert (lead([-1.25], 2), lead([])) == ("−1.25", "not recorded")
+    low, high = stats.ttest_1samp([10, 30, 50], 0).confidence_interval(0.95)
+    assert lead([10, 30, 50]) == f"{30:+.1f} ± {(high - low) / 2:.1f}"
 
 
 @pytest.mark.parametrize(

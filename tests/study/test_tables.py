@@ -338,6 +338,9 @@ def test_laptop_is_table_1_with_every_method_as_it_was_searched():
             assert differing(found, one[beside].experiment) - {"evaluations"} == changed
             seen = found.weak if found.method == "supervised" else found.strong
             assert seen == one[f"FixMatch, RandAugment {labels}"].experiment.strong
+        two, alone = (one[f"supervised only {labels} {reading}"] for reading in ("two networks", "lineage"))
+        assert differing(two.experiment, alone.experiment) == {"method", "lam", "shared_bn"} and two.printed is None
+        assert (two.method, two.experiment.method, two.experiment.lam) == ("supervised", "mutual-learning", 0)
     for name, search, own in (
         ("DNLL 1000 RandAugment", "table1-dnll-randaugment", {"selection": "epm"}),
         ("supervised only 1000 RandAugment, as long", "table1-supervised-randaugment", {}),
