@@ -9,10 +9,10 @@ from pathlib import Path
 from dnll_core import results
 from dnll_core.figures.style import label_of
 from dnll_core.study.experiments import adaptation, quickstart
-from dnll_core.study.markdown import laptop_groups, markdown
-from dnll_core.study.records import Records
+from dnll_core.study.laptop import VIEWS
+from dnll_core.study.markdown import laptop_groups, markdown, recorded_groups
+from dnll_core.study.records import recorded
 from dnll_core.study.statistics import percent
-from dnll_core.study.tables import cells
 
 Groups = Mapping[str, Sequence[dict]]  # key of `figures.style.METHODS` -> records
 
@@ -27,18 +27,19 @@ def in_short(folder: Path | None = None) -> str:
     """
     folder = folder or results.root()
     lines = [
-        _line("digits, 8 × 8 pixels, 20 labels", _recorded(quickstart(), folder / "quickstart")),
+        _line(
+            "digits, 8 × 8 pixels, 20 labels", {n: recorded(e, folder / "quickstart") for n, e in quickstart().items()}
+        ),
         *(_line(f"MNIST, 14 × 14, {n} labels", _small(4, n, folder)) for n in (20, 100)),
         *(_line(f"CIFAR-10, 16 × 16, {n} labels", _small(1, n, folder)) for n in (1000, 4000)),
         _line("USPS → MNIST, 28 × 28, no label of MNIST", _adapted(folder)),
     ]
-    for profile in ("short", "paper"):
-        of = [cell for cell in cells(2, profile) if cell.labels == 4000]
-        passes = of[0].experiment.epochs
-        found = {cell.method: [*Records(folder / "tables").of(cell.experiment).values()] for cell in of}
-        [printed] = {cell.printed for cell in of if cell.method == "dnll"}
-        beside = f" (the paper: {printed:.2f})" if profile == "paper" else ""
-        lines.append(_line(f"CIFAR-10, WRN-28-2, 4000 labels, {passes} passes{beside}", found))
+    for profile, groups in reversed(recorded_groups(2, folder / "tables").items()):
+        own = {cell: of for cell, of in groups.items() if cell.labels == 4000 and cell.method != "fixmatch-randaugment"}
+        [dnll] = [cell for cell in own if cell.method == "dnll"]
+        beside = f" (the paper: {dnll.printed:.2f})" if profile == "paper" else ""
+        what = f"CIFAR-10, WRN-28-2, 4000 labels, {dnll.experiment.epochs} passes{beside}"
+        lines.append(_line(what, {cell.method: of for cell, of in own.items()}))
     return markdown(lines)
 
 
@@ -46,28 +47,23 @@ def _line(what: str, groups: Groups) -> dict[str, str]:
     alone, ours = groups.get("supervised", ()), groups.get("dnll", ())
     others = {name: results.accuracies(of) for name, of in groups.items() if of and name not in ("supervised", "dnll")}
     best = max(others, key=lambda name: statistics.fmean(others[name]), default=None)
-    n = sorted({len(of) for of in (alone, ours, others.get(best, ())) if of})
+    runs = [len(of) for of in (alone, ours, others.get(best, ())) if of]
     return {
         "test accuracy (%)": what,
         "supervised only": percent(results.accuracies(alone), 1) if alone else "–",
         "DNLL": percent(results.accuracies(ours), 1),
         "best of the others": f"{percent(others[best], 1)}, {label_of(best)}" if best else "–",
-        "n": "...".join(map(str, n)),
+        "n": "...".join(dict.fromkeys(str(pick(runs)) for pick in (min, max) if runs)),
     }
-
-
-def _recorded(experiments: Mapping, folder: Path) -> Groups:
-    return {name: [*Records(folder).of(e).values()] for name, e in experiments.items()}
 
 
 def _small(table: int, labels: int, folder: Path) -> Groups:
     """Of a table at profile "laptop" the lines with as many passes and DNLL's views."""
     groups = laptop_groups(table, folder / "tables")
-    return {c.method: of for c, of in groups.items() if c.labels == labels and c.reading in ("lineage", "noise")}
+    return {c.method: of for c, of in groups.items() if (c.labels, c.reading) == (labels, VIEWS[table])}
 
 
 def _adapted(folder: Path) -> Groups:
-    named = _recorded(adaptation("usps", "mnist"), folder / "adaptation")
-    return {"supervised": named["source-only"]} | {
-        name: named[name] for name in ("dnll", "mean-teacher", "dual-student")
-    }
+    named = {name: recorded(e, folder / "adaptation") for name, e in adaptation("usps", "mnist").items()}
+    beside = {name: named[name] for name in ("dnll", "mean-teacher", "dual-student")}
+    return {"supervised": named["source-only"]} | beside

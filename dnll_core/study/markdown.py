@@ -89,7 +89,7 @@ def in_order(cell: Cell) -> tuple:
 
 
 def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) -> list[dict[str, str]]:
-    """A line for each method and reading, a column for each number of labels, and how long: passes where they differ.
+    """A line for each method and reading, a column for each number of labels, n, and passes if they differ, or seconds.
 
     Args:
         groups: of one table and profile.
@@ -101,7 +101,7 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
     """
     rows, columns = _rows_and_columns(groups)
     what, lines = WHICH[which], []
-    long = len({cell.experiment.epochs for cell in groups}) > 1  # some are
+    long = len({cell.experiment.epochs for cell in groups}) > 1
     for name, of in rows.items():
         runs = {n: groups[cell] for n, cell in of.items()}
         shown = {column: percent(results.accuracies(runs.get(n, []), which=which)) for column, n in columns.items()}
@@ -128,7 +128,7 @@ def leads_by_labels(groups: Groups) -> list[dict[str, str]]:
 
     A line is compared with DNLL in the same reading; where the table has none like it, with the one that learns from
     such views, and that is said; where it has none either, with its first. Whether that is recorded makes no
-    difference. Lines that share two seeds with it in no column are left out.
+    difference. Lines that share two seeds with it in no column are left out; of fewer than three each is shown.
 
     Raises:
         ValueError: without groups.

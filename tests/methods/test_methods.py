@@ -213,7 +213,7 @@ def test_mutual_learning_is_cross_entropy_to_confident_predictions(teaching, thr
     assert (used < 40 * 2 * (2 if teaching == "both" else 1)) == (threshold > 0)
 
 
-def test_without_weight_mutual_learning_is_two_networks_with_supervision_alone():
+def test_without_weight_mutual_learning_has_the_gradients_of_two_networks_with_supervision_alone():
     method = build(method="mutual-learning", lam=0.0, shared_bn=False)
     b = batch(method)
     pair = list(method.predictors().values())
