@@ -12,7 +12,7 @@ from dnll_core.study.experiments import adaptation, quickstart
 from dnll_core.study.laptop import VIEWS
 from dnll_core.study.markdown import laptop_groups, markdown, recorded_groups
 from dnll_core.study.records import recorded
-from dnll_core.study.statistics import percent
+from dnll_core.study.statistics import from_to, percent
 
 Groups = Mapping[str, Sequence[dict]]  # key of `figures.style.METHODS` -> records
 
@@ -26,10 +26,9 @@ def in_short(folder: Path | None = None) -> str:
         folder: of the records; None for `results.root()`.
     """
     folder = folder or results.root()
+    digits = {name: recorded(e, folder / "quickstart") for name, e in quickstart().items()}
     lines = [
-        _line(
-            "digits, 8 × 8 pixels, 20 labels", {n: recorded(e, folder / "quickstart") for n, e in quickstart().items()}
-        ),
+        _line("digits, 8 × 8 pixels, 20 labels", digits),
         *(_line(f"MNIST, 14 × 14, {n} labels", _small(4, n, folder)) for n in (20, 100)),
         *(_line(f"CIFAR-10, 16 × 16, {n} labels", _small(1, n, folder)) for n in (1000, 4000)),
         _line("USPS → MNIST, 28 × 28, no label of MNIST", _adapted(folder)),
@@ -47,13 +46,12 @@ def _line(what: str, groups: Groups) -> dict[str, str]:
     alone, ours = groups.get("supervised", ()), groups.get("dnll", ())
     others = {name: results.accuracies(of) for name, of in groups.items() if of and name not in ("supervised", "dnll")}
     best = max(others, key=lambda name: statistics.fmean(others[name]), default=None)
-    runs = [len(of) for of in (alone, ours, others.get(best, ())) if of]
     return {
         "test accuracy (%)": what,
         "supervised only": percent(results.accuracies(alone), 1) if alone else "–",
         "DNLL": percent(results.accuracies(ours), 1),
         "best of the others": f"{percent(others[best], 1)}, {label_of(best)}" if best else "–",
-        "n": "...".join(dict.fromkeys(str(pick(runs)) for pick in (min, max) if runs)),
+        "n": from_to(len(of) for of in (alone, ours, others.get(best, ())) if of),
     }
 
 

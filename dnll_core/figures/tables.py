@@ -34,6 +34,7 @@ from dnll_core.figures.style import (
 )
 from dnll_core.study.records import NAMES, frame
 from dnll_core.study.settings import METHODS as CHOSEN
+from dnll_core.study.statistics import from_to
 from dnll_core.study.tables import Cell, line_names
 
 Groups = Mapping[Cell, Sequence[dict]]  # the records of each cell; none where it is not recorded
@@ -63,7 +64,7 @@ def title_of(groups: Groups, what: str = "") -> str:
     images = NAMES.get(e.dataset, e.dataset.capitalize() if e.dataset.isalpha() else e.dataset)
     pixels = "" if e.size is None else f" at {e.size} × {e.size} pixels"
     ran = f"{images}{pixels}, {NAMES.get(e.network, f'{e.network} network')}"
-    epochs = "...".join(map(str, sorted({pick(c.experiment.epochs for c in groups) for pick in (min, max)})))
+    epochs = from_to(c.experiment.epochs for c in groups)
     if not cell.as_in_paper:
         searched = CHOSEN[cell.method].epochs
         about = f"; settings searched at {searched} epochs" * (cell.profile == "quick" and searched != e.epochs)
@@ -184,8 +185,8 @@ def _in_the_middle(axis: Axes, y: float, text: str) -> None:
 
 def _counted(groups: Groups) -> str:
     """ "n = 3", or "n = 1...3", of the cells with records."""
-    counts = sorted({len(records) for records in groups.values() if records})
-    return "not recorded" if not counts else f"n = {counts[0]}" + (f"...{counts[-1]}" if counts[1:] else "")
+    counts = from_to(len(records) for records in groups.values() if records)
+    return f"n = {counts}" if counts else "not recorded"
 
 
 def _keys(drawn: Sequence[Cell], groups: Groups, stated: set[str], outside: set[Cell]) -> list[Line2D]:

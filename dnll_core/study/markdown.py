@@ -15,7 +15,7 @@ from dnll_core.paper.tables import NUMBERS, OURS
 from dnll_core.study import scorecard
 from dnll_core.study.laptop import every_label
 from dnll_core.study.records import Records
-from dnll_core.study.statistics import lead, paired, percent, provenance_of, with_minus
+from dnll_core.study.statistics import from_to, lead, paired, percent, provenance_of, with_minus
 from dnll_core.study.tables import Cell, cells, line_names, profiles_of
 
 Groups = Mapping[Cell, Sequence[dict]]
@@ -105,10 +105,10 @@ def by_labels(groups: Groups, which: str = "final", beside_paper: bool = False) 
     for name, of in rows.items():
         runs = {n: groups[cell] for n, cell in of.items()}
         shown = {column: percent(results.accuracies(runs.get(n, []), which=which)) for column, n in columns.items()}
-        many = "...".join(dict.fromkeys(str(pick(map(len, runs.values()))) for pick in (min, max)))
-        epochs = "...".join(dict.fromkeys(str(cell.experiment.epochs) for cell in of.values()))
-        took = {"passes": epochs} if long else {"seconds a run": seconds_of([*itertools.chain(*runs.values())], 0)}
-        beside = {"n": many, **took} if which == "final" else {}
+        seconds = seconds_of([*itertools.chain(*runs.values())], 0)
+        passes = from_to(cell.experiment.epochs for cell in of.values())
+        took = {"passes": passes} if long else {"seconds a run": seconds}
+        beside = {"n": from_to(map(len, runs.values())), **took} if which == "final" else {}
         lines.append({what: name, **shown, **beside})
         printed = {n: cell.printed for n, cell in of.items() if cell.printed is not None}
         if printed and beside_paper:

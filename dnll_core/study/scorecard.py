@@ -216,16 +216,14 @@ def tally(numbers: pd.DataFrame, claimed: pd.DataFrame) -> str:
     recorded = numbers[numbers["verdict"].isin(["green", "red"])]
     accuracies, times = recorded[recorded["table"] < 7], recorded[recorded["table"] == 7]
     of_dnll = (accuracies["row"] == OURS) | accuracies["table"].isin((5, 6))  # whose rows are ways of DNLL
+    rivals = accuracies[~of_dnll]
+    whose = ", ".join(dict.fromkeys(rivals[rivals["verdict"] == "green"]["row"]))
     kinds = (
         ("accuracies of DNLL", accuracies[of_dnll].drop_duplicates(["printed", "ours"])),
-        ("of its rivals", accuracies[~of_dnll]),
+        (f"of its rivals ({whose})" if whose else "of its rivals", rivals),
         ("times relative to Mean Teacher's, where less is as good", times),
     )
-    green = {kind: of[of["verdict"] == "green"] for kind, of in kinds}
-    whose = {"of its rivals": f" ({', '.join(dict.fromkeys(green['of its rivals']['row']))})"}
-    reached = ", ".join(
-        f"{len(green[kind])} of {len(of)} {kind}{whose.get(kind, '') * bool(len(green[kind]))}" for kind, of in kinds
-    )
+    reached = ", ".join(f"{sum(of['verdict'] == 'green')} of {len(of)} {kind}" for kind, of in kinds)
     others, judged = numbers["verdict"].value_counts(), claimed["verdict"].value_counts()
     words = {"holds": "hold", "does not hold": "do not", "undecided": "are undecided", "not recorded": "not recorded"}
     failed = claimed[claimed["verdict"] == "does not hold"]["claim"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -117,6 +117,12 @@ def lead(points: Sequence[float], decimals: int = 1) -> str:
     if len(points) < SEEDS:
         return with_minus(", ".join(f"{point:+.{decimals}f}" for point in points) or "not recorded")
     return with_minus(f"{statistics.fmean(points):+.{decimals}f} ± {interval(points):.{decimals}f}")
+
+
+def from_to(numbers: Iterable[int]) -> str:
+    """The least and the greatest of whole numbers: "3" where they are one, else "1...3"; empty without any."""
+    ends = sorted(numbers)
+    return "...".join(dict.fromkeys(map(str, (*ends[:1], *ends[-1:]))))
 
 
 def with_minus(text: str) -> str:

@@ -12,6 +12,7 @@ from dnll_core.study.statistics import (
     comparison,
     curve,
     epochs_to,
+    from_to,
     interval,
     interval_ends,
     lead,
@@ -111,6 +112,11 @@ def test_a_lead_is_of_the_seeds_that_both_have():
     assert (lead([-1.25], 2), lead([])) == ("−1.25", "not recorded")
     low, high = stats.ttest_1samp([10, 30, 50], 0).confidence_interval(0.95)
     assert lead([10, 30, 50]) == f"{30:+.1f} ± {(high - low) / 2:.1f}"
+
+
+@pytest.mark.parametrize(("numbers", "shown"), [([3, 3], "3"), ([2, 10, 1], "1...10"), ([], "")])
+def test_from_to(numbers, shown):
+    assert from_to(iter(numbers)) == shown
 
 
 @pytest.mark.parametrize(
