@@ -166,8 +166,8 @@ def _span(cells: Sequence[Cell], values: Mapping[Cell, np.ndarray]) -> _Span:
     left, right = min(seen) - room, max(seen) + room
     if (lacks := LEAST - (right - left)) > 0:
         left, right = left - lacks / 2, right + lacks / 2
-    right = min([right, *(x - 0.5 for x in printed if x > most)])
-    return _Span((left, min(right, 103)), most, bool(learnt))  # room for a mark; there is no more than 100
+    right = min([right, 100 + min(3, room), *(x - 0.5 for x in printed if x > most)])  # there is no more than 100
+    return _Span((min(left, right - LEAST), right), most, bool(learnt))
 
 
 def _at_edge(axis: Axes, y: float, text: str, edge: int, color: str) -> None:

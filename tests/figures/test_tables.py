@@ -117,6 +117,14 @@ def test_each_panel_has_an_axis_of_its_own():
     assert 55 < many[0] < 78 - 24 / 2**0.5 and 78 + 24 / 2**0.5 < many[1] <= 103
 
 
+def test_a_panel_near_the_top_has_no_tick_above_100():
+    of_table = groups(4, "laptop", n=0, named={"DNLL 100 noise"})
+    [axis] = figures.tables.points_of_cells(of_table).axes
+    low, high = axis.get_xlim()
+    assert high > 99.54 and high - low >= 10
+    assert all(tick <= 100 for tick in axis.get_xticks() if low <= tick <= high)
+
+
 def test_a_number_at_the_edge_says_where_no_run_is_recorded():
     of_table = groups(1, "laptop", n=1, named={"DNLL 1000 lineage", "Mean Teacher 1000 lineage"})
     runs = {cell: [record(cell.experiment, 0, 0.6)] * (cell.method == "dnll") for cell in of_table}
