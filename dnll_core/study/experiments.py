@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.laptop import every_label
+from dnll_core.study.laptop import ELSEWHERE, elsewhere, every_label
 from dnll_core.study.rivals import READINGS, RIVALS, gans, rivals, tangents
 from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
@@ -288,6 +289,7 @@ CAMPAIGNS = {
     "adaptation-ramps": Campaign(lambda: ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"])),
     "adaptation-batch-norm": Campaign(lambda: batch_norms("usps", "mnist", epochs=4)),
     "every-label": Campaign(lambda: [every_label()], REPORTED[:3]),
+    **{name: Campaign(partial(elsewhere, name), range(1 if name == "table1-32" else 3)) for name in ELSEWHERE},
     "limits": Campaign(limits, measured=True),
     "collapses": Campaign(collapses, range(2), measured=True),
 }

@@ -23,6 +23,7 @@ from dnll_core.paper import NUMBERS, SETTINGS
 from dnll_core.run import prepare
 from dnll_core.schedules import Clock
 from dnll_core.study.experiments import addons
+from dnll_core.study.laptop import elsewhere
 from dnll_core.study.searches import SEARCHES
 from dnll_core.study.settings import (
     CIFAR_CHOSEN,
@@ -35,6 +36,7 @@ from dnll_core.study.settings import (
 from dnll_core.study.tables import COMPARED, LABELS_FIRST, PROFILES, TABLES, cells, profiles_of
 
 VIEWS = {"weak", "strong", "translation"}
+TRIED = ("weight_decay", "lam", "consistency_scale", "stabilisation_scale", "fixmatch_threshold")
 
 
 def everything(*profiles):
@@ -299,6 +301,38 @@ def test_laptop_is_tables_5_and_6_as_they_were_searched():
         "SL w/o EPM": {"teaching"},
     }
     assert {cell.runs for cell in (*five.values(), *six.values())} == {5}
+
+
+def test_elsewhere_one_thing_differs_from_table_1():
+    one, tried = named(1, "laptop"), ("dnll", "supervised", "dual-student", "fixmatch")
+    for campaign, labels, changes in (
+        ("table1-literal", 1000, {"weak": "identity", "strong": "noise"}),
+        ("table1-jitter", 1000, {"weak": "crop+flip", "strong": "crop+flip+jitter", "crop_padding": 2}),
+        ("table1-2000", 1000, {"labels": 2000}),
+        ("table1-32", 4000, {"size": None, "translation": 4}),
+    ):
+        found = elsewhere(campaign)
+        assert tuple(found) == tried
+        for method, e in found.items():
+            own = {"lam": 1.0} if (campaign, method) == ("table1-2000", "dnll") else {}
+            assert e == one[f"{TITLES[method]} {labels} lineage"].experiment.replace(**changes, **own)
+
+
+def test_with_2000_labels_each_has_what_two_searches_like_best():
+    """Of what both tried at the weight decay that 1000 labels have, the best mean."""
+    found = elsewhere("table1-2000")
+    for method, searches in ((method, NAMED[method].cifar10) for method in found):
+        e, common = found[method], {}
+        for labels in (1000, 4000):
+            record = json.loads((results.root() / "search" / f"{searches[labels]}.json").read_text(encoding="utf-8"))
+            for trial in record["trials"]:
+                run = Experiment(**record["base"]).replace(**trial["changes"])
+                fields = {name: getattr(run, name) for name in TRIED}
+                if run.weight_decay == e.weight_decay or method == "supervised":
+                    common.setdefault(tuple(fields.values()), {})[labels] = trial["mean"]
+        both = {key: sum(of.values()) for key, of in common.items() if len(of) == 2}
+        assert len(both) > 1, method
+        assert max(both, key=both.get) == tuple(getattr(e, name) for name in TRIED), method
 
 
 def test_laptop_is_table_1_with_every_method_as_it_was_searched():
