@@ -70,7 +70,7 @@ def test_the_map_comes_first_then_the_notebooks_in_order_then_the_api(folder, pa
     first = pages[folder / "index.html"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     included = readme.split("\n## ")[0] + readme.split("## Map of the paper")[1].split("\n## ")[0]
-    assert len(first.elements["tr"]) == len(re.findall(r"^\|(?!---)", included, re.MULTILINE))  # all but lines below heads
+    assert len(first.elements["tr"]) == len(re.findall(r"^\|(?!---)", included, re.M))  # without lines below heads
     links = [e["href"] for e in first.elements["a"] if e.get("class") == "reference internal" and "#" not in e["href"]]
     chapters = list(dict.fromkeys(link for link in links if "/" not in link))
     assert chapters[-2:] == ["api.html", "data.html"]

@@ -11,8 +11,9 @@ from dnll_core.figures.style import label_of
 from dnll_core.study.experiments import adaptation, quickstart
 from dnll_core.study.laptop import VIEWS
 from dnll_core.study.markdown import laptop_groups, markdown, recorded_groups
-from dnll_core.study.records import recorded
+from dnll_core.study.records import NAMES, recorded
 from dnll_core.study.statistics import from_to, percent
+from dnll_core.study.tables import Cell
 
 Groups = Mapping[str, Sequence[dict]]  # key of `figures.style.METHODS` -> records
 
@@ -20,7 +21,8 @@ Groups = Mapping[str, Sequence[dict]]  # key of `figures.style.METHODS` -> recor
 def in_short(folder: Path | None = None) -> str:
     """A line for each kind of images: test accuracy of the last epoch, mean ± sd over seeds, each in as many passes.
 
-    The best of the others is the one that is best on these test images, which flatters it.
+    Every run of DNLL with the paper's networks and images is in it, beside what the paper has. The best of the others
+    is the one that is best on these test images, which flatters it; how many it is the best of is said.
 
     Args:
         folder: of the records; None for `results.root()`.
@@ -33,16 +35,15 @@ def in_short(folder: Path | None = None) -> str:
         *(_line(f"CIFAR-10, 16 × 16, {n} labels", _small(1, n, folder)) for n in (1000, 4000)),
         _line("USPS → MNIST, 28 × 28, no label of MNIST", _adapted(folder)),
     ]
-    for profile, groups in reversed(recorded_groups(2, folder / "tables").items()):
-        own = {cell: of for cell, of in groups.items() if cell.labels == 4000 and cell.method != "fixmatch-randaugment"}
-        [dnll] = [cell for cell in own if cell.method == "dnll"]
-        beside = f" (the paper: {dnll.printed:.2f})" if profile == "paper" else ""
-        what = f"CIFAR-10, WRN-28-2, 4000 labels, {dnll.experiment.epochs} passes{beside}"
-        lines.append(_line(what, {cell.method: of for cell, of in own.items()}))
+    for groups in (of for table in (1, 2, 4) for of in reversed(recorded_groups(table, folder / "tables").values())):
+        for dnll in (cell for cell, of in groups.items() if of and cell.method == "dnll" and cell.as_in_paper):
+            e, views = dnll.experiment, f", {dnll.reading}" if dnll.table == 4 else ""
+            where = f"{NAMES[e.dataset]}, {NAMES[e.network]}, {dnll.labels} labels, {e.epochs} passes{views}"
+            lines.append(_line(where, _beside(dnll, groups), f"{dnll.printed:.2f}"))
     return markdown(lines)
 
 
-def _line(what: str, groups: Groups) -> dict[str, str]:
+def _line(what: str, groups: Groups, printed: str = "–") -> dict[str, str]:
     alone, ours = groups.get("supervised", ()), groups.get("dnll", ())
     others = {name: results.accuracies(of) for name, of in groups.items() if of and name not in ("supervised", "dnll")}
     best = max(others, key=lambda name: statistics.fmean(others[name]), default=None)
@@ -50,9 +51,21 @@ def _line(what: str, groups: Groups) -> dict[str, str]:
         "test accuracy (%)": what,
         "supervised only": percent(results.accuracies(alone), 1) if alone else "–",
         "DNLL": percent(results.accuracies(ours), 1),
-        "best of the others": f"{percent(others[best], 1)}, {label_of(best)}" if best else "–",
+        "best of the others": f"{percent(others[best], 1)}, {label_of(best)} (of {len(others)})" if best else "–",
+        "DNLL in the paper": printed,
         "n": from_to(len(of) for of in (alone, ours, others.get(best, ())) if of),
     }
+
+
+def _beside(dnll: Cell, groups: Mapping[Cell, Sequence[dict]]) -> Groups:
+    """What has as many labels and the same views, which for supervised-only are the weak ones."""
+    e, found = dnll.experiment, {}
+    for cell, of in groups.items():
+        own = cell.experiment
+        alike = own.weak == e.weak and (own.strong == e.strong or cell.method == "supervised")
+        if alike and cell.labels == dnll.labels and (cell is dnll or cell.method != "dnll"):
+            found[cell.method] = of
+    return found
 
 
 def _small(table: int, labels: int, folder: Path) -> Groups:

@@ -18,6 +18,7 @@ from dnll_core.study.statistics import interval_ends, lead, percent
 LOOKS = {"before": (GREY, "o", "as they come"), "after": (BLUE, "s", "with a temperature")}
 TITLES = {"centres": "k-means centres", "margin": "least margin", "random": "at random"}
 NOTHING = "not recorded"
+GAIN = "gain (points, ± half a 95 % interval)"
 FEW = 20  # answers of a confidence, of which a share says little, and is not drawn
 
 
@@ -83,7 +84,7 @@ def photos_table() -> str:
         }
         lines.append(line | {"tested on": f"{TESTED} a class", "n": len(record["runs"])})
     m = settings(3)["m"]
-    said = "an image's negatives say what a pseudo-label says, so they are not tested here."
+    said = "to rule out two of three classes is to name the third, so negative labels are not tested here."
     return f"{_with_origin(lines, record)}\n\nWith three classes m = {m}: {said}"
 
 
@@ -95,9 +96,9 @@ def labelling_table() -> str:
     before, lines = percent(accuracies(record, "before"), 1), []
     for rule in RULES:
         line = {f"{NEXT} more labels, chosen": TITLES[rule], "before": before}
-        line |= {"after": percent(accuracies(record, rule), 1), "gain": lead(leads(record, rule, "before"))}
+        line |= {"after": percent(accuracies(record, rule), 1), GAIN: lead(leads(record, rule, "before"))}
         ahead = "–" if rule == "random" else lead(leads(record, rule, "random"))
-        lines.append(line | {"ahead of chance (points)": ahead, "n": len(record["runs"])})
+        lines.append(line | {"ahead of chance, likewise": ahead, "n": len(record["runs"])})
     better = [TITLES[rule] for rule in RULES if interval_ends(leads(record, rule, "random"))[0] > 0]
     said = f"Ahead of chance: {', '.join(better)}." if better else "None of the rules is clearly ahead of chance here."
     calibrated = (

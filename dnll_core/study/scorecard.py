@@ -228,8 +228,9 @@ def tally(numbers: pd.DataFrame, claimed: pd.DataFrame) -> str:
     words = {"holds": "hold", "does not hold": "do not", "undecided": "are undecided", "not recorded": "not recorded"}
     failed = claimed[claimed["verdict"] == "does not hold"]["claim"]
     return (
-        f"- **Numbers** that reach the paper's: {reached}. {others.get(SMALLER, 0)} are of a smaller network and not "
-        f"compared, {others.get('missing', 0)} have no record yet.\n"
+        f"- **Numbers** that reach the paper's (a run that stands in several tables counts once): {reached}. "
+        f"{others.get(SMALLER, 0)} are of a smaller network and not compared, "
+        f"{others.get('missing', 0)} have no record yet.\n"
         f"- **Claims**: {', '.join(f'{judged[name]} {word}' for name, word in words.items() if name in judged)}. "
         f"Not supported: {'; '.join(f'“{claim}”' for claim in failed) or 'none'}."
     )

@@ -235,8 +235,8 @@ def test_the_tally_counts_by_hand():
     verdicts = [("a", "holds"), ("b", "does not hold"), ("c", "undecided"), ("d", "does not hold"), ("e", "holds")]
     told = tally(numbers, pd.DataFrame(verdicts, columns=["claim", "verdict"])).split("\n")
     assert told[0].startswith(
-        "- **Numbers** that reach the paper's: 1 of 3 accuracies of DNLL, 1 of 1 of its rivals (ImprovedGAN), 1 of 1 "
-        "times relative to Mean Teacher's"
+        "- **Numbers** that reach the paper's (a run that stands in several tables counts once): 1 of 3 accuracies of "
+        "DNLL, 1 of 1 of its rivals (ImprovedGAN), 1 of 1 times relative to Mean Teacher's"
     )
     assert told[0].endswith("1 are of a smaller network and not compared, 2 have no record yet.")
     assert told[1] == ("- **Claims**: 2 hold, 2 do not, 1 are undecided. Not supported: “b”; “d”.")
