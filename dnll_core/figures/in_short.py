@@ -35,7 +35,7 @@ def in_short(folder: Path | None = None) -> str:
         *(_line(f"CIFAR-10, 16 × 16, {n} labels", _small(1, n, folder)) for n in (1000, 4000)),
         _line("USPS → MNIST, 28 × 28, no label of MNIST", _adapted(folder)),
     ]
-    for groups in (of for table in (1, 2, 4) for of in reversed(recorded_groups(table, folder / "tables").values())):
+    for groups in (of for table in (1, 2, 3, 4) for of in reversed(recorded_groups(table, folder / "tables").values())):
         for dnll in (cell for cell, of in groups.items() if of and cell.method == "dnll" and cell.as_in_paper):
             e, views = dnll.experiment, f", {dnll.reading}" if dnll.table == 4 else ""
             where = f"{NAMES[e.dataset]}, {NAMES[e.network]}, {dnll.labels} labels, {e.epochs} passes{views}"
