@@ -260,7 +260,8 @@ def test_laptop_is_table_4_with_the_small_network():
         e = cell.experiment
         assert (e.dataset, e.network, e.size, e.strong) == ("mnist", "small", 14, "noise")
         assert e.labelled_batch == min(50, cell.labels)
-        assert cell.runs == 3
+        best = ("dnll", "supervised", "mutual-learning", "mean-teacher", "dual-student", "fixmatch")
+        assert cell.runs == (10 if cell.labels == 20 and cell.method in best else 3)
         shared = {"unlabelled_batch", "epochs", "noise_std", "dropout", "momentum"}
         assert not differing(e, named(4, "laptop")["DNLL 20 noise"].experiment) & shared, cell.name
     others = {"mutual-learning", "pi-model", "temporal-ensembling", "vat", "mixmatch"}
