@@ -289,7 +289,7 @@ CAMPAIGNS = {
     "adaptation-ramps": Campaign(lambda: ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"])),
     "adaptation-batch-norm": Campaign(lambda: batch_norms("usps", "mnist", epochs=4)),
     "every-label": Campaign(lambda: [every_label()], REPORTED[:3]),
-    **{name: Campaign(partial(elsewhere, name), range(1 if name == "table1-32" else 3)) for name in ELSEWHERE},
+    **{name: Campaign(partial(elsewhere, name), range(own.seeds)) for name, own in ELSEWHERE.items()},
     "limits": Campaign(limits, measured=True),
     "collapses": Campaign(collapses, range(2), measured=True),
 }
