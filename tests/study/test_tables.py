@@ -23,7 +23,7 @@ from dnll_core.paper import NUMBERS, SETTINGS
 from dnll_core.run import prepare
 from dnll_core.schedules import Clock
 from dnll_core.study.experiments import addons
-from dnll_core.study.laptop import ELSEWHERE, elsewhere
+from dnll_core.study.laptop import ELSEWHERE, added, elsewhere
 from dnll_core.study.searches import SEARCHES
 from dnll_core.study.settings import (
     CIFAR_CHOSEN,
@@ -321,6 +321,15 @@ def test_elsewhere_one_thing_differs_from_table_1():
             assert like is None or (e.weak, e.strong, e.noise_std) == (like.weak, like.strong, like.noise_std)
             moved = e.crop_padding if campaign == "table1-jitter" else e.translation
             assert moved == (e.size or 32) // 8, (campaign, method)  # as Tables 1 and 2 have it, of their 32 pixels
+
+
+def test_negatives_are_added_to_what_table_1_has():
+    """One thing more: an add-on has negatives as DNLL draws them, with a ramp and a weight of their own."""
+    one = named(1, "laptop")
+    for name, e in added().items():
+        base, dnll = (one[f"{TITLES[method]} 1000 lineage"].experiment for method in (name[: -len("+dnll")], "dnll"))
+        assert differing(base, e) <= {"method", "m", "selection", "ramp_epochs", "lam"}
+        assert (e.method, e.m, e.selection, e.ramp_epochs) == (name, dnll.m, dnll.selection, dnll.ramp_epochs)
 
 
 def test_with_2000_labels_each_has_what_two_searches_like_best():
