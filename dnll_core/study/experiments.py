@@ -12,7 +12,7 @@ from functools import partial
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.laptop import ELSEWHERE, added, elsewhere, every_label
+from dnll_core.study.laptop import ELSEWHERE, added, elsewhere, every_label, every_negative
 from dnll_core.study.rivals import READINGS, RIVALS, gans, rivals, tangents
 from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
@@ -289,6 +289,7 @@ CAMPAIGNS = {
     "adaptation-ramps": Campaign(lambda: ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"])),
     "adaptation-batch-norm": Campaign(lambda: batch_norms("usps", "mnist", epochs=4)),
     "table1-addons": Campaign(added),
+    "table1-every-negative": Campaign(lambda: [every_negative()]),
     "every-label": Campaign(lambda: [every_label()], REPORTED[:3]),
     **{name: Campaign(partial(elsewhere, name), range(own.seeds)) for name, own in ELSEWHERE.items()},
     "limits": Campaign(limits, measured=True),

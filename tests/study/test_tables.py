@@ -23,7 +23,7 @@ from dnll_core.paper import NUMBERS, SETTINGS
 from dnll_core.run import prepare
 from dnll_core.schedules import Clock
 from dnll_core.study.experiments import addons
-from dnll_core.study.laptop import ELSEWHERE, added, elsewhere
+from dnll_core.study.laptop import ELSEWHERE, added, elsewhere, every_negative
 from dnll_core.study.searches import SEARCHES
 from dnll_core.study.settings import (
     CIFAR_CHOSEN,
@@ -330,6 +330,12 @@ def test_negatives_are_added_to_what_table_1_has():
         base, dnll = (one[f"{TITLES[method]} 1000 lineage"].experiment for method in (name[: -len("+dnll")], "dnll"))
         assert differing(base, e) <= {"method", "m", "selection", "ramp_epochs", "lam"}
         assert (e.method, e.m, e.selection, e.ramp_epochs) == (name, dnll.m, dnll.selection, dnll.ramp_epochs)
+
+
+def test_every_negative_weighs_what_three_do():
+    of_table = named(1, "laptop")["DNLL 1000 lineage"].experiment
+    e = every_negative()
+    assert differing(of_table, e) == {"m", "lam", "selection"} and e.m * e.lam == of_table.m * of_table.lam
 
 
 def test_with_2000_labels_each_has_what_two_searches_like_best():
