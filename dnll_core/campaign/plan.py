@@ -51,7 +51,7 @@ def table_tasks(
     An experiment that is a cell of several tables is there once.
 
     Args:
-        seeds: of each cell; None: its own `runs`. A cell with fewer runs than others begins with their later seeds.
+        seeds: of each cell; None: its own `runs`.
 
     Raises:
         ConfigError: see `study.tables.cells`.
@@ -61,12 +61,12 @@ def table_tasks(
     titles: dict[Experiment, tuple[str, int]] = {}
     for table, cell in found:
         titles.setdefault(cell.experiment, (f"Table {table}: {cell.name}", seeds or cell.runs))
-    rounds = max(runs for _, runs in titles.values())
+    most = max(runs for _, runs in titles.values())
     return [
-        Task(experiment, turn - (rounds - runs), out / TABLES, title)
-        for turn in range(rounds)
+        Task(experiment, seed, out / TABLES, title)
+        for seed in range(most)
         for experiment, (title, runs) in titles.items()
-        if turn >= rounds - runs
+        if seed < runs
     ]
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from dnll_core.config import Experiment
 from dnll_core.methods.classical import CLASSIFIERS, Classical
-from dnll_core.study.laptop import every_label
+from dnll_core.study.laptop import ELSEWHERE, added, elsewhere, every_label, every_negative
 from dnll_core.study.rivals import READINGS, RIVALS, gans, rivals, tangents
 from dnll_core.study.searches import CHOOSING, REPORTED, chosen, perturbed
 from dnll_core.study.settings import (
@@ -287,7 +288,10 @@ CAMPAIGNS = {
     "adaptation-reverse": Campaign(lambda: _adaptation("adaptation-reverse", "mnist", "usps")),
     "adaptation-ramps": Campaign(lambda: ramps("usps", "mnist", epochs=ADAPTATION_EPOCHS["adaptation"])),
     "adaptation-batch-norm": Campaign(lambda: batch_norms("usps", "mnist", epochs=4)),
+    "table1-addons": Campaign(added),
+    "table1-every-negative": Campaign(lambda: [every_negative()]),
     "every-label": Campaign(lambda: [every_label()], REPORTED[:3]),
+    **{name: Campaign(partial(elsewhere, name), range(own.seeds)) for name, own in ELSEWHERE.items()},
     "limits": Campaign(limits, measured=True),
     "collapses": Campaign(collapses, range(2), measured=True),
 }

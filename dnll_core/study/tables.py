@@ -275,7 +275,7 @@ def _cell(key: Key, row: str | None, *, name: str, experiment: Experiment, tier:
     """A cell with the paper's number, if `row` is there and the images are the paper's."""
     fields = {"method": "dnll", "reading": None, "role": "ours", "note": ""} | fields
     at = fields["profile"]
-    runs = laptop.runs(key.table) if at == "laptop" else SEEDS[at]
+    runs = laptop.runs(key.table, key.labels, fields["method"]) if at == "laptop" else SEEDS[at]
     printed = NUMBERS.get(key) if row is not None and experiment.dataset == key.dataset else None
     order = LABELS_FIRST.index(key.labels) if key.labels in LABELS_FIRST else 0
     where = {"labels": key.labels, "printed": printed, "printed_as": row, "priority": 10 * tier + order}
