@@ -103,12 +103,12 @@ def test_tables_go_by_seed_then_priority_then_the_order_given(monkeypatch, tmp_p
     assert {task.folder for task in planned} == {tmp_path / "tables"}
 
 
-def test_a_cell_with_fewer_runs_begins_with_the_later_seeds_of_the_others(monkeypatch, tmp_path):
+def test_every_cell_has_a_seed_before_any_has_the_next(monkeypatch, tmp_path):
     a, b, c = (FAST.replace(lr=lr) for lr in (0.1, 0.2, 0.3))
     stand_ins = [StandIn("a", a, 2, runs=3), StandIn("b", b, 1, runs=1), StandIn("c", c, 3, runs=2)]
     monkeypatch.setattr(plan, "cells", lambda table, profile, dataset: stand_ins)
     planned = [(task.title[-1], task.seed) for task in table_tasks([4], "laptop", None, tmp_path)]
-    assert planned == [("a", 0), ("a", 1), ("c", 0), ("b", 0), ("a", 2), ("c", 1)]
+    assert planned == [("b", 0), ("a", 0), ("c", 0), ("a", 1), ("c", 1), ("a", 2)]
     every = [(task.title[-1], task.seed) for task in table_tasks([4], "laptop", 2, tmp_path)]
     assert every == [(name, seed) for seed in (0, 1) for name in "bac"]
 
