@@ -280,6 +280,7 @@ MEANT = {
     ("02", "4"): "The Error Perception Mechanism",
     ("02", "5"): "The loss of a negative label, and why it is a weak push",
     ("02", "6"): "Who learns from whom",
+    ("04", "4"): "The recorded results beside the paper's",
     ("07", "5"): "The recorded result",
     ("13", "6"): "Quotes that differ from their source",
     ("16", "5"): "Which method when, and what DNLL buys",
