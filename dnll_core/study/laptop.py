@@ -90,7 +90,7 @@ def experiments(table: int, dataset: str, labels: int | None) -> dict[str, Exper
     if table == 1:
         own = CIFAR_CHOSEN.get(labels, CIFAR_CHOSEN[_FEW])
         own = own | {"dnll": own["dnll"].replace(selection="epm")}
-        found = {method: e.replace(evaluations=_enough(e.epochs)) for method, e in own.items()}
+        found = {method: _followed(e) for method, e in own.items()}
     else:
         found = {"dnll": OWN_WEIGHTS[3]}
     if dataset == "cifar10":
@@ -130,14 +130,16 @@ def elsewhere(campaign: str) -> dict[str, Experiment]:
 
 def added() -> dict[str, Experiment]:
     """Figure 6 on small CIFAR-10 with 1000 labels: what Table 1 has, with negative labels at a weight of their own."""
-    found = {name: chosen(f"table1-{name}") for name in ("mean-teacher+dnll",)}
-    return {name: e.replace(evaluations=_enough(e.epochs)) for name, e in found.items()}
+    return {name: _followed(chosen(f"table1-{name}")) for name in ("mean-teacher+dnll",)}
 
 
 def every_negative() -> Experiment:
     """DNLL of Table 1 with 1000 labels and all nine negatives of an image, in the mean as heavy as its three."""
-    best = chosen("table1-every-negative")
-    return best.replace(evaluations=_enough(best.epochs))
+    return _followed(chosen("table1-every-negative"))
+
+
+def _followed(e: Experiment) -> Experiment:
+    return e.replace(evaluations=_enough(e.epochs))
 
 
 def _enough(epochs: int) -> int:
